@@ -1,0 +1,81 @@
+"""What every command shares: the store it works on, where its words go, and its exit status."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.storage.settings import Settings
+from subject_pipeline.use_cases.store import SubjectStore
+
+DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Shell:
+    """The options that any command takes, at the group or at the command itself."""
+
+    store_url: str | None = None
+    storage_root: str | None = None
+    as_json: bool = False
+
+    def open_store(self) -> SubjectStore:
+        """The store that the call and the environment name.
+
+        Raises:
+            ConfigurationError: they contradict each other or cannot be used.
+        """
+        if self.store_url and self.storage_root:
+            raise ConfigurationError("give --store or --storage-root, not both")
+        settings = Settings.read(os.environ)
+        url = self.store_url or self.storage_root or settings.store_url
+        return SubjectStore.at(url, wanted_chunks=settings.chunks)
+
+    def tell(self, result: Mapping[str, Any], words: str) -> None:
+        """Print a command's result: one JSON object, or words for people."""
+        click.echo(json.dumps(result, ensure_ascii=False) if self.as_json else words)
+
+
+def say(words: str) -> None:
+    """Words for people beside the result, on standard error."""
+    click.echo(words, err=True)
+
+
+def command_options(command: Callable[P, R]) -> Callable[..., R]:
+    """Give a command `--json`, `--store` and `--storage-root`, and the shell as its first argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+    @click.option("--store", "store_url", metavar="URL", help="Where the store is; wins over $SUBJECT_STORE_URL.")
+    @click.option("--storage-root", metavar="DIR", help="The same for a local folder.")
+    @click.pass_context
+    @wraps(command)
+    def with_shell(
+        context: click.Context,
+        /,
+        *args: Any,  # noqa: ANN401 - click's own
+        as_json: bool,
+        store_url: str | None,
+        storage_root: str | None,
+        **options: Any,  # noqa: ANN401 - click's own
+    ) -> R:
+        shell = context.ensure_object(Shell)
+        shell.as_json = shell.as_json or as_json
+        if store_url or storage_root:
+            shell.store_url, shell.storage_root = store_url, storage_root
+        return command(shell, *args, **options)  # type: ignore[arg-type]
+
+    return with_shell
+
+
+def end(status: int) -> None:
+    """Leave a command with its exit status."""
+    sys.exit(status)

@@ -1,0 +1,104 @@
+"""`subjects`: the registry of manifests."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.use_cases import export as exporting
+from subject_pipeline.use_cases.importing import import_manifests
+from subject_pipeline.use_cases.maintenance import compact as compact_store
+from subject_pipeline.use_cases.registry import SubjectRegistry
+
+_SHOWN_FAILURES = 20
+
+
+@click.group()
+def subjects() -> None:
+    """Look subjects up, count, delete, export and import them."""
+
+
+@subjects.command()
+@click.argument("candidate_id", metavar="ID")
+@command_options
+def get(shell: Shell, candidate_id: str) -> None:
+    """Print a subject's manifest."""
+    manifest = SubjectRegistry(shell.open_store()).get(candidate_id).as_json()
+    shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
+
+
+@subjects.command()
+@command_options
+def count(shell: Shell) -> None:
+    """Count the subjects."""
+    found = SubjectRegistry(shell.open_store()).count()
+    shell.tell({"count": found}, f"{found:,}")
+
+
+@subjects.command()
+@click.argument("candidate_id", metavar="ID")
+@command_options
+def delete(shell: Shell, candidate_id: str) -> None:
+    """Delete a subject's manifest, and what is staged of it."""
+    forgotten = SubjectRegistry(shell.open_store()).delete(candidate_id)
+    shell.tell(
+        {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
+        f"deleted {candidate_id}",
+    )
+    say(
+        "The row is still in the files of earlier table versions below subjects/: "
+        "`subject-pipeline subjects compact` removes it for good. While the source holds the person, "
+        "the next backfill registers them again."
+    )
+
+
+@subjects.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help=".jsonl or .parquet")
+@command_options
+def export(shell: Shell, out: Path) -> None:
+    """Write every manifest to a file, sorted by chunk and storage key."""
+    written = exporting.export(shell.open_store(), out)
+    shell.tell({"out": str(out), "count": written}, f"{written:,} manifests written to {out}")
+
+
+@subjects.command("import")
+@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIR")
+@command_options
+def import_(shell: Shell, path: Path) -> None:
+    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ."""
+    started = time.perf_counter()
+    report = import_manifests(shell.open_store(), path)
+    elapsed = time.perf_counter() - started
+    for failure in report.failures[:_SHOWN_FAILURES]:
+        say(f"failed: {failure.where}: {failure.reason}")
+    if report.failed > _SHOWN_FAILURES:
+        say(f"... and {report.failed - _SHOWN_FAILURES:,} more (--json names up to 10,000)")
+    shell.tell(
+        {
+            "manifests": report.manifests,
+            "inserted": report.inserted,
+            "replaced": report.replaced,
+            "unchanged": report.unchanged,
+            "failed": report.failed,
+            "failures": [asdict(failure) for failure in report.failures],
+            "elapsed_s": round(elapsed, 3),
+        },
+        f"{report.manifests:,} manifests read: {report.inserted:,} inserted, {report.replaced:,} replaced, "
+        f"{report.unchanged:,} unchanged, {report.failed:,} failed",
+    )
+    end(SOMETHING_FAILED if report.failed else DONE)
+
+
+@subjects.command()
+@command_options
+def compact(shell: Shell) -> None:
+    """Merge small files and remove for good what no current manifest needs, deleted subjects among it."""
+    done = compact_store(shell.open_store())
+    shell.tell(
+        asdict(done),
+        f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "
+        f"{done.staged_removed:,} stale staged objects removed",
+    )

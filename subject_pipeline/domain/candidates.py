@@ -1,0 +1,92 @@
+"""Candidates: one source row's identity, and the rules that turn a key value into one.
+
+Each rule stands twice, as a function of one value and as Polars expressions over a column; a property test holds
+the two to each other.
+"""
+
+import re
+
+import polars as pl
+
+from subject_pipeline.domain.chunks import ChunkLayout
+
+MAX_STORAGE_KEY_BYTES = 200
+_UNSAFE = r"[^A-Za-z0-9_-]"
+
+CANDIDATE_SCHEMA = pl.Schema(
+    {
+        "row": pl.UInt64,
+        "chunk_index": pl.UInt32,
+        "candidate_id": pl.String,
+        "storage_key": pl.String,
+        "key_value": pl.String,
+    }
+)
+"""One candidate a row: its 0-based row number over the whole source, its chunk, its id, its storage key and its key
+value as text."""
+
+REFUSAL_SCHEMA = pl.Schema({"chunk_index": pl.UInt32, "candidate_id": pl.String, "reason": pl.String})
+"""One refused candidate a row, charged to the chunk that its storage key hashes to."""
+
+
+def candidate_id(key_value: str, prefix: str) -> str:
+    """The id that a key value forms under a dataset's prefix."""
+    return prefix + key_value
+
+
+def storage_key(candidate_id: str) -> str:
+    """The id with every character outside `[A-Za-z0-9_-]` replaced by `_`; always ASCII."""
+    return re.sub(_UNSAFE, "_", candidate_id)
+
+
+def refusal(candidate_id: str, key_value: str) -> str | None:
+    """Why this candidate cannot become a subject, or None where it can."""
+    if not key_value:
+        return "empty key value: a subject needs an id of its own"
+    length = len(storage_key(candidate_id))
+    if length > MAX_STORAGE_KEY_BYTES:
+        return f"storage key is {length} bytes long; at most {MAX_STORAGE_KEY_BYTES} are allowed"
+    return None
+
+
+def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataFrame:
+    """Candidates of source keys.
+
+    Args:
+        keys: columns `row` (UInt64) and `key` (String, no null).
+        prefix: the dataset's candidate id prefix.
+        layout: the store's chunks.
+
+    Returns:
+        `CANDIDATE_SCHEMA`, in the order of `keys`, nothing refused or dropped yet.
+    """
+    return (
+        keys.lazy()
+        .select("row", candidate_id=pl.lit(prefix) + pl.col("key"), key_value="key")
+        .with_columns(storage_key=pl.col("candidate_id").str.replace_all(_UNSAFE, "_"))
+        .with_columns(chunk_index=layout.index_expr("storage_key"))
+        .select(CANDIDATE_SCHEMA.names())
+        .collect()
+    )
+
+
+def distinct(staged: pl.DataFrame) -> pl.DataFrame:
+    """The first row of each candidate id, in source order, so that a repeated row is attempted once."""
+    return staged.sort("row").unique("candidate_id", keep="first", maintain_order=True)
+
+
+def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Distinct candidates parted into those that may become subjects and those that may not.
+
+    Returns:
+        (`CANDIDATE_SCHEMA`, `REFUSAL_SCHEMA`); together they have one row per row of `staged`.
+    """
+    bad = (pl.col("key_value") == "") | (pl.col("storage_key").str.len_bytes() > MAX_STORAGE_KEY_BYTES)
+    refused = staged.filter(bad)
+    reasons = [
+        f"{refusal(candidate, key)} (source row {row})"
+        for row, candidate, key in refused.select("row", "candidate_id", "key_value").iter_rows()
+    ]
+    return staged.filter(~bad), refused.select(
+        "chunk_index", "candidate_id", reason=pl.Series(reasons, dtype=pl.String)
+    )

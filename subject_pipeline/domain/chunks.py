@@ -1,0 +1,71 @@
+"""Chunks: stable shards of the subject space, and the partitions that Dagster shows.
+
+A chunk depends on nothing but the storage key and the count, never on row order, so a source that grows or is
+reordered moves nobody.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+import polars_hash as plh
+import xxhash
+
+from subject_pipeline.errors import ConfigurationError
+
+DEFAULT_CHUNK_COUNT = 64
+MAX_CHUNK_COUNT = 1 << 20
+
+
+@dataclass(frozen=True)
+class ChunkLayout:
+    """How a store's subjects are split: `chunk = XXH64(storage_key as UTF-8, seed 0) % count`.
+
+    Raises:
+        ConfigurationError: `count` is not between 1 and 1,048,576.
+    """
+
+    count: int = DEFAULT_CHUNK_COUNT
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MAX_CHUNK_COUNT:
+            raise ConfigurationError(
+                f"a store has between 1 and {MAX_CHUNK_COUNT:,} chunks, not {self.count:,}: mend SUBJECT_CHUNKS"
+            )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every chunk's name in order: `chunk-` and lowercase hex, padded to equal length."""
+        digits = len(f"{self.count - 1:x}")
+        return tuple(f"chunk-{index:0{digits}x}" for index in range(self.count))
+
+    def chunk_of(self, storage_key: str) -> str:
+        """The name of the chunk that holds this storage key."""
+        return self.names[xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count]
+
+    def index_expr(self, storage_key: str) -> pl.Expr:
+        """The chunk's index (UInt32) of each value in the column `storage_key`."""
+        digest = plh.col(storage_key).nchash.xxhash64(seed=0)
+        return (digest % self.count).cast(pl.UInt32)
+
+    def name_expr(self, index: str) -> pl.Expr:
+        """The chunk's name for each index in the column `index`."""
+        return pl.lit(pl.Series(self.names)).gather(pl.col(index))
+
+    def indices(self, chunks: Iterable[str]) -> list[int]:
+        """The indices of the named chunks, sorted, each once.
+
+        Raises:
+            ConfigurationError: a name that this layout does not have.
+        """
+        known = {name: index for index, name in enumerate(self.names)}
+        found: set[int] = set()
+        for chunk in chunks:
+            if chunk not in known:
+                raise ConfigurationError(
+                    f"no chunk is named {chunk!r} in a layout of {self.count} chunks "
+                    f"({self.names[0]} .. {self.names[-1]})"
+                )
+            found.add(known[chunk])
+        return sorted(found)

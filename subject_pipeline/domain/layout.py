@@ -1,0 +1,36 @@
+"""The store's layout: written once, read by all."""
+
+import datetime as dt
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from subject_pipeline.domain.chunks import MAX_CHUNK_COUNT, ChunkLayout
+from subject_pipeline.errors import ConfigurationError
+
+
+class StoreLayout(BaseModel):
+    """What `catalog/layout.json` holds: how many chunks there are, and the log's random identity."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    schema_: str = Field(default="subject_layout.v1", alias="schema")
+    chunk_count: int = Field(ge=1, le=MAX_CHUNK_COUNT)
+    log_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    created_at: dt.datetime
+
+    @property
+    def chunks(self) -> ChunkLayout:
+        """The store's chunks."""
+        return ChunkLayout(self.chunk_count)
+
+    def check_wanted(self, wanted: int | None) -> None:
+        """Refuse a wanted chunk count that contradicts the store's.
+
+        Raises:
+            ConfigurationError: both numbers are named.
+        """
+        if wanted is not None and wanted != self.chunk_count:
+            raise ConfigurationError(
+                f"SUBJECT_CHUNKS asks for {wanted} chunks, but this store was laid out with {self.chunk_count}; "
+                "the count is fixed when a store is first written: unset SUBJECT_CHUNKS or use another store"
+            )

@@ -1,0 +1,199 @@
+"""Manifests as rows of the table: its schema, new rows built by column, and rows turned into manifests and back."""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.manifests import (
+    DatasetReference,
+    SubjectManifest,
+    audit_log_path,
+    new_manifest,
+)
+from subject_pipeline.domain.candidates import storage_key
+
+_TIME = pl.Datetime("us", "UTC")
+_DATASET = pl.Struct({"name": pl.String, "key_column": pl.String, "key_value": pl.String})
+
+MANIFEST_FIELDS: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "schema": pl.String,
+    "candidate_id": pl.String,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+    "status": pl.String,
+    "vertical": pl.String,
+    "consent": pl.Struct(
+        {
+            "general_pii": pl.Struct(
+                {"status": pl.String, "version": pl.String, "given_at": _TIME, "withdrawn_at": _TIME}
+            ),
+            "biometric": pl.Struct({"status": pl.String, "retention_until": _TIME}),
+        }
+    ),
+    "retention": pl.Struct({"general_pii_until": _TIME, "policy": pl.String}),
+    "datasets": pl.List(_DATASET),
+    "safe_views": pl.List(pl.String),
+    "audit_log_path": pl.String,
+    "audit_log_chain_root": pl.String,
+}
+"""The manifest's fields in the order of its JSON."""
+
+TABLE_SCHEMA = pl.Schema({"chunk": pl.String, "storage_key": pl.String, **MANIFEST_FIELDS, "extra": pl.String})
+"""One subject a row. `extra` is JSON text of fields that a newer writer added, null where there are none."""
+
+
+def new_rows(
+    candidates: pl.DataFrame,
+    *,
+    layout: ChunkLayout,
+    dataset: str,
+    key_column: str,
+    safe_views: Sequence[str],
+    now: dt.datetime,
+) -> pl.DataFrame:
+    """Rows of candidates seen for the first time, built by column.
+
+    What is the same for all is taken from one `new_manifest`, so that the defaults stand in one place.
+
+    Args:
+        candidates: `CANDIDATE_SCHEMA`.
+        layout: the store's chunks.
+        dataset: the dataset's name.
+        key_column: its key column.
+        safe_views: names of views that are safe to show.
+        now: one time for the whole run.
+
+    Returns:
+        `TABLE_SCHEMA`, in the order of `candidates`.
+    """
+    reference = DatasetReference(name=dataset, key_column=key_column, key_value="")
+    template = new_manifest(
+        candidate_id="-", dataset=reference, safe_views=tuple(safe_views), chunk="", now=now
+    ).model_dump(by_alias=True)
+    varying = {"candidate_id", "datasets", "audit_log_path"}
+    same = {
+        name: pl.lit(pl.Series([template[name]], dtype=dtype)).first().alias(name)
+        for name, dtype in MANIFEST_FIELDS.items()
+        if name not in varying
+    }
+    fields = {
+        **same,
+        "candidate_id": pl.col("candidate_id"),
+        "datasets": pl.concat_list(
+            pl.struct(pl.lit(dataset).alias("name"), pl.lit(key_column).alias("key_column"), "key_value")
+        ),
+        "audit_log_path": pl.lit(audit_log_path("")) + pl.col("chunk"),
+    }
+    return candidates.with_columns(chunk=layout.name_expr("chunk_index")).select(
+        "chunk",
+        "storage_key",
+        *(fields[name].alias(name) for name in MANIFEST_FIELDS),
+        extra=pl.lit(None, pl.String),
+    )
+
+
+def to_rows(manifests: Iterable[SubjectManifest], layout: ChunkLayout) -> pl.DataFrame:
+    """Rows of manifests, in their order.
+
+    Returns:
+        `TABLE_SCHEMA`.
+    """
+    rows = []
+    extra: dict[str, Any] | None
+    for manifest in manifests:
+        known, extra = manifest.model_dump(by_alias=True), None
+        if _has_unknown(manifest):
+            known, extra = _split(known, MANIFEST_FIELDS)
+        key = storage_key(manifest.candidate_id)
+        text = json.dumps(extra, ensure_ascii=False, separators=(",", ":")) if extra else None
+        rows.append({"chunk": layout.chunk_of(key), "storage_key": key, **known, "extra": text})
+    return pl.DataFrame(rows, schema=TABLE_SCHEMA)
+
+
+def to_manifest(row: Mapping[str, Any]) -> SubjectManifest:
+    """The manifest that a row of the table holds.
+
+    Raises:
+        ManifestError: the row is not a manifest.
+    """
+    value = {name: row[name] for name in MANIFEST_FIELDS}
+    extra = row["extra"]
+    return SubjectManifest.parse(_join(value, json.loads(extra)) if extra else value)
+
+
+def to_json_lines(rows: pl.DataFrame) -> list[str]:
+    """The JSON of each row's manifest, as `SubjectManifest.to_json` writes it, built by column.
+
+    Args:
+        rows: `TABLE_SCHEMA`.
+    """
+    texts = rows.select(pl.struct(_json_ready(name, pl.col(name)) for name in MANIFEST_FIELDS).struct.json_encode())
+    lines: list[str] = texts.to_series().to_list()
+    # Rare: fields that only a newer writer knows must be put back at their depth.
+    for at in rows["extra"].is_not_null().arg_true():
+        lines[at] = to_manifest(rows.row(at, named=True)).to_json()
+    return lines
+
+
+def _json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa: ANN401 - a Polars type or its class
+    dtype = MANIFEST_FIELDS[name] if dtype is None else dtype
+    if dtype == _TIME:
+        return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").alias(name)
+    if isinstance(dtype, pl.Struct):
+        parts = [
+            _json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields
+        ]
+        return pl.struct(parts).alias(name)
+    return value.alias(name)
+
+
+def _has_unknown(manifest: SubjectManifest) -> bool:
+    parts = (
+        manifest,
+        manifest.consent,
+        manifest.consent.general_pii,
+        manifest.consent.biometric,
+        manifest.retention,
+        *manifest.datasets,
+    )
+    return any(part.model_extra for part in parts)
+
+
+def _split(value: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part a manifest's values into those the table has columns for and the rest, at every depth."""
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, item in value.items():
+        if name not in fields:
+            extra[name] = item
+            continue
+        dtype = fields[name]
+        if isinstance(dtype, pl.Struct):
+            known[name], rest = _split(item, dict(dtype))
+            if rest:
+                extra[name] = rest
+        elif dtype == MANIFEST_FIELDS["datasets"]:
+            parts = [_split(entry, dict(_DATASET)) for entry in item]
+            known[name] = [part for part, _ in parts]
+            if any(rest for _, rest in parts):
+                extra[name] = [rest for _, rest in parts]
+        else:
+            known[name] = item
+    return known, extra
+
+
+def _join(known: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `_split`: unknown fields come last, at the depth that they stood at."""
+    joined = dict(known)
+    for name, item in extra.items():
+        if name not in joined:
+            joined[name] = item
+        elif isinstance(item, list):
+            joined[name] = [_join(entry, rest) for entry, rest in zip(joined[name], item, strict=True)]
+        else:
+            joined[name] = _join(joined[name], item)
+    return joined

@@ -1,0 +1,103 @@
+"""What becomes of candidates once the stored ids are known: new, already there, or in collision."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from subject_pipeline.domain.candidates import REFUSAL_SCHEMA
+
+STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String})
+"""One stored subject a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Candidates parted by what is to be done with each; every candidate is in exactly one frame.
+
+    Attributes:
+        new: `CANDIDATE_SCHEMA`; to be inserted.
+        known: `CANDIDATE_SCHEMA`; registered already, to be skipped.
+        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id.
+    """
+
+    new: pl.DataFrame
+    known: pl.DataFrame
+    collided: pl.DataFrame
+
+
+def collision_reason(candidate_id: str, owner: str, storage_key: str) -> str:
+    """The sentence that names both ids of a collision."""
+    return (
+        f"storage key {storage_key!r} of {candidate_id!r} already belongs to {owner!r}; "
+        "the first keeps it, nothing was changed"
+    )
+
+
+def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
+    """Part candidates into new, known and collided.
+
+    The owner of a storage key is the stored id, else the candidate that comes first in the source.
+
+    Args:
+        candidates: `CANDIDATE_SCHEMA` in source order, distinct by `candidate_id`, none refused.
+        stored: `STORED_IDS_SCHEMA` of all chunks that the candidates fall into.
+    """
+    owned = (
+        candidates.lazy()
+        .join(
+            stored.lazy().select("storage_key", stored_id="candidate_id"),
+            on="storage_key",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(first=pl.col("candidate_id").first().over("storage_key"))
+        .with_columns(owner=pl.coalesce("stored_id", "first"))
+        .collect()
+    )
+    mine = pl.col("candidate_id") == pl.col("owner")
+    there = pl.col("stored_id").is_not_null()
+    collided = owned.filter(~mine)
+    reasons = [
+        collision_reason(row["candidate_id"], row["owner"], row["storage_key"])
+        for row in collided.iter_rows(named=True)
+    ]
+    columns = candidates.columns
+    return Decision(
+        new=owned.filter(mine & ~there).select(columns),
+        known=owned.filter(mine & there).select(columns),
+        collided=collided.select(
+            "chunk_index", "candidate_id", reason=pl.Series(reasons, dtype=pl.String)
+        ).cast(dict(REFUSAL_SCHEMA)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a registration did; `attempted = inserted + skipped + failed`, always."""
+
+    inserted: int = 0
+    skipped: int = 0
+    failed: int = 0
+    duplicates: int = 0
+
+    @property
+    def attempted(self) -> int:
+        """Distinct candidates that were tried."""
+        return self.inserted + self.skipped + self.failed
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.inserted + other.inserted,
+            self.skipped + other.skipped,
+            self.failed + other.failed,
+            self.duplicates + other.duplicates,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One candidate that did not become a subject, and why."""
+
+    candidate_id: str
+    reason: str
+    chunk: str

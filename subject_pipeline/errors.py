@@ -1,0 +1,49 @@
+"""The one tree of errors that this package raises.
+
+A message says what was being done, to which object, what is wrong and how to mend it. Whatever a user can
+cause ends in one of these, never in a bare `ValueError` or `KeyError`.
+"""
+
+
+class SubjectPipelineError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class ConfigurationError(SubjectPipelineError):
+    """A setting, a store URL or a layout that cannot be used as given."""
+
+
+class DatasetError(SubjectPipelineError):
+    """A dataset's name or declaration is unknown, invalid or contradicted."""
+
+
+class SourceError(SubjectPipelineError):
+    """A parquet source that cannot be read, or whose key column cannot form ids."""
+
+
+class StagingError(SubjectPipelineError):
+    """What was staged is missing, damaged or was staged for something else than is asked."""
+
+
+class ManifestError(SubjectPipelineError):
+    """Bytes or values that are not a subject manifest."""
+
+
+class CollisionError(SubjectPipelineError):
+    """Two different candidate ids share one storage key; the first one keeps it."""
+
+
+class UnknownSubjectError(SubjectPipelineError):
+    """No manifest carries the candidate id asked for."""
+
+
+class StoreError(SubjectPipelineError):
+    """The object store or the table refused or failed an operation."""
+
+
+class ConflictError(StoreError):
+    """Another writer won a race; the operation wrote nothing and may be tried again."""
+
+
+class OutcomeUnknownError(StoreError):
+    """A write was sent and it could not be learnt whether it landed."""

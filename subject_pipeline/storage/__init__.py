@@ -1,0 +1,1 @@
+"""Effects: parquet sources, the object store, the Delta table."""

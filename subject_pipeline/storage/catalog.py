@@ -1,0 +1,113 @@
+"""The catalog: the store's layout and the datasets' declarations, as JSON objects below `catalog/`."""
+
+import datetime as dt
+import secrets
+from collections.abc import Callable
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
+from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.errors import DatasetError, StoreError
+from subject_pipeline.storage.objects import ObjectStore
+
+LAYOUT_KEY = "catalog/layout.json"
+_DATASETS = "catalog/datasets/"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Catalog:
+    """The catalog of one store."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def layout(self, wanted: int | None = None) -> StoreLayout | None:
+        """The store's layout, or None where nothing was written yet.
+
+        Raises:
+            ConfigurationError: `wanted` contradicts it.
+            StoreError: the layout cannot be read.
+        """
+        data = self._objects.get(LAYOUT_KEY)
+        if data is None:
+            return None
+        layout = _parse(StoreLayout, LAYOUT_KEY, data)
+        layout.check_wanted(wanted)
+        return layout
+
+    def layout_or_create(
+        self, wanted: int | None, default: int, *, now: Callable[[], dt.datetime]
+    ) -> StoreLayout:
+        """The store's layout, written now if it is the first use; of two writers at once, one decides for both.
+
+        Raises:
+            ConfigurationError: `wanted` contradicts what is or was just written.
+            StoreError: the layout can be neither read nor written.
+        """
+        found = self.layout(wanted)
+        if found is not None:
+            return found
+        created = StoreLayout(chunk_count=wanted or default, log_id=secrets.token_hex(16), created_at=now())
+        if self._objects.create(LAYOUT_KEY, _text(created)):
+            return created
+        found = self.layout(wanted)
+        if found is None:
+            raise StoreError(f"cannot settle who wrote {LAYOUT_KEY}: run the command again")
+        return found
+
+    def register(self, declaration: DatasetDeclaration) -> None:
+        """Record a declaration; one of the same name is replaced.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        key, data = self._key(declaration.name), _text(declaration)
+        if self._objects.get(key) != data:
+            self._objects.replace(key, data)
+
+    def dataset(self, name: str) -> DatasetDeclaration:
+        """A dataset's declaration.
+
+        Raises:
+            DatasetError: the name is invalid, or no such dataset is registered.
+            StoreError: the declaration cannot be read.
+        """
+        key = self._key(name)
+        data = self._objects.get(key)
+        if data is None:
+            raise DatasetError(
+                f"dataset {name!r} is not registered in this store: run `subject-pipeline datasets register {name} "
+                "--source URI --key-column COLUMN` first"
+            )
+        return _parse(DatasetDeclaration, key, data)
+
+    def datasets(self) -> list[DatasetDeclaration]:
+        """Every registered dataset, sorted by name.
+
+        Raises:
+            StoreError: a declaration cannot be read.
+        """
+        found = []
+        for item in self._objects.list(_DATASETS):
+            data = self._objects.get(item.key)
+            if data is not None and item.key.endswith(".json"):
+                found.append(_parse(DatasetDeclaration, item.key, data))
+        return found
+
+    @staticmethod
+    def _key(name: str) -> str:
+        return f"{_DATASETS}{check_dataset_name(name)}.json"
+
+
+def _text(value: BaseModel) -> bytes:
+    return value.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+def _parse(model: type[Model], key: str, data: bytes) -> Model:
+    try:
+        return model.model_validate_json(data)
+    except (ValidationError, DatasetError) as error:
+        raise StoreError(f"cannot read {key}: it is damaged: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,122 @@
+"""The object store over local files, with the durability that neither obstore nor delta-rs gives there."""
+
+import datetime as dt
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.durability import make_folder, sync_folders
+from subject_pipeline.storage.objects import ObjectInfo
+
+STAGING_FOLDER = ".staging"
+
+
+class LocalObjects:
+    """Objects as files below a root: staged, fsynced, then linked or renamed into place, then the folder fsynced."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, key: str) -> bytes | None:
+        """See `ObjectStore.get`."""
+        with _errors("read", key):
+            try:
+                return self._path(key).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See `ObjectStore.create`. The hard link is what makes it put-if-absent."""
+        target = self._path(key)
+        with _errors("create", key), self._staged(data) as staged:
+            try:
+                _into_place(target, lambda: os.link(staged, target))
+            except FileExistsError:
+                return target.read_bytes() == data
+            return True
+
+    def replace(self, key: str, data: bytes) -> None:
+        """See `ObjectStore.replace`."""
+        target = self._path(key)
+        with _errors("write", key), self._staged(data) as staged:
+            _into_place(target, lambda: staged.replace(target))
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        target = self._path(key)
+        with _errors("delete", key):
+            target.unlink(missing_ok=True)
+            self._prune(target.parent)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`. Symbolic links are not followed."""
+        with _errors("list", prefix):
+            found = sorted(self._walk(self._path(prefix)), key=lambda item: item.key)
+        return iter(found)
+
+    def _walk(self, folder: Path) -> Iterator[ObjectInfo]:
+        for parent, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name != STAGING_FOLDER]
+            for name in names:
+                path = Path(parent, name)
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    continue
+                modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
+                yield ObjectInfo(path.relative_to(self._root).as_posix(), status.st_size, modified)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if key.startswith("/") or any(part in {".", ".."} for part in parts):
+            raise StoreError(f"cannot use the object key {key!r}: it leaves the store")
+        return self._root.joinpath(*parts)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that became empty, as a bucket has none, up to the root."""
+        while folder != self._root and folder.is_relative_to(self._root):
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+            folder = folder.parent
+        if folder.is_dir():
+            sync_folders([folder])
+
+    @contextmanager
+    def _staged(self, data: bytes) -> Iterator[Path]:
+        folder = self._root / STAGING_FOLDER
+        make_folder(folder)
+        staged = folder / uuid.uuid4().hex
+        try:
+            with staged.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield staged
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+def _into_place(target: Path, move: Callable[[], object]) -> None:
+    for attempt in range(3):
+        make_folder(target.parent)
+        try:
+            move()
+        except FileNotFoundError:
+            if attempt == 2:
+                raise
+        else:
+            break  # else a deleter pruned the folder between the two calls
+    sync_folders([target.parent])
+
+
+@contextmanager
+def _errors(doing: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot {doing} the object {key!r}: {error.strerror or error}") from error

@@ -1,0 +1,336 @@
+"""The manifests' Delta table `subjects/`: one row a subject, partitioned by chunk.
+
+No candidate id ever enters Delta's log: operations join on a source frame instead of naming ids in a predicate, and
+column statistics are off for the id columns. So an erased id is gone once the files that held it are vacuumed.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
+from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
+from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.storage.durability import sync_file, sync_folders
+from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.remote_objects import reason
+
+TABLE = "subjects"
+CROWDED = 8
+"""A chunk with more files than this is worth compacting."""
+
+_PROPERTIES = {
+    "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",
+    "delta.logRetentionDuration": "interval 30 days",
+}
+_ORPHAN_AGE = timedelta(hours=24)
+_READ_ATTEMPTS = 4
+
+Result = TypeVar("Result")
+
+
+class ManifestTable:
+    """The table of one store. Opens it anew for every operation, so each sees the latest version."""
+
+    def __init__(self, location: StoreLocation, objects: ObjectStore) -> None:
+        self._uri = location.child(TABLE)
+        self._local = location.local_path is not None
+        self._options = dict(location.options) or None
+        self._objects = objects
+
+    def snapshot(self) -> "Snapshot | None":
+        """The table's latest version, or None where no manifest was ever written.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        try:
+            with _errors("open the manifests"):
+                if self._local and not Path(self._uri, "_delta_log").is_dir():
+                    return None
+                return Snapshot(DeltaTable(self._uri, storage_options=self._options), self._commit_of, self._local)
+        except TableNotFoundError:
+            return None
+
+    def snapshot_or_create(self) -> "Snapshot":
+        """The table's latest version; the table is created where there is none.
+
+        Raises:
+            ConflictError: another writer is creating it at this moment.
+            StoreError: the store failed.
+        """
+        found = self.snapshot()
+        if found is not None:
+            return found
+        with _errors("create the manifests' table"):
+            DeltaTable.create(
+                self._uri,
+                schema=pl.DataFrame(schema=TABLE_SCHEMA).to_arrow().schema,
+                mode="ignore",
+                partition_by=["chunk"],
+                configuration=_PROPERTIES,
+                storage_options=self._options,
+            )
+        if self._local:
+            log = Path(self._uri, "_delta_log")
+            sync_file(log / f"{0:020d}.json")
+            sync_folders([log, log.parent, log.parent.parent])
+        found = self.snapshot()
+        if found is None:
+            raise ConflictError("the manifests' table vanished while it was created")
+        return found
+
+    def read(self, reading: Callable[["Snapshot"], Result], otherwise: Result) -> Result:
+        """What `reading` takes from the latest version; a vacuum under the reader means to open it again.
+
+        Args:
+            reading: called with a snapshot.
+            otherwise: the answer where no manifest was ever written.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            snapshot = self.snapshot()
+            if snapshot is None:
+                return otherwise
+            try:
+                return reading(snapshot)
+            except ConflictError:
+                if attempt == _READ_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def tidy(self, chunks: Sequence[str] | None = None) -> int:
+        """Compact the chunks that have more than a handful of files; a writer who is at work there goes first.
+
+        Args:
+            chunks: look at these alone; None: at all.
+
+        Returns:
+            How many files went.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        snapshot = self.snapshot()
+        if snapshot is None:
+            return 0
+        try:
+            crowded = snapshot.crowded()
+            return snapshot.compact([chunk for chunk in crowded if chunks is None or chunk in chunks])
+        except ConflictError:
+            return 0
+
+    def _commit_of(self, operation: str, since: int) -> "Commit | None":
+        """The commit that carries an operation's id, among those after version `since`."""
+        version = since + 1
+        while (data := self._objects.get(f"{TABLE}/_delta_log/{version:020d}.json")) is not None:
+            actions = [json.loads(line) for line in data.splitlines()]
+            if any(action.get("commitInfo", {}).get("operationId") == operation for action in actions):
+                added = tuple(unquote(action["add"]["path"]) for action in actions if "add" in action)
+                return Commit(version, added)
+            version += 1
+        return None
+
+
+class Commit:
+    """One landed commit: its version and the files it added, relative to the table."""
+
+    __slots__ = ("added", "version")
+
+    def __init__(self, version: int, added: tuple[str, ...]) -> None:
+        self.version = version
+        self.added = added
+
+
+class Snapshot:
+    """The table at one version. Reads are of this version; one write may follow, decided against it."""
+
+    def __init__(
+        self, table: DeltaTable, commit_of: Callable[[str, int], Commit | None], local: bool
+    ) -> None:
+        self._table = table
+        self._commit_of = commit_of
+        self._local = local
+        self.version = table.version()
+
+    def count(self) -> int:
+        """How many subjects there are."""
+        with _errors("count the manifests"):
+            return int(self._table.count())
+
+    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
+        """`STORED_IDS_SCHEMA` of every subject in these chunks.
+
+        Raises:
+            ConflictError: a file was vacuumed under the reader; open the table again.
+            StoreError: the store failed.
+        """
+        return self.rows(chunks, list(STORED_IDS_SCHEMA))
+
+    def rows(
+        self, chunks: Sequence[str] | None = None, columns: Sequence[str] | None = None, *where: pl.Expr
+    ) -> pl.DataFrame:
+        """Rows of the table, `TABLE_SCHEMA`, of all chunks or of some, of all columns or of some.
+
+        Raises:
+            ConflictError: a file was vacuumed under the reader; open the table again.
+            StoreError: the store failed.
+        """
+        with _errors("read the manifests"):
+            plan = pl.scan_delta(self._table)
+            if chunks is not None:
+                plan = plan.filter(pl.col("chunk").is_in(list(chunks)))
+            return plan.filter(*where).select(columns or list(TABLE_SCHEMA)).collect()
+
+    def insert(self, rows: pl.DataFrame) -> None:
+        """Insert rows that this version does not have, all or none, on disk when this returns.
+
+        Args:
+            rows: `TABLE_SCHEMA`, distinct by storage key.
+
+        Raises:
+            ConflictError: another writer committed to these chunks meanwhile; nothing was written.
+            OutcomeUnknownError: it could not be learnt whether the commit landed.
+            StoreError: the store failed; nothing was written.
+        """
+        self._merge(rows, "insert")
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        """Insert rows, or replace those with the same candidate id; otherwise as `insert`."""
+        self._merge(rows, "upsert")
+
+    def delete(self, ids: pl.DataFrame) -> None:
+        """Delete the subjects named by columns `chunk`, `storage_key` and `candidate_id`; otherwise as `insert`."""
+        self._merge(ids, "delete")
+
+    def _merge(self, rows: pl.DataFrame, what: Literal["insert", "upsert", "delete"]) -> None:
+        # Every chunk of the rows is named: the commit then conflicts with none of other chunks, and no source row
+        # can lie outside the chunks named, where it would be inserted a second time.
+        chunks = rows["chunk"].unique().sort().to_list()
+        named = ", ".join(f"'{chunk}'" for chunk in chunks)
+        operation = uuid.uuid4().hex
+        merge = self._table.merge(
+            rows,
+            f"t.chunk IN ({named}) AND t.chunk = s.chunk AND t.storage_key = s.storage_key",
+            source_alias="s",
+            target_alias="t",
+            commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
+        )
+        same = "t.candidate_id = s.candidate_id"
+        if what == "delete":
+            merge = merge.when_matched_delete(same)
+        else:
+            merge = merge.when_not_matched_insert_all()
+        if what == "upsert":
+            merge = merge.when_matched_update_all(same)
+        self._settle(operation, merge.execute)
+
+    def _settle(self, operation: str, commit: Callable[[], Any]) -> None:
+        """Run a commit, and learn by reading back whether it landed where it says that it did not."""
+        since = self.version
+        try:
+            with _errors("commit to the manifests"):
+                commit()
+        except StoreError as error:
+            try:
+                landed = self._commit_of(operation, since)
+            except StoreError as second:
+                raise OutcomeUnknownError(
+                    f"cannot tell whether a commit to the manifests landed: {error}; then {second}"
+                ) from error
+            if landed is None:
+                raise
+            self._sync(landed)
+        else:
+            if self._local:
+                self._sync(self._commit_of(operation, since))
+
+    def _sync(self, commit: Commit | None) -> None:
+        if commit is None or not self._local:
+            return
+        root = Path(self._table.table_uri.removeprefix("file://"))
+        with _errors("flush the manifests"):
+            files = [root / name for name in commit.added]
+            for file in files:
+                if file.exists():  # else it was compacted and vacuumed meanwhile
+                    sync_file(file)
+            log = root / "_delta_log"
+            sync_file(log / f"{commit.version:020d}.json")
+            sync_folders([log, root, *(file.parent for file in files)])
+
+    def crowded(self, more_than: int = CROWDED) -> list[str]:
+        """The chunks that have more files than this, sorted."""
+        with _errors("list the manifests' files"):
+            actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
+        if actions.is_empty():
+            return []
+        counts = actions.group_by("partition.chunk").len().filter(pl.col("len") > more_than)
+        return counts["partition.chunk"].sort().to_list()
+
+    def compact(self, chunks: Sequence[str]) -> int:
+        """Rewrite the small files of these chunks into few; returns how many files went.
+
+        Raises:
+            ConflictError: another writer committed to these chunks meanwhile; nothing was written.
+            StoreError: the store failed.
+        """
+        if not chunks:
+            return 0
+        operation = uuid.uuid4().hex
+        metrics: dict[str, Any] = {}
+
+        def optimize() -> None:
+            metrics.update(
+                self._table.optimize.compact(
+                    partition_filters=[("chunk", "in", list(chunks))],
+                    commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
+                )
+            )
+
+        self._settle(operation, optimize)
+        return int(metrics.get("numFilesRemoved", 0))
+
+    def vacuum(self) -> None:
+        """Remove the files that only older versions need, and those that a killed writer left over a day ago.
+
+        Earlier versions can then no longer be read: that is what makes an erasure final.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        with _errors("vacuum the manifests"):
+            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+            hours = int(_ORPHAN_AGE.total_seconds() // 3600)
+            self._table.vacuum(
+                retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True
+            )
+            self._table.create_checkpoint()
+            self._table.cleanup_metadata()
+
+
+@contextmanager
+def _errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except TableNotFoundError:
+        raise
+    except CommitFailedError as error:
+        raise ConflictError(f"cannot {doing}: another writer won: {reason(error)}") from error
+    except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        text = str(error).lower()
+        # A file that is gone was vacuumed after this version was opened.
+        if isinstance(error, FileNotFoundError) or "not found" in text or "no such file" in text:
+            raise ConflictError(f"cannot {doing}: a file was vacuumed meanwhile: {reason(error)}") from error
+        raise StoreError(f"cannot {doing}: {reason(error)}") from error

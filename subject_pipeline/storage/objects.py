@@ -1,0 +1,73 @@
+"""The object store: create-only and replacing writes, settled by reading back."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from subject_pipeline.storage.location import StoreLocation
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One listed object: its key, its size in bytes and when it was last written (UTC)."""
+
+    key: str
+    size: int
+    modified: dt.datetime
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys (`catalog/layout.json`), the same over local files, memory and buckets."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under a key, or None where there is no such object.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put if absent: True if exactly these bytes now stand under the key, False if others do.
+
+        A create that fails may be one's own success, so every outcome but success is settled by reading back.
+
+        Raises:
+            OutcomeUnknownError: it could not be learnt whether the object is there.
+            StoreError: the store failed and nothing was written.
+        """
+        ...
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Write the bytes under a key, whatever stood there; readers see the old or the new, never a part.
+
+        Raises:
+            StoreError: the store failed; the old or the new object stands.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """The objects whose keys start with `prefix` (empty, or ending in `/`), sorted by key.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        ...
+
+
+def open_objects(location: StoreLocation) -> ObjectStore:
+    """The object store at a location; nothing is created or contacted before the first call."""
+    from subject_pipeline.storage.local_objects import LocalObjects
+    from subject_pipeline.storage.remote_objects import RemoteObjects
+
+    local = location.local_path
+    return LocalObjects(local) if local is not None else RemoteObjects.at(location)

@@ -1,0 +1,124 @@
+"""The object store over buckets (S3, GCS, Azure) and memory, through obstore."""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import MemoryStore, from_url
+from obstore.store import ObjectStore as Backend
+
+from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
+from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.objects import ObjectInfo
+
+_PATIENCE = timedelta(seconds=25)
+_CREATE_ATTEMPTS = 4
+
+
+class RemoteObjects:
+    """Objects in a bucket. Must not cross a `fork()`: obstore would hang, so a changed process id is refused."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._pid = os.getpid()
+
+    @classmethod
+    def at(cls, location: StoreLocation) -> "RemoteObjects":
+        """The bucket at a location; not contacted before the first call.
+
+        Raises:
+            ConfigurationError: the options do not fit the provider.
+        """
+        return cls(open_backend(location))
+
+    @classmethod
+    def in_memory(cls) -> "RemoteObjects":
+        """A store of this process's own, for tests."""
+        return cls(MemoryStore())
+
+    def get(self, key: str) -> bytes | None:
+        """See `ObjectStore.get`."""
+        try:
+            return bytes(obstore.get(self._open(), key).bytes())
+        except (FileNotFoundError, NotFoundError):
+            return None
+        except BaseError as error:
+            raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See `ObjectStore.create`."""
+        failure: BaseError | None = None
+        for _ in range(_CREATE_ATTEMPTS):
+            try:
+                obstore.put(self._open(), key, data, mode="create")
+            except BaseError as error:
+                failure = error
+            else:
+                return True
+            try:
+                there = self.get(key)
+            except StoreError as error:
+                raise OutcomeUnknownError(
+                    f"cannot tell whether the object {key!r} was created: {reason(failure)}; then {error}"
+                ) from error
+            if there is not None:
+                return there == data
+        raise StoreError(f"cannot create the object {key!r}: {reason(failure)}") from failure
+
+    def replace(self, key: str, data: bytes) -> None:
+        """See `ObjectStore.replace`."""
+        try:
+            obstore.put(self._open(), key, data)
+        except BaseError as error:
+            raise StoreError(f"cannot write the object {key!r}: {reason(error)}") from error
+
+    def delete(self, key: str) -> None:
+        """See `ObjectStore.delete`."""
+        try:
+            obstore.delete(self._open(), key)
+        except (FileNotFoundError, NotFoundError):
+            return
+        except BaseError as error:
+            raise StoreError(f"cannot delete the object {key!r}: {reason(error)}") from error
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`."""
+        try:
+            found = [
+                ObjectInfo(item["path"], item["size"], item["last_modified"])
+                for page in obstore.list(self._open(), prefix=prefix or None, chunk_size=1000)
+                for item in page
+            ]
+        except BaseError as error:
+            raise StoreError(f"cannot list the objects below {prefix!r}: {reason(error)}") from error
+        return iter(sorted(found, key=lambda item: item.key))
+
+    def _open(self) -> Backend:
+        if os.getpid() != self._pid:
+            raise StoreError("this store was opened in another process; open it anew after a fork, or use spawn")
+        return self._backend
+
+
+def open_backend(location: StoreLocation) -> Backend:
+    """obstore's own handle on a location, bounded in retries so that an unreachable endpoint is told in time.
+
+    Raises:
+        ConfigurationError: the options do not fit the provider.
+    """
+    try:
+        return from_url(
+            location.url,
+            config=dict(location.options) or None,
+            client_options={"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
+            retry_config={"max_retries": 6, "retry_timeout": _PATIENCE},
+        )
+    except (BaseError, ValueError) as error:
+        raise ConfigurationError(f"cannot open the store {location.url!r}: {reason(error)}") from error
+
+
+def reason(error: BaseException | None) -> str:
+    """The first line of what a library said; the rest is its debug output and may hold request headers."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

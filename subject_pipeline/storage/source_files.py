@@ -1,0 +1,147 @@
+"""Which parquet files a source is: one file, a folder, a glob, or the same in a bucket."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+
+from subject_pipeline.errors import SourceError
+from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.remote_objects import open_backend, reason
+
+_SUFFIXES = (".parquet", ".pq")
+_MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One parquet file of a source.
+
+    Attributes:
+        uri: a local path or a URL, as Polars takes it.
+        size: bytes.
+        stamp: changes whenever the bytes may have: the e_tag, or the modification time in nanoseconds.
+    """
+
+    uri: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """A source's files, sorted by name, and the options that reach them."""
+
+    uri: str
+    files: tuple[SourceFile, ...]
+    options: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """16 hex digits that change with any file's name, size or stamp."""
+        text = "\n".join(f"{file.uri}\0{file.size}\0{file.stamp}" for file in self.files)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_source_files(uri: str, options: Mapping[str, str] | None = None) -> SourceFiles:
+    """The files of a source.
+
+    A folder stands for every `*.parquet` and `*.pq` below it, without those whose name or folder starts with `_`
+    or `.` (markers and unfinished writes of other engines); links to other folders are not followed.
+
+    Args:
+        uri: a path, a folder, a glob, or a URL of a store that holds one of these.
+        options: what reaches a store, where the environment does not say it.
+
+    Raises:
+        SourceError: nothing is there, or no parquet file.
+    """
+    options = options or {}
+    parts = urlsplit(uri)
+    if "://" in uri and parts.scheme != "file":
+        files = _remote_files(uri, options)
+    else:
+        path = unquote(parts.netloc + parts.path) if parts.scheme == "file" else uri
+        files = _local_files(str(Path(path).expanduser()))
+    for file in files:
+        if file.size == 0:
+            raise SourceError(f"cannot read the source file {file.uri}: it is empty (0 bytes), not parquet")
+    return SourceFiles(uri, tuple(files), options)
+
+
+def _local_files(path: str) -> list[SourceFile]:
+    place = Path(path)
+    if place.is_dir():
+        names = sorted(
+            str(Path(parent, name))
+            for parent, folders, entries in os.walk(place)
+            if not folders.sort()
+            for name in entries
+            if _is_data(Path(parent, name).relative_to(place).as_posix())
+        )
+        if not names:
+            raise SourceError(f"no parquet file is in the source folder {path}")
+    elif place.exists():
+        names = [path]
+    elif _MAGIC & set(path):
+        names = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
+        if not names:
+            raise SourceError(f"no file matches the source pattern {path}")
+    else:
+        raise SourceError(f"the source {path} does not exist")
+    try:
+        statuses = [(name, Path(name).stat()) for name in names]
+    except OSError as error:
+        raise SourceError(f"cannot read the source {path}: {error.strerror}: {error.filename}") from error
+    return [SourceFile(name, status.st_size, str(status.st_mtime_ns)) for name, status in statuses]
+
+
+def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
+    location = StoreLocation.parse(uri, options)
+    parts = urlsplit(location.url)
+    bucket, path = f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/")
+    pattern = path if _MAGIC & set(path) else None
+    # What a pattern matches starts with all that stands before its first wildcard's folder.
+    literal = path if pattern is None else path[: min(path.index(c) for c in _MAGIC & set(path))]
+    prefix = literal if pattern is None else literal.rpartition("/")[0]
+    backend = open_backend(StoreLocation(bucket, options))
+    try:
+        found = {
+            item["path"]: item
+            for page in obstore.list(backend, prefix=prefix or None, chunk_size=1000)
+            for item in page
+        }
+        if pattern is None and path and not found:
+            found = {path: obstore.head(backend, path)}
+    except FileNotFoundError as error:
+        raise SourceError(f"the source {uri} does not exist") from error
+    except BaseError as error:
+        raise SourceError(f"cannot list the source {uri}: {reason(error)}") from error
+    if pattern is not None:
+        names = [name for name in found if fnmatchcase(name, pattern)]
+    elif path in found:
+        names = [path]
+    else:
+        names = [name for name in found if _is_data(name.removeprefix(path).lstrip("/"))]
+    if not names:
+        raise SourceError(f"no parquet file is at the source {uri}")
+    return [
+        SourceFile(
+            f"{bucket}/{name}",
+            found[name]["size"],
+            found[name]["e_tag"] or found[name]["last_modified"].isoformat(),
+        )
+        for name in sorted(names)
+    ]
+
+
+def _is_data(relative: str) -> bool:
+    parts = relative.split("/")
+    return parts[-1].endswith(_SUFFIXES) and not any(part.startswith(("_", ".")) for part in parts)

@@ -1,0 +1,210 @@
+"""The key column of a source: its type, and its values as text, read alone and streaming."""
+
+import itertools
+import os
+import sys
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import obstore
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subject_pipeline.errors import SourceError
+from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.remote_objects import open_backend
+from subject_pipeline.storage.source_files import SourceFile, SourceFiles
+
+BATCH_ROWS = 131_072
+_FOOTERS_AT_ONCE = 16
+
+KeyKind = Literal["text", "uuid"]
+
+KEY_SCHEMA = pl.Schema({"row": pl.UInt64, "key": pl.String})
+"""One source row a row: its 0-based number over the whole source, and its key as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    file: SourceFile
+    rows: int
+    kind: KeyKind
+    arrow_type: str
+
+
+class SourceKeys:
+    """A source whose key column can form ids: checked when made, read when iterated.
+
+    Attributes:
+        total_rows: rows of the whole source, whatever the limit.
+    """
+
+    def __init__(self, source: SourceFiles, key_column: str) -> None:
+        """Check every file's footer; no data is read.
+
+        Raises:
+            SourceError: a file is not parquet, lacks the column, or holds a type that cannot form ids.
+        """
+        self._source = source
+        self._column = key_column
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            self._footers = list(pool.map(self._footer, source.files))
+        self._starts = [0, *itertools.accumulate(footer.rows for footer in self._footers)]
+        self.total_rows = self._starts[-1]
+
+    def batches(self, limit: int | None = None) -> Iterator[pl.DataFrame]:
+        """The keys in source order, `KEY_SCHEMA`, about 131,072 rows a batch; reading stops at `limit` rows.
+
+        Raises:
+            SourceError: a file is damaged, or a key is null (named with row number and file).
+        """
+        start = 0
+        for (kind, _), group in itertools.groupby(self._footers, lambda footer: (footer.kind, footer.arrow_type)):
+            files = list(group)
+            left = None if limit is None else limit - start
+            if left is not None and left <= 0:
+                return
+            yield from self._read(files, kind, start, left)
+            start += sum(footer.rows for footer in files)
+
+    def _read(
+        self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None
+    ) -> Iterator[pl.DataFrame]:
+        paths = [footer.file.uri for footer in footers]
+        options = {"storage_options": dict(self._source.options)} if self._source.options else {}
+        with _read_errors(self._source.uri):
+            dtype = pl.scan_parquet(paths[0], glob=False, **options).collect_schema()[self._column]
+            # The schema is given, so that other columns may differ from file to file.
+            plan = (
+                pl.scan_parquet(
+                    paths,
+                    schema={self._column: dtype},
+                    extra_columns="ignore",
+                    hive_partitioning=False,
+                    glob=False,
+                    n_rows=limit,
+                    row_index_name="__row",
+                    row_index_offset=start,
+                    **options,
+                )
+                .select(row=pl.col("__row").cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
+                .collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+            )
+        while True:
+            with _read_errors(self._source.uri):
+                batch = next(plan, None)
+            if batch is None:
+                return
+            if batch["key"].null_count():
+                raise self._null_key(batch)
+            yield batch
+
+    def _null_key(self, batch: pl.DataFrame) -> SourceError:
+        row = int(batch.filter(pl.col("key").is_null())["row"][0])
+        at = bisect_right(self._starts, row) - 1
+        file = self._footers[at].file.uri
+        return SourceError(
+            f"null key in column {self._column!r} at row {row} of the source (row {row - self._starts[at]} of "
+            f"{file}); nothing was written: every row needs a key"
+        )
+
+    def _footer(self, file: SourceFile) -> _Footer:
+        try:
+            with pq.ParquetFile(self._readable(file)) as parquet:
+                schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+                leaves = [parquet.schema.column(index) for index in range(len(parquet.schema.names))]
+        except FileNotFoundError as error:
+            raise SourceError(f"the source file {file.uri} is gone") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise SourceError(f"cannot read the source file {file.uri}: {_first_line(error)}") from error
+        if schema.names.count(self._column) != 1:
+            there = ", ".join(schema.names) or "none"
+            what = "more than one column" if self._column in schema.names else "no column"
+            raise SourceError(f"{what} named {self._column!r} in {file.uri}; the columns there are: {there}")
+        arrow_type = schema.field(self._column).type
+        logical = next((leaf.logical_type.type for leaf in leaves if leaf.path == self._column), "NONE")
+        kind = _key_kind(arrow_type, logical)
+        if kind is None:
+            raise SourceError(
+                f"unsupported key column type: {_polars_name(arrow_type)} (Arrow {arrow_type}) of {self._column!r} in "
+                f"{file.uri}; integers, strings and UUIDs can form ids"
+            )
+        return _Footer(file, rows, kind, str(arrow_type))
+
+    def _readable(self, file: SourceFile) -> Any:  # noqa: ANN401 - pyarrow takes a path or a file-like object
+        parts = urlsplit(file.uri)
+        if "://" not in file.uri:
+            return file.uri
+        backend = open_backend(StoreLocation(f"{parts.scheme}://{parts.netloc}", self._source.options))
+        return pa.PythonFile(obstore.open_reader(backend, parts.path.lstrip("/")), mode="r")
+
+
+def _key_kind(arrow_type: pa.DataType, logical: str) -> KeyKind | None:
+    if pa.types.is_dictionary(arrow_type):
+        return _key_kind(arrow_type.value_type, logical)
+    if (
+        pa.types.is_integer(arrow_type)
+        or pa.types.is_string(arrow_type)
+        or pa.types.is_large_string(arrow_type)
+        or pa.types.is_string_view(arrow_type)
+    ):
+        return "text"
+    # Polars reads a UUID as plain binary; only the parquet schema tells.
+    return "uuid" if logical == "UUID" else None
+
+
+def _as_text(key: pl.Expr, kind: KeyKind) -> pl.Expr:
+    if kind == "text":
+        return key.cast(pl.String)
+    digits = key.bin.encode("hex")
+    ends = (0, 8, 12, 16, 20, 32)
+    return pl.concat_str(
+        [digits.str.slice(start, end - start) for start, end in itertools.pairwise(ends)], separator="-"
+    )
+
+
+def _polars_name(arrow_type: pa.DataType) -> str:
+    try:
+        return str(pl.Series(pa.array([], arrow_type)).dtype)
+    except (pa.ArrowException, TypeError, ValueError, pl.exceptions.PolarsError):
+        return str(arrow_type)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+@contextmanager
+def _read_errors(uri: str) -> Iterator[None]:
+    """Turn what Polars raises on damaged files into our error, a Rust panic too.
+
+    A panic prints to descriptor 2 before it is caught, so that descriptor is held back while reading; what others
+    wrote to it meanwhile is passed on afterwards.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    panicked = False
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except pl.exceptions.PanicException as error:
+            panicked = True
+            raise SourceError(f"cannot read the source {uri}: damaged parquet: {_first_line(error)}") from error
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise SourceError(f"cannot read the source {uri}: {_first_line(error)}") from error
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if not panicked:
+                held.seek(0)
+                os.write(2, held.read())

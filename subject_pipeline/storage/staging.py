@@ -1,0 +1,251 @@
+"""Staged candidates: parquet parts below `staging/<dataset>/`, each holding whole chunks, and the record of them."""
+
+import contextlib
+import datetime as dt
+import io
+import re
+import uuid
+from collections.abc import Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+from pydantic import ValidationError
+
+from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
+from subject_pipeline.errors import StagingError, StoreError
+from subject_pipeline.storage.objects import ObjectStore
+
+ROOT = "staging/"
+_BUFFERED_ROWS = 1_500_000
+_PART = re.compile(r"(?P<first>chunk-[0-9a-f]+)\.\.(?P<last>chunk-[0-9a-f]+)\.[^/]+\.parquet$")
+
+
+class PartWriter:
+    """Sorts candidates into the parts of their groups, with a bounded number of rows in memory."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        folder: str,
+        groups: tuple[ChunkGroup, ...],
+        layout: ChunkLayout,
+        *,
+        concurrency: int,
+    ) -> None:
+        self._objects = objects
+        self._folder = folder
+        self._attempt = uuid.uuid4().hex[:12]
+        self._groups = list(groups)
+        self._layout = layout
+        self._concurrency = concurrency
+        self._buffers: list[list[pl.DataFrame]] = [[] for _ in groups]
+        self._buffered = 0
+        self._flushes = 0
+        self._group_of = pl.DataFrame(
+            {
+                "chunk_index": pl.int_range(layout.count, dtype=pl.UInt32, eager=True),
+                "group": pl.Series(
+                    [at for at, group in enumerate(groups) for _ in range(group.first, group.last + 1)],
+                    dtype=pl.UInt32,
+                ),
+            }
+        )["group"]
+
+    def write(self, candidates: pl.DataFrame) -> None:
+        """Take candidates, `CANDIDATE_SCHEMA`, in source order.
+
+        Raises:
+            StoreError: a part could not be written.
+        """
+        if len(self._groups) == 1:
+            self._buffers[0].append(candidates)
+        else:
+            keyed = candidates.with_columns(group=pl.lit(self._group_of).gather(pl.col("chunk_index")))
+            for (at,), rows in keyed.partition_by("group", as_dict=True, include_key=False).items():
+                self._buffers[int(at)].append(rows)
+        self._buffered += candidates.height
+        if self._buffered >= _BUFFERED_ROWS:
+            self._flush()
+
+    def close(self) -> tuple[ChunkGroup, ...]:
+        """Write what is left; returns the groups with their rows and parts.
+
+        Raises:
+            StoreError: a part could not be written.
+        """
+        self._flush()
+        return tuple(self._groups)
+
+    def discard(self) -> None:
+        """Delete every part written so far, as far as the store lets us."""
+        with contextlib.suppress(StoreError):
+            for part in (part for group in self._groups for part in group.parts):
+                self._objects.delete(part)
+
+    def _flush(self) -> None:
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            list(pool.map(self._flush_group, range(len(self._groups))))
+        self._buffered = 0
+        self._flushes += 1
+
+    def _flush_group(self, at: int) -> None:
+        frames, self._buffers[at] = self._buffers[at], []
+        if not frames:
+            return
+        rows = pl.concat(frames)
+        group = self._groups[at]
+        names = self._layout.names
+        key = (
+            f"{self._folder}{names[group.first]}..{names[group.last]}.{self._flushes:04d}.{self._attempt}.parquet"
+        )
+        self._objects.replace(key, _encode(rows))
+        self._groups[at] = group.model_copy(
+            update={"rows": group.rows + rows.height, "parts": (*group.parts, key)}
+        )
+
+
+def read_group(objects: ObjectStore, group: ChunkGroup, chunks: list[int] | None = None) -> pl.DataFrame:
+    """The staged candidates of a group, `CANDIDATE_SCHEMA`, of all its chunks or of some (by index).
+
+    Raises:
+        StagingError: a part is gone, as happens when the dataset was staged anew meanwhile.
+        StoreError: the store failed.
+    """
+    frames = [_decode(objects, part) for part in group.parts]
+    rows = pl.concat(frames) if frames else pl.DataFrame(schema=CANDIDATE_SCHEMA)
+    if chunks is None:
+        return rows
+    return rows.filter(pl.col("chunk_index").is_in(pl.Series(chunks, dtype=pl.UInt32).implode()))
+
+
+def write_record(objects: ObjectStore, staged: StagedCandidates) -> None:
+    """Make a staging the one that its dataset's manifests are registered from.
+
+    Raises:
+        StoreError: the store failed; what was staged before still counts.
+    """
+    objects.replace(_record_key(staged.dataset), staged.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+
+
+def read_record(objects: ObjectStore, dataset: str) -> StagedCandidates:
+    """The record of a dataset's staging.
+
+    Raises:
+        StagingError: nothing is staged, or the record is damaged.
+        StoreError: the store failed.
+    """
+    data = objects.get(_record_key(dataset))
+    if data is None:
+        raise StagingError(f"nothing is staged for dataset {dataset!r}: materialize its candidate_chunks first")
+    try:
+        return StagedCandidates.model_validate_json(data)
+    except ValidationError as error:
+        raise StagingError(
+            f"the staging record of dataset {dataset!r} is damaged: materialize its candidate_chunks again"
+        ) from error
+
+
+def remove(objects: ObjectStore, prefix: str) -> None:
+    """Delete the staged objects below a prefix.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    for item in objects.list(prefix):
+        objects.delete(item.key)
+
+
+def remove_stale(
+    objects: ObjectStore, dataset: str, kept: Set[str], superseded: Set[str], *, before: dt.datetime
+) -> int:
+    """Delete what a dataset's staging no longer needs; what another run is staging at this moment stays.
+
+    Args:
+        objects: the store.
+        dataset: the dataset's name.
+        kept: parts that the current record names.
+        superseded: parts that the record before it named; they go whatever their age.
+        before: whatever else was written before this time was left by a killed run, and goes.
+
+    Returns:
+        How many objects were deleted.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    gone = [
+        item.key
+        for item in objects.list(f"{ROOT}{dataset}/")
+        if item.key not in kept
+        and item.key != _record_key(dataset)
+        and (item.key in superseded or item.modified < before)
+    ]
+    for key in gone:
+        objects.delete(key)
+    return len(gone)
+
+
+def forget(objects: ObjectStore, layout: ChunkLayout, storage_key: str, candidate_id: str) -> int:
+    """Take one candidate out of everything staged, so that no re-run brings it back; returns the parts rewritten.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    chunk = layout.chunk_of(storage_key)
+    rewritten = 0
+    for key in _parts_of(objects, chunk):
+        rows = _decode(objects, key)
+        kept = rows.filter(pl.col("candidate_id") != candidate_id)
+        if kept.height < rows.height:
+            objects.replace(key, _encode(kept))
+            rewritten += 1
+    return rewritten
+
+
+def _parts_of(objects: ObjectStore, chunk: str) -> Iterator[str]:
+    for item in objects.list(ROOT):
+        part = _PART.search(item.key)
+        # Names of one layout have equal length, so they sort as their indices do.
+        if part and part["first"] <= chunk <= part["last"]:
+            yield item.key
+
+
+def folder_of(dataset: str, version: str) -> str:
+    """The prefix below which a version of a dataset is staged."""
+    return f"{ROOT}{dataset}/{version}/"
+
+
+def private_folder_of(dataset: str, name: str) -> str:
+    """The prefix below which one backfill of the command line stages for itself alone."""
+    return f"{ROOT}{dataset}/backfill-{name}/"
+
+
+def datasets_staged(objects: ObjectStore) -> list[str]:
+    """The names of the datasets that have anything staged, sorted.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    return sorted({item.key.removeprefix(ROOT).split("/")[0] for item in objects.list(ROOT)})
+
+
+def _record_key(dataset: str) -> str:
+    return f"{ROOT}{dataset}/staged.json"
+
+
+def _encode(rows: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False)
+    return buffer.getvalue()
+
+
+def _decode(objects: ObjectStore, key: str) -> pl.DataFrame:
+    data = objects.get(key)
+    if data is None:
+        raise StagingError(f"the staged part {key} is gone: the dataset was staged anew; run again")
+    try:
+        return pl.read_parquet(io.BytesIO(data)).select(CANDIDATE_SCHEMA.names())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StagingError(f"the staged part {key} is damaged: materialize candidate_chunks again") from error

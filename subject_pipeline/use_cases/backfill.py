@@ -1,0 +1,185 @@
+"""The backfill: a registered dataset's source becomes manifests in one call."""
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from subject_pipeline.domain.candidates import distinct, split_refused
+from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Failure, decide
+from subject_pipeline.domain.staging import StagedCandidates
+from subject_pipeline.storage import staging
+from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
+from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES, Registration, register_staged
+from subject_pipeline.use_cases.store import SubjectStore
+
+DEFAULT_LIMIT = 1_000
+
+
+@dataclass(slots=True)
+class BackfillReport:
+    """What a backfill did, or, of a dry run, what it would do.
+
+    Attributes:
+        counts: what was done. A dry run does nothing, so it counts but the candidates that no run could register.
+        forecast: of a dry run alone: what a real run would count now.
+    """
+
+    dry_run: bool
+    rows_scanned: int = 0
+    source_rows: int = 0
+    counts: Counts = field(default_factory=Counts)
+    failures: list[Failure] = field(default_factory=list)
+    sample: tuple[str, ...] = ()
+    subjects_total: int = 0
+    elapsed_s: float = 0.0
+    forecast: Counts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Told of a backfill's progress: rows read, then rows registered."""
+
+    staging: Advance = lambda _done, _total: None
+    registering: Advance = lambda _done, _total: None
+
+
+def backfill(
+    store: SubjectStore,
+    declaration: DatasetDeclaration,
+    *,
+    limit: int | None = DEFAULT_LIMIT,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    dry_run: bool = False,
+    watcher: Watcher = Watcher(),  # noqa: B008 - frozen
+    report: BackfillReport | None = None,
+) -> BackfillReport:
+    """Give each candidate of a source a manifest; safe to interrupt and to run again.
+
+    Args:
+        store: where manifests are kept.
+        declaration: the dataset, already narrowed to what the call asks.
+        limit: read at most so many rows; None: all.
+        concurrency: at most so many writes are in flight.
+        dry_run: parse and count, write nothing.
+        watcher: told of progress.
+        report: filled while running, so that an interrupted backfill can be told too.
+
+    Raises:
+        SourceError: the source cannot be read; nothing was written.
+        ConfigurationError: another chunk count is wanted than the store has.
+        StoreError: the store failed before anything was registered.
+    """
+    started = time.perf_counter()
+    report = report if report is not None else BackfillReport(dry_run)
+    try:
+        if dry_run:
+            _forecast(store, declaration, report, limit, concurrency, watcher)
+        else:
+            _register(store, declaration, report, limit, concurrency, watcher)
+    finally:
+        report.elapsed_s = time.perf_counter() - started
+    return report
+
+
+def _register(
+    store: SubjectStore,
+    declaration: DatasetDeclaration,
+    report: BackfillReport,
+    limit: int | None,
+    concurrency: int,
+    watcher: Watcher,
+) -> None:
+    layout = store.layout_or_create().chunks
+    folder = private_folder(declaration.name)
+    done = Registration()
+    try:
+        staged = stage(
+            store.objects,
+            folder,
+            declaration,
+            layout,
+            limit=limit,
+            concurrency=concurrency,
+            advance=watcher.staging,
+        )
+        _tell_staged(report, staged)
+        register_staged(
+            store,
+            staged,
+            into=done,
+            advance=lambda so_far: watcher.registering(so_far.rows, staged.rows_scanned),
+        )
+        store.table.tidy()
+    finally:
+        report.counts, report.failures = done.counts, done.failures
+        staging.remove(store.objects, folder)
+    report.subjects_total = count_subjects(store)
+
+
+def _forecast(
+    store: SubjectStore,
+    declaration: DatasetDeclaration,
+    report: BackfillReport,
+    limit: int | None,
+    concurrency: int,
+    watcher: Watcher,
+) -> None:
+    known = store.layout()
+    layout = known.chunks if known else ChunkLayout(store.wanted_chunks or DEFAULT_CHUNK_COUNT)
+    with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
+        objects = LocalObjects(Path(scratch))
+        staged = stage(
+            objects, None, declaration, layout, limit=limit, concurrency=concurrency, advance=watcher.staging
+        )
+        _tell_staged(report, staged)
+        forecast = Counts()
+        for group in staged.groups:
+            rows = staging.read_group(objects, group)
+            unique = distinct(rows)
+            accepted, refused = split_refused(unique)
+            chunks = layout.names[group.first : group.last + 1]
+            decision = decide(
+                accepted,
+                store.table.read(
+                    lambda snapshot, chunks=chunks: snapshot.stored_ids(chunks),  # type: ignore[misc]
+                    pl.DataFrame(schema=STORED_IDS_SCHEMA),
+                ),
+            )
+            failed = pl.concat([refused, decision.collided])
+            report.failures += [
+                Failure(candidate, reason, layout.names[index])
+                for index, candidate, reason in failed.head(
+                    MAX_NAMED_FAILURES - len(report.failures)
+                ).iter_rows()
+            ]
+            forecast += Counts(
+                inserted=decision.new.height,
+                skipped=decision.known.height,
+                failed=failed.height,
+                duplicates=rows.height - unique.height,
+            )
+            watcher.registering(forecast.attempted + forecast.duplicates, staged.rows_scanned)
+    report.forecast = forecast
+    report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
+    report.subjects_total = count_subjects(store)
+
+
+def _tell_staged(report: BackfillReport, staged: StagedCandidates) -> None:
+    report.rows_scanned = staged.rows_scanned
+    report.source_rows = staged.source_rows
+    report.sample = staged.sample
+
+
+def count_subjects(store: SubjectStore) -> int:
+    """How many subjects the store has; 0 for one that was never written.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    return store.table.read(lambda snapshot: snapshot.count(), 0)

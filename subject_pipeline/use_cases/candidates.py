@@ -1,0 +1,145 @@
+"""Staging: a source's key column becomes candidates, in parts that hold whole chunks."""
+
+import datetime as dt
+import hashlib
+import uuid
+from collections.abc import Callable, Set
+
+from subject_pipeline.domain.candidates import candidates
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.staging import StagedCandidates, plan_groups
+from subject_pipeline.errors import StagingError
+from subject_pipeline.storage import staging
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.source_files import SourceFiles, find_source_files
+from subject_pipeline.storage.source_keys import SourceKeys
+from subject_pipeline.use_cases.store import SubjectStore
+
+SAMPLE_SIZE = 5
+DEFAULT_CONCURRENCY = 32
+_ABANDONED_AFTER = dt.timedelta(hours=24)
+
+Advance = Callable[[int, int], None]
+"""Told how many rows of how many are done."""
+
+
+def stage(
+    objects: ObjectStore,
+    folder: str | None,
+    declaration: DatasetDeclaration,
+    layout: ChunkLayout,
+    *,
+    limit: int | None,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    advance: Advance = lambda _done, _total: None,
+) -> StagedCandidates:
+    """Read a source once, streaming, and stage its candidates; nothing is left behind where that fails.
+
+    Args:
+        objects: where to stage; a dry run gives a scratch store.
+        folder: the prefix to stage below; None: `staging/<dataset>/<version of the source>/`.
+        declaration: the dataset.
+        layout: the store's chunks.
+        limit: read at most so many rows; None: all.
+        concurrency: at most so many parts are written at once.
+        advance: told of progress.
+
+    Raises:
+        SourceError: the source cannot be read, or holds a key that cannot form an id.
+        StoreError: a part could not be written.
+    """
+    source = find_source_files(declaration.source)
+    keys = SourceKeys(source, declaration.key_column)
+    wanted = keys.total_rows if limit is None else min(limit, keys.total_rows)
+    version = _version(source, declaration, layout)
+    folder = folder or staging.folder_of(declaration.name, version)
+    groups = plan_groups(wanted, layout.count)
+    writer = staging.PartWriter(objects, folder, groups, layout, concurrency=concurrency)
+    scanned = 0
+    sample: list[str] = []
+    try:
+        for batch in keys.batches(limit):
+            rows = candidates(batch, declaration.candidate_id_prefix, layout)
+            sample += rows["candidate_id"].head(SAMPLE_SIZE - len(sample)).to_list()
+            writer.write(rows)
+            scanned += rows.height
+            advance(scanned, wanted)
+        groups = writer.close()
+    except BaseException:
+        writer.discard()
+        raise
+    return StagedCandidates(
+        dataset=declaration.name,
+        source=declaration.source,
+        key_column=declaration.key_column,
+        candidate_id_prefix=declaration.candidate_id_prefix,
+        safe_views=declaration.safe_views,
+        version=version,
+        limit=limit,
+        chunk_count=layout.count,
+        rows_scanned=scanned,
+        source_rows=keys.total_rows,
+        staged_at=dt.datetime.now(dt.UTC),
+        groups=groups,
+        sample=tuple(sample),
+    )
+
+
+def stage_dataset(
+    store: SubjectStore,
+    declaration: DatasetDeclaration,
+    *,
+    limit: int | None,
+    concurrency: int = DEFAULT_CONCURRENCY,
+) -> StagedCandidates:
+    """Register a dataset's declaration, stage its candidates in the store, and clean older stagings up.
+
+    Raises:
+        SourceError: the source cannot be read; what was staged before still counts.
+        ConfigurationError: another chunk count is wanted than the store has.
+        StoreError: the store failed.
+    """
+    store.register(declaration)
+    layout = store.layout_or_create().chunks
+    before = current(store, declaration.name)
+    staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency)
+    staging.write_record(store.objects, staged)
+    clean_up(store, declaration.name, before.parts if before else frozenset())
+    return staged
+
+
+def current(store: SubjectStore, dataset: str) -> StagedCandidates | None:
+    """What is staged for a dataset now; None for nothing, or a record that cannot be read.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    try:
+        return staging.read_record(store.objects, dataset)
+    except StagingError:
+        return None
+
+
+def clean_up(store: SubjectStore, dataset: str, superseded: Set[str] = frozenset()) -> int:
+    """Delete superseded parts, and what killed runs left over a day ago; returns how many objects.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    staged = current(store, dataset)
+    before = dt.datetime.now(dt.UTC) - _ABANDONED_AFTER
+    kept = staged.parts if staged else frozenset[str]()
+    return staging.remove_stale(store.objects, dataset, kept, superseded, before=before)
+
+
+def private_folder(dataset: str) -> str:
+    """A prefix that one backfill of the command line has for itself."""
+    return staging.private_folder_of(dataset, uuid.uuid4().hex)
+
+
+def _version(source: SourceFiles, declaration: DatasetDeclaration, layout: ChunkLayout) -> str:
+    text = "\0".join(
+        (source.version, declaration.key_column, declaration.candidate_id_prefix, str(layout.count))
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,152 @@
+"""Manifests into the registry: what is new is registered, what differs is replaced."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from subject_pipeline.domain.candidates import refusal, storage_key
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
+from subject_pipeline.domain.manifests import SubjectManifest, audit_log_path
+from subject_pipeline.domain.registration import collision_reason
+from subject_pipeline.errors import ManifestError
+from subject_pipeline.storage.manifest_files import Document, read_documents
+from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
+from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.use_cases.store import SubjectStore
+
+_BATCH = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailure:
+    """One document that was not imported: where it stands, its id if it has one, and why."""
+
+    where: str
+    candidate_id: str | None
+    reason: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did; `manifests = inserted + replaced + unchanged + failed`."""
+
+    inserted: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    failures: list[ImportFailure] = field(default_factory=list)
+
+    @property
+    def manifests(self) -> int:
+        """Documents that were read."""
+        return self.inserted + self.replaced + self.unchanged + self.failed
+
+    def fail(self, where: str, candidate_id: str | None, reason: str) -> None:
+        """Count a failure, and name it while there is room."""
+        self.failed += 1
+        if len(self.failures) < MAX_NAMED_FAILURES:
+            self.failures.append(ImportFailure(where, candidate_id, reason))
+
+
+def import_manifests(store: SubjectStore, path: Path) -> ImportReport:
+    """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
+
+    A document that is not a manifest, and one whose storage key belongs to another id, is named and does not stop the
+    others. Of the same id twice, the later one stands. `audit_log_path` becomes this store's; a log of another system
+    that a manifest points to is kept under `imported_audit_log`.
+
+    Raises:
+        SourceError: the file or folder cannot be read.
+        StoreError: the store failed; what was imported so far stays, and a second call goes on.
+    """
+    documents = read_documents(path)
+    first = next(documents, None)
+    report = ImportReport()
+    if first is None:
+        return report
+    layout = store.layout_or_create().chunks
+    batch = [first]
+    while batch:
+        _import_batch(store, layout, _parse(batch, layout, report), report)
+        batch = list(islice(documents, _BATCH))
+    store.table.tidy()
+    return report
+
+
+def _parse(
+    documents: list[Document], layout: ChunkLayout, report: ImportReport
+) -> Iterator[tuple[str, SubjectManifest]]:
+    for document in documents:
+        candidate_id: str | None = None
+        try:
+            manifest = SubjectManifest.parse(document.text)
+            candidate_id = manifest.candidate_id
+            reason = refusal(candidate_id, candidate_id)
+            if reason is not None:
+                raise ManifestError(reason)
+        except ManifestError as error:
+            report.fail(document.where, candidate_id, str(error))
+        else:
+            yield document.where, _at_home(manifest, layout)
+
+
+def _at_home(manifest: SubjectManifest, layout: ChunkLayout) -> SubjectManifest:
+    """The manifest with this store's audit log; another system's log is noted beside it, not taken over."""
+    path = audit_log_path(layout.chunk_of(storage_key(manifest.candidate_id)))
+    if manifest.audit_log_path == path:
+        return manifest
+    document = manifest.as_json()
+    if manifest.audit_log_path or manifest.audit_log_chain_root:
+        document["imported_audit_log"] = {
+            "path": manifest.audit_log_path,
+            "chain_root": manifest.audit_log_chain_root,
+        }
+    return SubjectManifest.parse({**document, "audit_log_path": path, "audit_log_chain_root": ""})
+
+
+def _import_batch(
+    store: SubjectStore,
+    layout: ChunkLayout,
+    parsed: Iterator[tuple[str, SubjectManifest]],
+    report: ImportReport,
+) -> None:
+    latest: dict[str, tuple[str, SubjectManifest]] = {}
+    for where, manifest in parsed:
+        if manifest.candidate_id in latest:
+            report.unchanged += 1  # the earlier one is overtaken before it was ever written
+        latest[manifest.candidate_id] = (where, manifest)
+    if not latest:
+        return
+    rows = to_rows((manifest for _, manifest in latest.values()), layout)
+    lines = to_json_lines(rows)
+    chunks = rows["chunk"].unique().sort().to_list()
+    keys = rows.select("storage_key")
+
+    def attempt() -> tuple[int, int, list[ImportFailure]]:
+        snapshot = store.table.snapshot_or_create()
+        stored = snapshot.rows(chunks).join(keys, on="storage_key", how="semi")
+        there = dict(zip(stored["storage_key"], to_json_lines(stored), strict=True))
+        owners = dict(stored.select("storage_key", "candidate_id").iter_rows())
+        wanted: list[int] = []
+        failures: list[ImportFailure] = []
+        inserted = 0
+        for at, (candidate_id, (where, _)) in enumerate(latest.items()):
+            key = keys["storage_key"][at]
+            owner = owners.setdefault(key, candidate_id)
+            if owner != candidate_id:
+                failures.append(ImportFailure(where, candidate_id, collision_reason(candidate_id, owner, key)))
+            elif there.get(key) != lines[at]:
+                wanted.append(at)
+                inserted += key not in there
+        if wanted:
+            snapshot.upsert(rows[wanted])
+        return inserted, len(wanted) - inserted, failures
+
+    inserted, replaced, failures = retrying(attempt)
+    report.inserted += inserted
+    report.replaced += replaced
+    report.unchanged += len(latest) - inserted - replaced - len(failures)
+    for failure in failures:
+        report.fail(failure.where, failure.candidate_id, failure.reason)

@@ -1,0 +1,50 @@
+"""Maintenance: small files into few, and what only earlier versions need removed for good."""
+
+from dataclasses import dataclass
+
+from subject_pipeline.storage import staging
+from subject_pipeline.storage.manifest_table import TABLE
+from subject_pipeline.use_cases.candidates import clean_up
+from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.use_cases.store import SubjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What the table took before and after: files and bytes, Delta's log not counted."""
+
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+    staged_removed: int
+
+
+def compact(store: SubjectStore) -> Compaction:
+    """Rewrite small files into few, remove every file that no current manifest needs, and clean stagings up.
+
+    Afterwards deleted subjects are physically gone, and earlier versions of the table can no longer be read.
+
+    Raises:
+        StoreError: the store failed; run it again to finish.
+    """
+    store.layout()
+    files, size = _usage(store)
+
+    def attempt() -> None:
+        snapshot = store.table.snapshot()
+        if snapshot is not None:
+            snapshot.compact(snapshot.crowded(more_than=1))
+
+    retrying(attempt)
+    snapshot = store.table.snapshot()
+    if snapshot is not None:
+        snapshot.vacuum()
+    staged_removed = sum(clean_up(store, dataset) for dataset in staging.datasets_staged(store.objects))
+    files_after, size_after = _usage(store)
+    return Compaction(files, files_after, size, size_after, staged_removed)
+
+
+def _usage(store: SubjectStore) -> tuple[int, int]:
+    sizes = [item.size for item in store.objects.list(f"{TABLE}/") if "/_delta_log/" not in item.key]
+    return len(sizes), sum(sizes)

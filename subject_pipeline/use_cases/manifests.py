@@ -1,0 +1,232 @@
+"""Registration: staged candidates become manifests, idempotently, chunk group by chunk group."""
+
+import datetime as dt
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from subject_pipeline.domain.candidates import distinct, split_refused
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.manifest_frames import new_rows
+from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
+from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
+from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.staging import read_group
+from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.use_cases.store import SubjectStore
+
+MAX_NAMED_FAILURES = 10_000
+"""So many failures of a run are named; all are counted."""
+
+# A MERGE keeps two cores busy by itself; two at once took as long, half a GiB more, and raced on an empty table.
+_COMMITS_AT_ONCE = 1
+_SAMPLE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOutcome:
+    """What a registration did in one chunk.
+
+    Attributes:
+        failures: candidates that did not become subjects, in source order.
+        sample: the first five candidate ids.
+        seconds: how long the commit took that this chunk was part of.
+    """
+
+    chunk: str
+    counts: Counts
+    failures: tuple[Failure, ...] = ()
+    sample: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Registration:
+    """What a registration has done so far; filled while it runs, so that an interrupted one can be told too."""
+
+    outcomes: list[ChunkOutcome] = field(default_factory=list)
+    rows: int = 0
+
+    @property
+    def counts(self) -> Counts:
+        """The sum over all chunks done."""
+        return sum((outcome.counts for outcome in self.outcomes), Counts())
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The failures of all chunks done, at most 10,000 of them."""
+        return [failure for outcome in self.outcomes for failure in outcome.failures][:MAX_NAMED_FAILURES]
+
+
+def register_staged(
+    store: SubjectStore,
+    staged: StagedCandidates,
+    *,
+    staged_in: ObjectStore | None = None,
+    chunks: Sequence[str] | None = None,
+    into: Registration | None = None,
+    advance: Callable[[Registration], None] = lambda _: None,
+) -> Registration:
+    """Give every staged candidate a manifest, unless it has one: existing manifests are never touched.
+
+    One bad candidate, or a chunk group that the store refuses, does not stop the others. When interrupted, commits
+    under way are finished first, and `into` holds what is done.
+
+    Args:
+        store: where manifests are kept.
+        staged: what to register.
+        staged_in: where it is staged, if not in the store itself.
+        chunks: register these chunks alone; None: all.
+        into: filled as chunk groups are done.
+        advance: told after each chunk group.
+
+    Raises:
+        StagingError: a staged part is gone.
+    """
+    layout = ChunkLayout(staged.chunk_count)
+    wanted = range(layout.count) if chunks is None else layout.indices(chunks)
+    result = into if into is not None else Registration()
+    job = _Job(store, staged, staged_in or store.objects, layout, dt.datetime.now(dt.UTC))
+    work = [
+        (group, mine)
+        for group in staged.groups
+        if (mine := [index for index in wanted if group.first <= index <= group.last])
+    ]
+    pool = ThreadPoolExecutor(_COMMITS_AT_ONCE)
+    waiting: set[Future[list[ChunkOutcome]]] = {pool.submit(job.register, *item) for item in work}
+    try:
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            _take(done, result)
+            advance(result)
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        _take((future for future in waiting if future.done() and not future.cancelled()), result)
+        raise
+    pool.shutdown()
+    result.outcomes.sort(key=lambda outcome: outcome.chunk)
+    return result
+
+
+def _take(done: Iterable[Future[list[ChunkOutcome]]], result: Registration) -> None:
+    for future in done:
+        outcomes = future.result()
+        result.outcomes += outcomes
+        result.rows += sum(outcome.counts.attempted + outcome.counts.duplicates for outcome in outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    store: SubjectStore
+    staged: StagedCandidates
+    staged_in: ObjectStore
+    layout: ChunkLayout
+    now: dt.datetime
+
+    def register(self, group: ChunkGroup, indices: list[int]) -> list[ChunkOutcome]:
+        started = time.perf_counter()
+        whole = len(indices) == group.last - group.first + 1
+        rows = read_group(self.staged_in, group, None if whole else indices)
+        unique = distinct(rows)
+        accepted, refused = split_refused(unique)
+        try:
+            decision = self._commit(accepted, [self.layout.names[index] for index in indices])
+            failed = pl.concat([refused, decision.collided])
+        except StoreError as error:
+            decision = None
+            failed = pl.concat(
+                [refused, accepted.select("chunk_index", "candidate_id", reason=pl.lit(f"not written: {error}"))]
+            )
+        return self._outcomes(
+            indices, rows, unique, decision, failed, seconds=time.perf_counter() - started
+        )
+
+    def _commit(self, accepted: pl.DataFrame, chunks: list[str]) -> Decision:
+        """Decide against the latest version and commit against it; on a lost race, both again."""
+
+
+        def attempt() -> Decision:
+            snapshot = self.store.table.snapshot_or_create()
+            decision = decide(accepted, snapshot.stored_ids(chunks))
+            if not decision.new.is_empty():
+                snapshot.insert(self._rows(decision.new))
+            return decision
+
+        return self._confirmed(retrying(attempt), chunks)
+
+    def _rows(self, new: pl.DataFrame) -> pl.DataFrame:
+        return new_rows(
+            new,
+            layout=self.layout,
+            dataset=self.staged.dataset,
+            key_column=self.staged.key_column,
+            safe_views=self.staged.safe_views,
+            now=self.now,
+        )
+
+    def _confirmed(self, decision: Decision, chunks: list[str]) -> Decision:
+        """Read back what was inserted: a candidate counts as inserted only if the table says so."""
+        if decision.new.is_empty():
+            return decision
+        stored = self.store.table.read(
+            lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
+        )
+        missing = decision.new.join(stored, on=STORED_IDS_SCHEMA.names(), how="anti")
+        if missing.is_empty():
+            return decision
+        reason = "committed, but gone when read back: another writer removed it; run again"
+        return Decision(
+            new=decision.new.join(missing, on="candidate_id", how="anti", maintain_order="left"),
+            known=decision.known,
+            collided=pl.concat(
+                [
+                    decision.collided,
+                    missing.select("chunk_index", "candidate_id", reason=pl.lit(reason)),
+                ]
+            ),
+        )
+
+    def _outcomes(
+        self,
+        indices: list[int],
+        rows: pl.DataFrame,
+        unique: pl.DataFrame,
+        decision: Decision | None,
+        failed: pl.DataFrame,
+        *,
+        seconds: float,
+    ) -> list[ChunkOutcome]:
+        scanned, tried = _per_chunk(rows), _per_chunk(unique)
+        inserted = _per_chunk(decision.new) if decision else {}
+        skipped = _per_chunk(decision.known) if decision else {}
+        lost = _per_chunk(failed)
+        named: dict[int, list[Failure]] = defaultdict(list)
+        for index, candidate, reason in failed.head(MAX_NAMED_FAILURES).iter_rows():
+            named[index].append(Failure(candidate, reason, self.layout.names[index]))
+        samples = dict(
+            unique.group_by("chunk_index").agg(pl.col("candidate_id").sort_by("row").head(_SAMPLE)).iter_rows()
+        )
+        return [
+            ChunkOutcome(
+                chunk=self.layout.names[index],
+                counts=Counts(
+                    inserted=inserted.get(index, 0),
+                    skipped=skipped.get(index, 0),
+                    failed=lost.get(index, 0),
+                    duplicates=scanned.get(index, 0) - tried.get(index, 0),
+                ),
+                failures=tuple(named[index]),
+                sample=tuple(samples.get(index, ())),
+                seconds=seconds,
+            )
+            for index in indices
+        ]
+
+
+def _per_chunk(rows: pl.DataFrame) -> dict[int, int]:
+    return dict(rows.group_by("chunk_index").len().iter_rows())

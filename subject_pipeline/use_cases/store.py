@@ -1,0 +1,66 @@
+"""One store as the use cases see it: its objects, catalog and table behind one address."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.storage.catalog import Catalog
+from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.storage.objects import ObjectStore, open_objects
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectStore:
+    """Opened lazily: making one contacts and creates nothing.
+
+    Attributes:
+        wanted_chunks: the count that the caller asks for; None: what the layout says.
+    """
+
+    location: StoreLocation
+    objects: ObjectStore
+    catalog: Catalog
+    table: ManifestTable
+    wanted_chunks: int | None = None
+
+    @classmethod
+    def at(
+        cls, url: str, *, options: Mapping[str, str] | None = None, wanted_chunks: int | None = None
+    ) -> "SubjectStore":
+        """The store at a URL or local path.
+
+        Raises:
+            ConfigurationError: the URL or the options cannot be used.
+        """
+        location = StoreLocation.parse(url, options)
+        objects = open_objects(location)
+        return cls(location, objects, Catalog(objects), ManifestTable(location, objects), wanted_chunks)
+
+    def layout(self) -> StoreLayout | None:
+        """The store's layout, or None where nothing was ever written.
+
+        Raises:
+            ConfigurationError: another chunk count is wanted.
+            StoreError: the store failed.
+        """
+        return self.catalog.layout(self.wanted_chunks)
+
+    def layout_or_create(self) -> StoreLayout:
+        """The store's layout, written now if this is its first use; otherwise as `layout`."""
+        return self.catalog.layout_or_create(
+            self.wanted_chunks, DEFAULT_CHUNK_COUNT, now=lambda: dt.datetime.now(dt.UTC)
+        )
+
+    def register(self, declaration: DatasetDeclaration) -> None:
+        """Record a dataset's declaration; its source is not opened. One of the same name is replaced.
+
+        Raises:
+            ConfigurationError: another chunk count is wanted than the store has.
+            StoreError: the store failed.
+        """
+        self.layout_or_create()
+        self.catalog.register(declaration)
