@@ -102,10 +102,10 @@ def _as_json(report: use_case.BackfillReport) -> dict[str, Any]:
 def _words(report: use_case.BackfillReport, dataset: str, limit: int | None) -> str:
     counts = report.forecast or report.counts
     hint = "" if limit is None or report.source_rows <= limit else "; --all reads every row"
+    scanned = f"{report.rows_scanned:,} of {report.source_rows:,}"
     would = "would be " if report.dry_run else ""
     lines = [
-        f"dataset {dataset}: {report.rows_scanned:,} of {report.source_rows:,} source rows scanned "
-        f"({describe_limit(limit)}{hint})",
+        f"dataset {dataset}: {scanned} source rows scanned ({describe_limit(limit)}{hint})",
         f"  attempted   {counts.attempted:>12,}",
         f"  inserted    {counts.inserted:>12,}",
         f"  skipped     {counts.skipped:>12,}   ({would}there already)",

@@ -5,6 +5,7 @@ the two to each other.
 """
 
 import re
+from typing import Literal
 
 import polars as pl
 
@@ -25,8 +26,11 @@ CANDIDATE_SCHEMA = pl.Schema(
 """One candidate a row: its 0-based row number over the whole source, its chunk, its id, its storage key and its key
 value as text."""
 
-REFUSAL_SCHEMA = pl.Schema({"chunk_index": pl.UInt32, "candidate_id": pl.String, "reason": pl.String})
-"""One refused candidate a row, charged to the chunk that its storage key hashes to."""
+REFUSAL_SCHEMA = pl.Schema(
+    {"chunk_index": pl.UInt32, "candidate_id": pl.String, "kind": pl.String, "reason": pl.String}
+)
+"""One candidate that did not become a subject a row, charged to the chunk that its storage key hashes to. `kind` is
+`refused`, `collision` or `not_written`."""
 
 
 def candidate_id(key_value: str, prefix: str) -> str:
@@ -87,6 +91,12 @@ def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         f"{refusal(candidate, key)} (source row {row})"
         for row, candidate, key in refused.select("row", "candidate_id", "key_value").iter_rows()
     ]
-    return staged.filter(~bad), refused.select(
-        "chunk_index", "candidate_id", reason=pl.Series(reasons, dtype=pl.String)
-    )
+    return staged.filter(~bad), refusals(refused, "refused", pl.Series(reasons, dtype=pl.String))
+
+
+def refusals(
+    of: pl.DataFrame, kind: Literal["refused", "collision", "not_written"], reason: pl.Series | str
+) -> pl.DataFrame:
+    """`REFUSAL_SCHEMA` of candidates, with one reason for all or one for each."""
+    reasons = pl.lit(reason) if isinstance(reason, str) else reason
+    return of.select("chunk_index", "candidate_id", kind=pl.lit(kind), reason=reasons)

@@ -18,8 +18,7 @@ def check_dataset_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise DatasetError(
-            f"{name!r} is not a dataset name: use 1 to 100 letters, digits, '_' or '-', "
-            "starting with a letter or digit"
+            f"{name!r} is not a dataset name: use 1 to 100 letters, digits, '_' or '-', starting with a letter or digit"
         )
     return name
 
@@ -63,6 +62,4 @@ class DatasetDeclaration(BaseModel):
                     f"dataset {self.name!r} is registered with {what} {declared!r}, but this call says {given!r}; "
                     "leave it out, or register the dataset anew if the declaration is wrong"
                 )
-        return self.model_copy(
-            update={"source": source or self.source, "safe_views": safe_views or self.safe_views}
-        )
+        return self.model_copy(update={"source": source or self.source, "safe_views": safe_views or self.safe_views})

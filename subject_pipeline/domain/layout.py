@@ -31,6 +31,7 @@ class StoreLayout(BaseModel):
         """
         if wanted is not None and wanted != self.chunk_count:
             raise ConfigurationError(
-                f"SUBJECT_CHUNKS asks for {wanted} chunks, but this store was laid out with {self.chunk_count}; "
-                "the count is fixed when a store is first written: unset SUBJECT_CHUNKS or use another store"
+                f"{wanted} chunks are asked for (SUBJECT_CHUNKS), but this store was laid out with "
+                f"{self.chunk_count}; the count is fixed when a store is first written: set "
+                f"SUBJECT_CHUNKS={self.chunk_count} or use another store"
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import (
     DatasetReference,
@@ -14,7 +15,6 @@ from subject_pipeline.domain.manifests import (
     audit_log_path,
     new_manifest,
 )
-from subject_pipeline.domain.candidates import storage_key
 
 _TIME = pl.Datetime("us", "UTC")
 _DATASET = pl.Struct({"name": pl.String, "key_column": pl.String, "key_value": pl.String})
@@ -144,9 +144,7 @@ def _json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noq
     if dtype == _TIME:
         return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").alias(name)
     if isinstance(dtype, pl.Struct):
-        parts = [
-            _json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields
-        ]
+        parts = [_json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields]
         return pl.struct(parts).alias(name)
     return value.alias(name)
 

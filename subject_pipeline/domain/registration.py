@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import REFUSAL_SCHEMA
+from subject_pipeline.domain.candidates import refusals
 
 STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String})
 """One stored subject a row."""
@@ -65,9 +65,7 @@ def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
     return Decision(
         new=owned.filter(mine & ~there).select(columns),
         known=owned.filter(mine & there).select(columns),
-        collided=collided.select(
-            "chunk_index", "candidate_id", reason=pl.Series(reasons, dtype=pl.String)
-        ).cast(dict(REFUSAL_SCHEMA)),
+        collided=refusals(collided, "collision", pl.Series(reasons, dtype=pl.String)),
     )
 
 
@@ -101,3 +99,4 @@ class Failure:
     candidate_id: str
     reason: str
     chunk: str
+    kind: str

@@ -1,6 +1,7 @@
 """What a staging holds: candidates of one version of a source, in parts that hold whole chunks."""
 
 import datetime as dt
+from itertools import pairwise
 from math import ceil
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,6 +78,4 @@ def plan_groups(rows: int, chunk_count: int) -> tuple[ChunkGroup, ...]:
     """Groups of whole chunks, of about equal size, so that a MERGE of each fits in memory."""
     wanted = min(chunk_count, max(1, ceil(rows / ROWS_PER_GROUP)))
     edges = [chunk_count * index // wanted for index in range(wanted + 1)]
-    return tuple(
-        ChunkGroup(first=first, last=after - 1) for first, after in zip(edges[:-1], edges[1:], strict=True)
-    )
+    return tuple(ChunkGroup(first=first, last=after - 1) for first, after in pairwise(edges))

@@ -38,9 +38,7 @@ class Catalog:
         layout.check_wanted(wanted)
         return layout
 
-    def layout_or_create(
-        self, wanted: int | None, default: int, *, now: Callable[[], dt.datetime]
-    ) -> StoreLayout:
+    def layout_or_create(self, wanted: int | None, default: int, *, now: Callable[[], dt.datetime]) -> StoreLayout:
         """The store's layout, written now if it is the first use; of two writers at once, one decides for both.
 
         Raises:

@@ -12,6 +12,7 @@ from subject_pipeline.storage.durability import make_folder, sync_folders
 from subject_pipeline.storage.objects import ObjectInfo
 
 STAGING_FOLDER = ".staging"
+_MOVES = 3
 
 
 class LocalObjects:
@@ -102,12 +103,12 @@ class LocalObjects:
 
 
 def _into_place(target: Path, move: Callable[[], object]) -> None:
-    for attempt in range(3):
+    for attempt in range(_MOVES):
         make_folder(target.parent)
         try:
             move()
         except FileNotFoundError:
-            if attempt == 2:
+            if attempt == _MOVES - 1:
                 raise
         else:
             break  # else a deleter pruned the folder between the two calls

@@ -58,7 +58,8 @@ class ManifestTable:
             with _errors("open the manifests"):
                 if self._local and not Path(self._uri, "_delta_log").is_dir():
                     return None
-                return Snapshot(DeltaTable(self._uri, storage_options=self._options), self._commit_of, self._local)
+                table = DeltaTable(self._uri, storage_options=self._options)
+                return Snapshot(table, self._commit_of, local=self._local)
         except TableNotFoundError:
             return None
 
@@ -157,9 +158,7 @@ class Commit:
 class Snapshot:
     """The table at one version. Reads are of this version; one write may follow, decided against it."""
 
-    def __init__(
-        self, table: DeltaTable, commit_of: Callable[[str, int], Commit | None], local: bool
-    ) -> None:
+    def __init__(self, table: DeltaTable, commit_of: Callable[[str, int], Commit | None], *, local: bool) -> None:
         self._table = table
         self._commit_of = commit_of
         self._local = local
@@ -229,10 +228,7 @@ class Snapshot:
             commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
         )
         same = "t.candidate_id = s.candidate_id"
-        if what == "delete":
-            merge = merge.when_matched_delete(same)
-        else:
-            merge = merge.when_not_matched_insert_all()
+        merge = merge.when_matched_delete(same) if what == "delete" else merge.when_not_matched_insert_all()
         if what == "upsert":
             merge = merge.when_matched_update_all(same)
         self._settle(operation, merge.execute)
@@ -313,9 +309,7 @@ class Snapshot:
         with _errors("vacuum the manifests"):
             self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
             hours = int(_ORPHAN_AGE.total_seconds() // 3600)
-            self._table.vacuum(
-                retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True
-            )
+            self._table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
             self._table.create_checkpoint()
             self._table.cleanup_metadata()
 

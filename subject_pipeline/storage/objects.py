@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from subject_pipeline.storage.location import StoreLocation
-
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -62,12 +60,3 @@ class ObjectStore(Protocol):
             StoreError: the store failed.
         """
         ...
-
-
-def open_objects(location: StoreLocation) -> ObjectStore:
-    """The object store at a location; nothing is created or contacted before the first call."""
-    from subject_pipeline.storage.local_objects import LocalObjects
-    from subject_pipeline.storage.remote_objects import RemoteObjects
-
-    local = location.local_path
-    return LocalObjects(local) if local is not None else RemoteObjects.at(location)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
@@ -102,18 +103,20 @@ class RemoteObjects:
 
 
 def open_backend(location: StoreLocation) -> Backend:
-    """obstore's own handle on a location, bounded in retries so that an unreachable endpoint is told in time.
+    """Obstore's own handle on a location, bounded in retries so that an unreachable endpoint is told in time.
 
     Raises:
         ConfigurationError: the options do not fit the provider.
     """
+    config: Any = dict(location.options) or None  # each provider has a type of its own
     try:
-        return from_url(
+        backend: Backend = from_url(
             location.url,
-            config=dict(location.options) or None,
+            config=config,
             client_options={"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
             retry_config={"max_retries": 6, "retry_timeout": _PATIENCE},
         )
+        return backend  # noqa: TRY300 - the call above is all that can fail
     except (BaseError, ValueError) as error:
         raise ConfigurationError(f"cannot open the store {location.url!r}: {reason(error)}") from error
 

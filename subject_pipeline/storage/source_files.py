@@ -91,7 +91,8 @@ def _local_files(path: str) -> list[SourceFile]:
     elif place.exists():
         names = [path]
     elif _MAGIC & set(path):
-        names = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
+        found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        names = sorted(name for name in found if Path(name).is_file())
         if not names:
             raise SourceError(f"no file matches the source pattern {path}")
     else:

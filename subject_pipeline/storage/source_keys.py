@@ -74,13 +74,11 @@ class SourceKeys:
             yield from self._read(files, kind, start, left)
             start += sum(footer.rows for footer in files)
 
-    def _read(
-        self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None
-    ) -> Iterator[pl.DataFrame]:
+    def _read(self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None) -> Iterator[pl.DataFrame]:
         paths = [footer.file.uri for footer in footers]
-        options = {"storage_options": dict(self._source.options)} if self._source.options else {}
+        options: Any = dict(self._source.options) or None
         with _read_errors(self._source.uri):
-            dtype = pl.scan_parquet(paths[0], glob=False, **options).collect_schema()[self._column]
+            dtype = pl.scan_parquet(paths[0], glob=False, storage_options=options).collect_schema()[self._column]
             # The schema is given, so that other columns may differ from file to file.
             plan = (
                 pl.scan_parquet(
@@ -92,7 +90,7 @@ class SourceKeys:
                     n_rows=limit,
                     row_index_name="__row",
                     row_index_offset=start,
-                    **options,
+                    storage_options=options,
                 )
                 .select(row=pl.col("__row").cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
                 .collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")

@@ -5,7 +5,8 @@ import datetime as dt
 import io
 import re
 import uuid
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
@@ -97,13 +98,9 @@ class PartWriter:
         rows = pl.concat(frames)
         group = self._groups[at]
         names = self._layout.names
-        key = (
-            f"{self._folder}{names[group.first]}..{names[group.last]}.{self._flushes:04d}.{self._attempt}.parquet"
-        )
+        key = f"{self._folder}{names[group.first]}..{names[group.last]}.{self._flushes:04d}.{self._attempt}.parquet"
         self._objects.replace(key, _encode(rows))
-        self._groups[at] = group.model_copy(
-            update={"rows": group.rows + rows.height, "parts": (*group.parts, key)}
-        )
+        self._groups[at] = group.model_copy(update={"rows": group.rows + rows.height, "parts": (*group.parts, key)})
 
 
 def read_group(objects: ObjectStore, group: ChunkGroup, chunks: list[int] | None = None) -> pl.DataFrame:
@@ -158,7 +155,7 @@ def remove(objects: ObjectStore, prefix: str) -> None:
 
 
 def remove_stale(
-    objects: ObjectStore, dataset: str, kept: Set[str], superseded: Set[str], *, before: dt.datetime
+    objects: ObjectStore, dataset: str, kept: AbstractSet[str], superseded: AbstractSet[str], *, before: dt.datetime
 ) -> int:
     """Delete what a dataset's staging no longer needs; what another run is staging at this moment stays.
 

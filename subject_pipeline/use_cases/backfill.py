@@ -15,7 +15,12 @@ from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
-from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES, Registration, register_staged
+from subject_pipeline.use_cases.manifests import (
+    MAX_NAMED_FAILURES,
+    Registration,
+    named_failures,
+    register_staged,
+)
 from subject_pipeline.use_cases.store import SubjectStore
 
 DEFAULT_LIMIT = 1_000
@@ -56,7 +61,7 @@ def backfill(
     limit: int | None = DEFAULT_LIMIT,
     concurrency: int = DEFAULT_CONCURRENCY,
     dry_run: bool = False,
-    watcher: Watcher = Watcher(),  # noqa: B008 - frozen
+    watcher: Watcher = Watcher(),
     report: BackfillReport | None = None,
 ) -> BackfillReport:
     """Give each candidate of a source a manifest; safe to interrupt and to run again.
@@ -152,12 +157,8 @@ def _forecast(
                 ),
             )
             failed = pl.concat([refused, decision.collided])
-            report.failures += [
-                Failure(candidate, reason, layout.names[index])
-                for index, candidate, reason in failed.head(
-                    MAX_NAMED_FAILURES - len(report.failures)
-                ).iter_rows()
-            ]
+            room = MAX_NAMED_FAILURES - len(report.failures)
+            report.failures += [failure for failure, _ in named_failures(failed.head(room), layout)]
             forecast += Counts(
                 inserted=decision.new.height,
                 skipped=decision.known.height,

@@ -3,7 +3,8 @@
 import datetime as dt
 import hashlib
 import uuid
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from subject_pipeline.domain.candidates import candidates
 from subject_pipeline.domain.chunks import ChunkLayout
@@ -121,7 +122,7 @@ def current(store: SubjectStore, dataset: str) -> StagedCandidates | None:
         return None
 
 
-def clean_up(store: SubjectStore, dataset: str, superseded: Set[str] = frozenset()) -> int:
+def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = frozenset()) -> int:
     """Delete superseded parts, and what killed runs left over a day ago; returns how many objects.
 
     Raises:
@@ -139,7 +140,5 @@ def private_folder(dataset: str) -> str:
 
 
 def _version(source: SourceFiles, declaration: DatasetDeclaration, layout: ChunkLayout) -> str:
-    text = "\0".join(
-        (source.version, declaration.key_column, declaration.candidate_id_prefix, str(layout.count))
-    )
+    text = "\0".join((source.version, declaration.key_column, declaration.candidate_id_prefix, str(layout.count)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

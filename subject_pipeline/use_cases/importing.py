@@ -79,15 +79,14 @@ def _parse(
     documents: list[Document], layout: ChunkLayout, report: ImportReport
 ) -> Iterator[tuple[str, SubjectManifest]]:
     for document in documents:
-        candidate_id: str | None = None
         try:
             manifest = SubjectManifest.parse(document.text)
-            candidate_id = manifest.candidate_id
-            reason = refusal(candidate_id, candidate_id)
-            if reason is not None:
-                raise ManifestError(reason)
         except ManifestError as error:
-            report.fail(document.where, candidate_id, str(error))
+            report.fail(document.where, None, str(error))
+            continue
+        reason = refusal(manifest.candidate_id, manifest.candidate_id)
+        if reason is not None:
+            report.fail(document.where, manifest.candidate_id, reason)
         else:
             yield document.where, _at_home(manifest, layout)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import distinct, split_refused
+from subject_pipeline.domain.candidates import distinct, refusals, split_refused
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import new_rows
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
-from subject_pipeline.errors import StoreError
+from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.staging import read_group
+from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -33,13 +33,17 @@ class ChunkOutcome:
     """What a registration did in one chunk.
 
     Attributes:
+        rows: staged rows, repeated ones too.
+        collisions: how many of the failed found their storage key taken by another id.
         failures: candidates that did not become subjects, in source order.
         sample: the first five candidate ids.
         seconds: how long the commit took that this chunk was part of.
     """
 
     chunk: str
+    rows: int
     counts: Counts
+    collisions: int = 0
     failures: tuple[Failure, ...] = ()
     sample: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -61,6 +65,33 @@ class Registration:
     def failures(self) -> list[Failure]:
         """The failures of all chunks done, at most 10,000 of them."""
         return [failure for outcome in self.outcomes for failure in outcome.failures][:MAX_NAMED_FAILURES]
+
+
+def register_dataset(store: SubjectStore, dataset: str, *, limit: int | None, chunks: Sequence[str]) -> Registration:
+    """Register what is staged for a dataset, in some chunks.
+
+    Args:
+        store: where the candidates are staged and manifests are kept.
+        dataset: the dataset's name.
+        limit: what the staging must have been made with; None: all rows.
+        chunks: the chunks' names.
+
+    Raises:
+        StagingError: nothing is staged, or it was staged for something else than is asked.
+        ConfigurationError: the layout does not have these chunks.
+        StoreError: the store failed.
+    """
+    layout = store.layout_or_create()
+    while True:
+        staged = read_record(store.objects, dataset)
+        staged.check_options(limit)
+        layout.check_wanted(staged.chunk_count)
+        try:
+            return register_staged(store, staged, chunks=chunks)
+        except StagingError:
+            # Staged anew while this run was reading: what is staged now serves as well.
+            if read_record(store.objects, dataset) == staged:
+                raise
 
 
 def register_staged(
@@ -139,16 +170,11 @@ class _Job:
             failed = pl.concat([refused, decision.collided])
         except StoreError as error:
             decision = None
-            failed = pl.concat(
-                [refused, accepted.select("chunk_index", "candidate_id", reason=pl.lit(f"not written: {error}"))]
-            )
-        return self._outcomes(
-            indices, rows, unique, decision, failed, seconds=time.perf_counter() - started
-        )
+            failed = pl.concat([refused, refusals(accepted, "not_written", f"not written: {error}")])
+        return self._outcomes(indices, rows, unique, decision, failed, seconds=time.perf_counter() - started)
 
     def _commit(self, accepted: pl.DataFrame, chunks: list[str]) -> Decision:
         """Decide against the latest version and commit against it; on a lost race, both again."""
-
 
         def attempt() -> Decision:
             snapshot = self.store.table.snapshot_or_create()
@@ -183,12 +209,7 @@ class _Job:
         return Decision(
             new=decision.new.join(missing, on="candidate_id", how="anti", maintain_order="left"),
             known=decision.known,
-            collided=pl.concat(
-                [
-                    decision.collided,
-                    missing.select("chunk_index", "candidate_id", reason=pl.lit(reason)),
-                ]
-            ),
+            collided=pl.concat([decision.collided, refusals(missing, "not_written", reason)]),
         )
 
     def _outcomes(
@@ -204,28 +225,38 @@ class _Job:
         scanned, tried = _per_chunk(rows), _per_chunk(unique)
         inserted = _per_chunk(decision.new) if decision else {}
         skipped = _per_chunk(decision.known) if decision else {}
-        lost = _per_chunk(failed)
+        lost, collided = _per_chunk(failed), _per_chunk(failed.filter(pl.col("kind") == "collision"))
         named: dict[int, list[Failure]] = defaultdict(list)
-        for index, candidate, reason in failed.head(MAX_NAMED_FAILURES).iter_rows():
-            named[index].append(Failure(candidate, reason, self.layout.names[index]))
+        for failure, index in named_failures(failed, self.layout):
+            named[index].append(failure)
         samples = dict(
             unique.group_by("chunk_index").agg(pl.col("candidate_id").sort_by("row").head(_SAMPLE)).iter_rows()
         )
         return [
             ChunkOutcome(
                 chunk=self.layout.names[index],
+                rows=scanned.get(index, 0),
                 counts=Counts(
                     inserted=inserted.get(index, 0),
                     skipped=skipped.get(index, 0),
                     failed=lost.get(index, 0),
                     duplicates=scanned.get(index, 0) - tried.get(index, 0),
                 ),
+                collisions=collided.get(index, 0),
                 failures=tuple(named[index]),
                 sample=tuple(samples.get(index, ())),
                 seconds=seconds,
             )
             for index in indices
         ]
+
+
+def named_failures(failed: pl.DataFrame, layout: ChunkLayout) -> list[tuple[Failure, int]]:
+    """The failures of a `REFUSAL_SCHEMA` frame, at most 10,000 of them, each with its chunk's index."""
+    return [
+        (Failure(candidate, reason, layout.names[index], kind), index)
+        for index, candidate, kind, reason in failed.head(MAX_NAMED_FAILURES).iter_rows()
+    ]
 
 
 def _per_chunk(rows: pl.DataFrame) -> dict[int, int]:

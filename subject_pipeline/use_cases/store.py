@@ -10,7 +10,8 @@ from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.storage.objects import ObjectStore, open_objects
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.opening import open_objects
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,64 @@
+# Every target sets up what it needs on a machine that has Python 3.11+, make and git; a second run does not set up again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := subject_pipeline subject_pipeline_tests benchmarks scripts
+
+# `make dev` keeps its history here, and its store in ./data unless SUBJECT_STORE_URL says otherwise.
+export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
+export DAGSTER_COMPUTE_LOGS ?= $(DAGSTER_HOME)/compute_logs
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check check-real format lint types bench constraints clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
+
+setup: $(READY) ## Install everything into .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e .
+	@touch $@
+
+demo: $(READY) ## Run the main job over 100,000 sample people, twice, and show what came of it
+	$(BIN)/python scripts/demo.py
+
+dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
+	@mkdir -p $(DAGSTER_HOME)
+	@cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+	@test -f sample_data/workers.parquet || $(BIN)/subject-pipeline sample workers --rows 100000 --out sample_data/workers.parquet
+	@echo "Dagster's history: $(DAGSTER_HOME)   store: $${SUBJECT_STORE_URL:-./data}   Ctrl-C stops all of it"
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $${PORT:-3000}
+
+test: $(READY) ## The tests that need nothing but files
+	$(BIN)/python -m pytest -q -n auto -m "not real"
+
+check: $(READY) ## Format, lint, types and tests
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(MAKE) test
+
+check-real: $(READY) ## The tests that need servers
+	$(BIN)/python -m pytest -q -m real
+
+format: $(READY) ## Format, and mend what the linter can
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(READY) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
+	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
+
+constraints: $(READY) ## Write constraints.txt anew, with the newest versions that fit
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+		--no-emit-index-url --no-annotate --no-header -q -o constraints.txt
+
+clean: ## Remove what the targets made, but not ./data
+	rm -rf $(VENV) .dagster_home .demo sample_data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,84 @@
+"""Dagster resources: the store that manifests live in, and how its subjects are split into partitions."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
+from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.storage.settings import Settings
+from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
+from subject_pipeline.use_cases.store import SubjectStore
+
+
+class LayoutResource(dg.ConfigurableResource[Any]):
+    """How many chunks the subject space has; each is a partition."""
+
+    chunk_count: int = Field(
+        default=DEFAULT_CHUNK_COUNT,
+        ge=1,
+        description="Must be what the store was laid out with. Set SUBJECT_CHUNKS rather than this field, since the "
+        "partitions that Dagster shows come from there.",
+    )
+
+    @classmethod
+    def from_environment(cls) -> "LayoutResource":
+        """`$SUBJECT_CHUNKS`, else 64."""
+        return cls(chunk_count=Settings.read(os.environ).chunks or DEFAULT_CHUNK_COUNT)
+
+    def partitions(self) -> dg.StaticPartitionsDefinition:
+        """One partition a chunk, in the chunks' order."""
+        return dg.StaticPartitionsDefinition(ChunkLayout(self.chunk_count).names)
+
+
+class StoreResource(dg.ConfigurableResource[Any]):
+    """The object store that holds manifests, catalog and staging."""
+
+    url: str = Field(description="file:///folder, s3://bucket/prefix, gs://..., az://..., or a local path.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Credentials and endpoint, where the provider's standard environment does not give them.",
+    )
+    layout: LayoutResource
+
+    def open(self) -> SubjectStore:
+        """The store; nothing is contacted before the first use.
+
+        Raises:
+            ConfigurationError: the URL or the options cannot be used.
+        """
+        return SubjectStore.at(self.url, options=self.options, wanted_chunks=self.layout.chunk_count)
+
+
+class RegistrationOptions(dg.ConfigurableResource[Any]):
+    """What one run of a dataset takes: shared by its candidate_chunks and its subject_manifests."""
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        description="Read at most this many source rows. Ignored where all is true.",
+    )
+    all: bool = Field(default=False, description="Read every source row.")
+    dry_run: bool = Field(
+        default=False,
+        description="Parse and count the candidates and say what a run would do; write nothing, record no "
+        "materialization.",
+    )
+
+    @property
+    def rows(self) -> int | None:
+        """The limit; None: every row."""
+        return None if self.all else self.limit
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Fail the step with our message alone, instead of a page of traceback, where the cause is not a defect."""
+    try:
+        yield
+    except SubjectPipelineError as error:
+        raise dg.Failure(description=f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,152 @@
+"""The component that turns one YAML file into a dataset's assets."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field, field_validator
+
+from subject_pipeline.components.manifest_metadata import (
+    chunk_metadata,
+    forecast_metadata,
+    registration_check_specs,
+    registration_checks,
+    staging_metadata,
+)
+from subject_pipeline.components.resources import (
+    LayoutResource,
+    RegistrationOptions,
+    clear_failures,
+)
+from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
+from subject_pipeline.errors import DatasetError
+from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT, backfill
+from subject_pipeline.use_cases.candidates import stage_dataset
+from subject_pipeline.use_cases.manifests import register_dataset
+
+
+class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
+    """A parquet dataset of people: its candidates are staged in chunks, and each person gets a manifest."""
+
+    name: str = Field(description="The dataset's name; also the group and the prefix of its assets' keys.")
+    source: str = Field(
+        description="Parquet file, folder, glob or URL. A relative path counts from the project's folder."
+    )
+    key_column: str = Field(description="Column that names the person: integers, strings or UUIDs.")
+    candidate_id_prefix: str = Field(default="", description="Put before each key to form the candidate id.")
+    safe_views: list[str] = Field(default_factory=list, description="Names of views that are safe to show.")
+    limit: int = Field(
+        default=DEFAULT_LIMIT, ge=1, description="Rows that a run reads unless the launch says otherwise."
+    )
+    all: bool = Field(default=False, description="Read every row unless the launch says otherwise.")
+    partitions_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Split a backfill into runs of so many partitions, where a launcher spreads runs over machines. "
+        "Default: one run for any selection.",
+    )
+    owners: list[str] = Field(default_factory=list, description="E-mail addresses, or team:name.")
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        try:
+            return check_dataset_name(name)
+        except DatasetError as error:
+            raise ValueError(str(error)) from error
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The dataset's two assets, the job that runs them, and the options that both share."""
+        python_name = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+        options_key = f"{python_name}_options"
+        staging = _candidate_chunks(self, self._declaration(context.project_root), options_key, python_name)
+        manifests = _subject_manifests(self, options_key, python_name)
+        job = dg.define_asset_job(
+            f"register_{python_name}",
+            selection=dg.AssetSelection.assets(staging, manifests),
+            description=f"Stage the candidates of dataset {self.name} and give each a manifest. Safe to run again: "
+            "a subject that has a manifest is skipped. Rows to read, and a dry run, are options of "
+            f"the resource {options_key}.",
+        )
+        options = RegistrationOptions(limit=self.limit, all=self.all)
+        return dg.Definitions(assets=[staging, manifests], jobs=[job], resources={options_key: options})
+
+    def _declaration(self, project_root: Path) -> DatasetDeclaration:
+        source = self.source if "://" in self.source else str(project_root / Path(self.source).expanduser())
+        return DatasetDeclaration(
+            name=self.name,
+            source=source,
+            key_column=self.key_column,
+            candidate_id_prefix=self.candidate_id_prefix,
+            safe_views=tuple(self.safe_views),
+        )
+
+
+def _candidate_chunks(
+    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, group: str
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=[dataset.name, "candidate_chunks"],
+        group_name=group,
+        kinds={"polars", "parquet"},
+        owners=dataset.owners,
+        tags={"dataset": dataset.name},
+        output_required=False,
+        required_resource_keys={"store", options_key},
+        description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
+        "in files that hold whole chunks. Reads the key column alone, once, streaming.",
+    )
+    def candidate_chunks(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult[None]]:
+        store = context.resources.store.open()
+        options: RegistrationOptions = getattr(context.resources, options_key)
+        with clear_failures():
+            if options.dry_run:
+                forecast = backfill(store, declaration, limit=options.rows, dry_run=True)
+                context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
+                yield dg.AssetObservation(context.asset_key, metadata=forecast_metadata(forecast))
+                return
+            staged = stage_dataset(store, declaration, limit=options.rows)
+        yield dg.MaterializeResult(
+            metadata=staging_metadata(staged), data_version=dg.DataVersion(f"{staged.version}:{staged.limit}")
+        )
+
+    return candidate_chunks
+
+
+def _subject_manifests(dataset: SubjectDataset, options_key: str, group: str) -> dg.AssetsDefinition:
+    runs = dataset.partitions_per_run or int(os.environ.get("SUBJECT_PARTITIONS_PER_RUN") or 0)
+
+    @dg.asset(
+        key=[dataset.name, "subject_manifests"],
+        deps=[dg.AssetKey([dataset.name, "candidate_chunks"])],
+        partitions_def=LayoutResource.from_environment().partitions(),
+        backfill_policy=dg.BackfillPolicy.multi_run(runs) if runs else dg.BackfillPolicy.single_run(),
+        group_name=group,
+        kinds={"deltalake", "polars"},
+        owners=dataset.owners,
+        tags={"dataset": dataset.name},
+        required_resource_keys={"store", options_key},
+        check_specs=registration_check_specs(dataset.name),
+        description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "
+        "A subject that has a manifest is skipped, so any partition can be run again at any time.",
+    )
+    def subject_manifests(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        options: RegistrationOptions = getattr(context.resources, options_key)
+        if options.dry_run:
+            raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
+        with clear_failures():
+            done = register_dataset(
+                context.resources.store.open(),
+                dataset.name,
+                limit=options.rows,
+                chunks=context.partition_keys,
+            )
+        for outcome in done.outcomes:
+            context.add_asset_metadata(chunk_metadata(outcome), partition_key=outcome.chunk)
+        return dg.MaterializeResult(check_results=registration_checks(done))
+
+    return subject_manifests

@@ -1,0 +1,1 @@
+"""Everything that Dagster loads: datasets as YAML, resources as code."""
