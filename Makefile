@@ -5,9 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := subject_pipeline subject_pipeline_tests benchmarks scripts
 
-# `make dev` keeps its history here, and its store in ./data unless SUBJECT_STORE_URL says otherwise.
-export DAGSTER_HOME ?= $(CURDIR)/.dagster_home
-export DAGSTER_COMPUTE_LOGS ?= $(DAGSTER_HOME)/compute_logs
+# `make dev` keeps Dagster's history here, and its store in ./data unless SUBJECT_STORE_URL says otherwise.
+# `make dev DEMO=1` opens what `make demo` left.
+DEV_HOME ?= $(CURDIR)/$(if $(DEMO),.demo/dagster_home,.dagster_home)
+dev: export DAGSTER_HOME = $(DEV_HOME)
+dev: export DAGSTER_COMPUTE_LOGS = $(DEV_HOME)/compute_logs
+ifdef DEMO
+dev: export SUBJECT_STORE_URL = $(CURDIR)/.demo/store
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test check check-real format lint types bench constraints clean
@@ -29,10 +34,10 @@ demo: $(READY) ## Run the main job over 100,000 sample people, twice, and show w
 	$(BIN)/python scripts/demo.py
 
 dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
-	@mkdir -p $(DAGSTER_HOME)
-	@cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+	@mkdir -p $(DEV_HOME)
+	@cp dagster.yaml $(DEV_HOME)/dagster.yaml
 	@test -f sample_data/workers.parquet || $(BIN)/subject-pipeline sample workers --rows 100000 --out sample_data/workers.parquet
-	@echo "Dagster's history: $(DAGSTER_HOME)   store: $${SUBJECT_STORE_URL:-./data}   Ctrl-C stops all of it"
+	@echo "Dagster's history: $(DEV_HOME)   store: $${SUBJECT_STORE_URL:-./data}   Ctrl-C stops all of it"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $${PORT:-3000}
 
 test: $(READY) ## The tests that need nothing but files

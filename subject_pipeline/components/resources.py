@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, create_model
 
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
@@ -68,6 +68,19 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
         description="Parse and count the candidates and say what a run would do; write nothing, record no "
         "materialization.",
     )
+
+    @classmethod
+    def with_defaults(cls, *, limit: int, every_row: bool) -> "RegistrationOptions":
+        """Options whose defaults are a dataset's own, so that a launch which sets one of them keeps the others.
+
+        (A resource's configured values would not do: Dagster drops all of them once a launch gives any.)
+        """
+        fields = cls.model_fields
+        own: Any = {
+            "limit": (int, Field(default=limit, ge=1, description=fields["limit"].description)),
+            "all": (bool, Field(default=every_row, description=fields["all"].description)),
+        }
+        return create_model(cls.__name__, __base__=cls, __module__=__name__, **own)()
 
     @property
     def rows(self) -> int | None:

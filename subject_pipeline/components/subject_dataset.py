@@ -70,7 +70,7 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             "a subject that has a manifest is skipped. Rows to read, and a dry run, are options of "
             f"the resource {options_key}.",
         )
-        options = RegistrationOptions(limit=self.limit, all=self.all)
+        options = RegistrationOptions.with_defaults(limit=self.limit, every_row=self.all)
         return dg.Definitions(assets=[staging, manifests], jobs=[job], resources={options_key: options})
 
     def _declaration(self, project_root: Path) -> DatasetDeclaration:
@@ -100,7 +100,7 @@ def _candidate_chunks(
     )
     def candidate_chunks(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult]:
         store = context.resources.store.open()
         options: RegistrationOptions = getattr(context.resources, options_key)
         with clear_failures():
@@ -134,7 +134,7 @@ def _subject_manifests(dataset: SubjectDataset, options_key: str, group: str) ->
         description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "
         "A subject that has a manifest is skipped, so any partition can be run again at any time.",
     )
-    def subject_manifests(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def subject_manifests(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")

@@ -113,7 +113,11 @@ def open_backend(location: StoreLocation) -> Backend:
         backend: Backend = from_url(
             location.url,
             config=config,
-            client_options={"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
+            client_options={
+                "connect_timeout": timedelta(seconds=5),
+                "timeout": timedelta(seconds=60),
+                "allow_http": True,  # whether to encrypt is what the endpoint's URL says
+            },
             retry_config={"max_retries": 6, "retry_timeout": _PATIENCE},
         )
         return backend  # noqa: TRY300 - the call above is all that can fail

@@ -1,5 +1,6 @@
 """The key column of a source: its type, and its values as text, read alone and streaming."""
 
+import io
 import itertools
 import os
 import sys
@@ -24,6 +25,7 @@ from subject_pipeline.storage.source_files import SourceFile, SourceFiles
 
 BATCH_ROWS = 131_072
 _FOOTERS_AT_ONCE = 16
+_FOOTER_BYTES = 65_536
 
 KeyKind = Literal["text", "uuid"]
 
@@ -141,7 +143,29 @@ class SourceKeys:
         if "://" not in file.uri:
             return file.uri
         backend = open_backend(StoreLocation(f"{parts.scheme}://{parts.netloc}", self._source.options))
-        return pa.PythonFile(obstore.open_reader(backend, parts.path.lstrip("/")), mode="r")
+        return _RemoteFile(obstore.open_reader(backend, parts.path.lstrip("/"), buffer_size=_FOOTER_BYTES))
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object as pyarrow wants a file: obstore's reader lacks `closed` and its kin."""
+
+    def __init__(self, reader: "obstore.ReadableFile") -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        return bytes(self._reader.read(None if size < 0 else size))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
 
 
 def _key_kind(arrow_type: pa.DataType, logical: str) -> KeyKind | None:

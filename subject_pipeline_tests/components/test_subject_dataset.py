@@ -1,0 +1,305 @@
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.testing import create_defs_folder_sandbox
+
+from subject_pipeline.components import SubjectDataset
+from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.definitions import defs as load_definitions
+from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.use_cases.store import SubjectStore
+
+CHUNKS = 8
+CHUNK_DIGITS = "01234567"
+CANDIDATES = dg.AssetKey(["people", "candidate_chunks"])
+MANIFESTS = dg.AssetKey(["people", "subject_manifests"])
+
+
+@dataclass
+class Workbench:
+    """A dataset declared in YAML, its store and a Dagster instance."""
+
+    source: Path
+    store: SubjectStore
+    instance: dg.DagsterInstance
+    defs: dg.Definitions
+
+    def write(self, ids: Sequence[str | None]) -> None:
+        """Replace the source."""
+        pl.DataFrame({"id": ids}, schema={"id": pl.String}).write_parquet(self.source)
+
+    def run(
+        self, *, chunks: str = CHUNK_DIGITS, only: dg.AssetKey | None = None, **options: Any
+    ) -> dg.ExecuteInProcessResult:
+        """Run the dataset's job over a range of partitions."""
+        return self.defs.resolve_job_def("register_people").execute_in_process(
+            instance=self.instance,
+            tags={
+                "dagster/asset_partition_range_start": f"chunk-{chunks[0]}",
+                "dagster/asset_partition_range_end": f"chunk-{chunks[-1]}",
+            },
+            run_config={
+                "resources": {"people_options": {"config": options}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            asset_selection=[only] if only else None,
+            raise_on_error=False,
+        )
+
+
+Bench = Callable[..., Workbench]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Makes workbenches: the keyword arguments are further attributes of the YAML."""
+    monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
+
+    @contextmanager
+    def made(**attributes: Any) -> Iterator[Workbench]:
+        source, url = tmp_path / "people.parquet", str(tmp_path / "store")
+        declared = {"name": "people", "source": str(source), "key_column": "id", "all": True, **attributes}
+        with create_defs_folder_sandbox() as sandbox, dg.instance_for_test() as instance:
+            at = sandbox.scaffold_component(
+                component_cls=SubjectDataset,
+                defs_path="people",
+                defs_yaml_contents={
+                    "type": "subject_pipeline.components.SubjectDataset",
+                    "attributes": declared,
+                },
+            )
+            with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
+                layout = LayoutResource.from_environment()
+                resources = {"store": StoreResource(url=url, layout=layout), "layout": layout}
+                defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
+                yield Workbench(source, SubjectStore.at(url), instance, defs)
+
+    opened: list[Any] = []
+
+    def make(**attributes: Any) -> Workbench:
+        context = made(**attributes)
+        opened.append(context)
+        return context.__enter__()
+
+    yield make
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+def numbers(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """Each partition's metadata of the manifests asset."""
+    return {
+        event.partition: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == MANIFESTS
+    }
+
+
+def total(result: dg.ExecuteInProcessResult, what: str) -> int:
+    """One count summed over the run's partitions."""
+    return sum(metadata[what] for metadata in numbers(result).values())
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """The run's check evaluations by name."""
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed step told people."""
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    error = event.step_failure_data.error
+    return f"{error.message} {error.cause.message if error.cause else ''}"
+
+
+def offenders(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
+    """The rows of a check's table."""
+    return [dict(record.data) for record in evaluation.metadata["offenders"].value.records]
+
+
+IDS = [f"W-{number}" for number in range(200)]
+
+
+def test_the_code_location_names_exactly_what_it_should() -> None:
+    """The definitions load and hold the sample dataset's assets, checks, job and resources, nothing else."""
+    definitions = load_definitions()
+    graph = definitions.resolve_asset_graph()
+    repository = definitions.get_repository_def()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
+        "workers/candidate_chunks",
+        "workers/subject_manifests",
+    }
+    assert {key.name for key in graph.asset_check_keys} == {
+        "counts_add_up",
+        "every_staged_candidate_has_a_manifest",
+        "no_collisions",
+    }
+    assert {name for name in repository.job_names if not name.startswith("__")} == {"register_workers"}
+    assert set(definitions.resources or {}) == {"store", "layout", "workers_options"}
+
+
+def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> None:
+    """One run over all partitions records one materialization each, whose counts sum to the source."""
+    people = bench()
+    people.write([*IDS, IDS[0]])
+    result = people.run()
+    assert result.success
+    per_chunk = numbers(result)
+    assert sorted(per_chunk) == [f"chunk-{digit}" for digit in CHUNK_DIGITS]
+    assert total(result, "attempted") == total(result, "inserted") == 200
+    assert total(result, "duplicates") == 1
+    stored = people.store.table.read(lambda snapshot: snapshot.rows(), pl.DataFrame())
+    assert dict(stored.group_by("chunk").len().iter_rows()) == {
+        chunk: metadata["inserted"] for chunk, metadata in per_chunk.items()
+    }
+    assert all(metadata["first_ids"].startswith("W-") for metadata in per_chunk.values())
+    assert all(evaluation.passed for evaluation in checks(result).values())
+    assert len(checks(result)) == 3
+
+
+def test_a_re_run_inserts_nothing(bench: Bench) -> None:
+    """Re-running any partitions skips whoever has a manifest, and leaves the table's version as it was."""
+    people = bench()
+    people.write(IDS)
+    people.run()
+    before = people.store.table.read(lambda snapshot: snapshot.version, -1)
+    again = people.run()
+    assert (total(again, "inserted"), total(again, "skipped")) == (0, 200)
+    assert people.store.table.read(lambda snapshot: snapshot.version, -1) == before
+
+
+def test_one_partition_can_run_alone(bench: Bench) -> None:
+    """A run of one partition registers that chunk's subjects and no other."""
+    people = bench()
+    people.write(IDS)
+    people.run(only=CANDIDATES)
+    result = people.run(chunks="3", only=MANIFESTS)
+    assert result.success
+    assert set(numbers(result)) == {"chunk-3"}
+    stored = people.store.table.read(lambda snapshot: snapshot.rows(), pl.DataFrame())
+    assert stored["chunk"].unique().to_list() == ["chunk-3"]
+    assert stored.height == numbers(result)["chunk-3"]["inserted"] > 0
+
+
+def test_a_bad_candidate_turns_the_check_red_and_stops_nobody(bench: Bench) -> None:
+    """The check's table names partition, id and reason; everybody else is registered and the run succeeds."""
+    people = bench()
+    people.write([*IDS, "x" * 201, "W_X", "W/X"])
+    result = people.run()
+    assert result.success
+    found = checks(result)
+    assert found["counts_add_up"].passed
+    assert not found["every_staged_candidate_has_a_manifest"].passed
+    assert not found["no_collisions"].passed
+    assert total(result, "failed") == 2
+    assert SubjectRegistry(people.store).count() == 201
+    (collided,) = offenders(found["no_collisions"])
+    assert collided["candidate_id"] == "W/X"
+    assert "'W_X'" in collided["reason"]
+    by_id = {row["candidate_id"]: row for row in offenders(found["every_staged_candidate_has_a_manifest"])}
+    assert "201 bytes" in by_id["x" * 201]["reason"]
+    layout = people.store.layout_or_create().chunks
+    assert by_id["x" * 201]["partition"] == layout.chunk_of("x" * 201)
+
+
+def test_a_dry_run_writes_nothing_and_says_what_a_run_would_do(bench: Bench) -> None:
+    """No store appears, no materialization is recorded, and an observation holds the forecast."""
+    people = bench()
+    people.write([*IDS, ""])
+    result = people.run(dry_run=True)
+    assert result.success
+    assert not result.get_asset_materialization_events()
+    (observed,) = result.get_asset_observation_events()
+    forecast = observed.asset_observation_data.asset_observation.metadata
+    assert (forecast["would_insert"].value, forecast["would_fail"].value) == (200, 1)
+    assert not Path(people.store.location.child("")).exists()
+
+
+def test_a_limited_staging_is_not_registered_by_a_run_that_asks_for_all(bench: Bench) -> None:
+    """What was staged under a limit belongs to runs with that limit; others fail and say what to do."""
+    people = bench()
+    people.write(IDS)
+    people.run(only=CANDIDATES, all=False, limit=10)
+    refused = people.run(only=MANIFESTS)
+    assert not refused.success
+    assert "staged with a limit of 10 rows, but this run asks for all rows" in failure_of(refused)
+    assert SubjectRegistry(people.store).count() == 0
+    assert total(people.run(only=MANIFESTS, all=False, limit=10), "inserted") == 10
+
+
+def test_manifests_without_a_staging_fail_clearly(bench: Bench) -> None:
+    """Launching manifests before candidates says to materialize candidates first."""
+    people = bench()
+    result = people.run(only=MANIFESTS)
+    assert not result.success
+    assert "materialize its candidate_chunks first" in failure_of(result)
+
+
+def test_a_missing_source_fails_clearly(bench: Bench) -> None:
+    """The failure names the file."""
+    people = bench()
+    result = people.run()
+    assert not result.success
+    assert "people.parquet does not exist" in failure_of(result)
+
+
+def test_another_layout_is_refused(bench: Bench) -> None:
+    """A store laid out with another number of chunks is refused with both numbers named."""
+    people = bench()
+    people.write(IDS)
+    SubjectStore.at(people.store.location.url, wanted_chunks=16).layout_or_create()
+    result = people.run()
+    assert not result.success
+    assert "8 chunks are asked for" in failure_of(result)
+    assert "16" in failure_of(result)
+
+
+def test_the_yaml_limits_a_run_unless_the_launch_says_otherwise(bench: Bench) -> None:
+    """The dataset's own limit is the default of the launchpad's options."""
+    people = bench(all=False, limit=7)
+    people.write(IDS)
+    assert total(people.run(), "attempted") == 7
+    assert total(people.run(all=True), "attempted") == 200
+
+
+def test_materializing_registers_the_dataset(bench: Bench) -> None:
+    """After the first materialization the command line can backfill the dataset by name."""
+    people = bench(candidate_id_prefix="P-", safe_views=["public"])
+    people.write(IDS)
+    people.run()
+    declared = people.store.catalog.dataset("people")
+    assert (declared.key_column, declared.candidate_id_prefix, declared.safe_views) == ("id", "P-", ("public",))
+
+
+def test_the_staging_of_an_older_source_is_cleaned_up(bench: Bench) -> None:
+    """After a changed source is staged, only its parts and the record are left below staging/."""
+    people = bench()
+    people.write(IDS)
+    people.run(only=CANDIDATES)
+    people.write(IDS[:50])
+    people.run(only=CANDIDATES)
+    keys = [item.key for item in people.store.objects.list("staging/")]
+    assert len(keys) == 2
+    assert total(people.run(only=MANIFESTS), "attempted") == 50
+
+
+def test_backfills_take_one_run_unless_partitions_per_run_says_otherwise(bench: Bench) -> None:
+    """The default policy is a single run; a number splits a backfill into runs of so many partitions."""
+    whole = bench().defs.resolve_asset_graph().get(MANIFESTS).backfill_policy
+    split = bench(partitions_per_run=2).defs.resolve_asset_graph().get(MANIFESTS).backfill_policy
+    assert whole == dg.BackfillPolicy.single_run()
+    assert split == dg.BackfillPolicy.multi_run(2)
+
+
+def test_an_invalid_dataset_name_is_refused_when_loading(bench: Bench) -> None:
+    """A name that could not be a key in the catalog fails at load time."""
+    with pytest.raises(ComponentTreeException) as refused:
+        bench(name="../escape")
+    assert "is not a dataset name" in str(refused.value.__cause__)
