@@ -22,6 +22,7 @@ from subject_pipeline.components.resources import (
 )
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
 from subject_pipeline.errors import DatasetError
+from subject_pipeline.storage.settings import Settings
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT, backfill
 from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.manifests import register_dataset
@@ -118,13 +119,13 @@ def _candidate_chunks(
 
 
 def _subject_manifests(dataset: SubjectDataset, options_key: str, group: str) -> dg.AssetsDefinition:
-    runs = dataset.partitions_per_run or int(os.environ.get("SUBJECT_PARTITIONS_PER_RUN") or 0)
+    a_run = dataset.partitions_per_run or Settings.read(os.environ).partitions_per_run
 
     @dg.asset(
         key=[dataset.name, "subject_manifests"],
         deps=[dg.AssetKey([dataset.name, "candidate_chunks"])],
         partitions_def=LayoutResource.from_environment().partitions(),
-        backfill_policy=dg.BackfillPolicy.multi_run(runs) if runs else dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(a_run) if a_run else dg.BackfillPolicy.single_run(),
         group_name=group,
         kinds={"deltalake", "polars"},
         owners=dataset.owners,

@@ -30,7 +30,7 @@ REFUSAL_SCHEMA = pl.Schema(
     {"chunk_index": pl.UInt32, "candidate_id": pl.String, "kind": pl.String, "reason": pl.String}
 )
 """One candidate that did not become a subject a row, charged to the chunk that its storage key hashes to. `kind` is
-`refused`, `collision` or `not_written`."""
+`refused`, `collision`, `not_written` or `unknown` (it could not be learnt whether it was written)."""
 
 
 def candidate_id(key_value: str, prefix: str) -> str:
@@ -95,7 +95,7 @@ def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def refusals(
-    of: pl.DataFrame, kind: Literal["refused", "collision", "not_written"], reason: pl.Series | str
+    of: pl.DataFrame, kind: Literal["refused", "collision", "not_written", "unknown"], reason: pl.Series | str
 ) -> pl.DataFrame:
     """`REFUSAL_SCHEMA` of candidates, with one reason for all or one for each."""
     reasons = pl.lit(reason) if isinstance(reason, str) else reason

@@ -15,6 +15,7 @@ from subject_pipeline.domain.manifests import (
     audit_log_path,
     new_manifest,
 )
+from subject_pipeline.errors import ManifestError
 
 _TIME = pl.Datetime("us", "UTC")
 _DATASET = pl.Struct({"name": pl.String, "key_column": pl.String, "key_value": pl.String})
@@ -121,8 +122,13 @@ def to_manifest(row: Mapping[str, Any]) -> SubjectManifest:
         ManifestError: the row is not a manifest.
     """
     value = {name: row[name] for name in MANIFEST_FIELDS}
-    extra = row["extra"]
-    return SubjectManifest.parse(_join(value, json.loads(extra)) if extra else value)
+    if row["extra"] is None:
+        return SubjectManifest.parse(value)
+    try:
+        joined = _join(value, json.loads(row["extra"]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ManifestError(f"the extra fields of {row['candidate_id']!r} are damaged: {error}") from error
+    return SubjectManifest.parse(joined)
 
 
 def to_json_lines(rows: pl.DataFrame) -> list[str]:

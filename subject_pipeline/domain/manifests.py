@@ -22,11 +22,14 @@ DEFAULT_RETENTION = dt.timedelta(days=365 * 4)
 
 def format_time(value: dt.datetime) -> str:
     """RFC 3339 in UTC with exactly six decimals and `Z`."""
-    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _to_utc(value: dt.datetime) -> dt.datetime:
-    return value.astimezone(dt.UTC)
+    try:
+        return value.astimezone(dt.UTC)
+    except OverflowError as error:
+        raise ValueError("no calendar holds this time in UTC") from error
 
 
 Time = Annotated[

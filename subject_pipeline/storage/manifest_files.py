@@ -1,9 +1,9 @@
 """Files of manifests on local disks: read as documents with their place, written whole or not at all."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def read_documents(path: Path) -> Iterator[Document]:
         raise SourceError(f"cannot read {error.filename or path}: {error.strerror}") from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to; it takes the wanted name once written, so that no reader sees a part of it.
 
@@ -65,4 +65,5 @@ def whole_file(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise SourceError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()

@@ -8,6 +8,8 @@ from subject_pipeline.errors import ConfigurationError
 
 STORE_URL = "SUBJECT_STORE_URL"
 CHUNKS = "SUBJECT_CHUNKS"
+PARTITIONS_PER_RUN = "SUBJECT_PARTITIONS_PER_RUN"
+_DIGITS = 12
 DEFAULT_STORE = "./data"
 
 
@@ -18,10 +20,12 @@ class Settings:
     Attributes:
         store_url: `$SUBJECT_STORE_URL`, else `./data`.
         chunks: `$SUBJECT_CHUNKS`; None where it is unset: what the store's layout says.
+        partitions_per_run: `$SUBJECT_PARTITIONS_PER_RUN`; None: one run for any selection.
     """
 
     store_url: str
     chunks: int | None
+    partitions_per_run: int | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -30,10 +34,16 @@ class Settings:
         Raises:
             ConfigurationError: a value that cannot be used, with the variable named.
         """
-        text = environment.get(CHUNKS, "").strip()
-        chunks: int | None = None
-        if text:
-            if not text.isascii() or not text.isdigit():
-                raise ConfigurationError(f"{CHUNKS} must be a whole number, not {text!r}")
-            chunks = ChunkLayout(int(text)).count
-        return cls(environment.get(STORE_URL) or DEFAULT_STORE, chunks)
+        chunks = _whole_number(environment, CHUNKS)
+        if chunks is not None:
+            ChunkLayout(chunks)  # refuses what no store can have
+        return cls(environment.get(STORE_URL) or DEFAULT_STORE, chunks, _whole_number(environment, PARTITIONS_PER_RUN))
+
+
+def _whole_number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) < 1:
+        raise ConfigurationError(f"{name} must be a whole number from 1, not {text[:40]!r}")
+    return int(text)

@@ -1,5 +1,6 @@
 """The backfill: a registered dataset's source becomes manifests in one call."""
 
+import contextlib
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -8,10 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from subject_pipeline.domain.candidates import distinct, split_refused
-from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Failure, decide
 from subject_pipeline.domain.staging import StagedCandidates
+from subject_pipeline.errors import StoreError
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
@@ -123,8 +124,10 @@ def _register(
         store.table.tidy()
     finally:
         report.counts, report.failures = done.counts, done.failures
-        staging.remove(store.objects, folder)
-    report.subjects_total = count_subjects(store)
+        # An interrupted backfill is told too; whatever ended it outweighs a store that fails here as well.
+        with contextlib.suppress(StoreError):
+            staging.remove(store.objects, folder)
+            report.subjects_total = count_subjects(store)
 
 
 def _forecast(
@@ -135,8 +138,7 @@ def _forecast(
     concurrency: int,
     watcher: Watcher,
 ) -> None:
-    known = store.layout()
-    layout = known.chunks if known else ChunkLayout(store.wanted_chunks or DEFAULT_CHUNK_COUNT)
+    layout = store.intended_chunks()
     with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
         objects = LocalObjects(Path(scratch))
         staged = stage(

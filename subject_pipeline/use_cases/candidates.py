@@ -94,17 +94,18 @@ def stage_dataset(
     limit: int | None,
     concurrency: int = DEFAULT_CONCURRENCY,
 ) -> StagedCandidates:
-    """Register a dataset's declaration, stage its candidates in the store, and clean older stagings up.
+    """Stage a dataset's candidates in the store, register its declaration, and clean older stagings up.
 
     Raises:
-        SourceError: the source cannot be read; what was staged before still counts.
+        SourceError: the source cannot be read; nothing was written, and what was staged before still counts.
         ConfigurationError: another chunk count is wanted than the store has.
         StoreError: the store failed.
     """
-    store.register(declaration)
-    layout = store.layout_or_create().chunks
+    layout = store.intended_chunks()
     before = current(store, declaration.name)
     staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency)
+    store.register(declaration)
+    store.layout_or_create().check_wanted(layout.count)
     staging.write_record(store.objects, staged)
     clean_up(store, declaration.name, before.parts if before else frozenset())
     return staged

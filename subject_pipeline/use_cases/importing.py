@@ -98,10 +98,11 @@ def _at_home(manifest: SubjectManifest, layout: ChunkLayout) -> SubjectManifest:
         return manifest
     document = manifest.as_json()
     if manifest.audit_log_path or manifest.audit_log_chain_root:
-        document["imported_audit_log"] = {
-            "path": manifest.audit_log_path,
-            "chain_root": manifest.audit_log_chain_root,
-        }
+        # The first one stays: it is the other system's; later ones are stores like this one.
+        document.setdefault(
+            "imported_audit_log",
+            {"path": manifest.audit_log_path, "chain_root": manifest.audit_log_chain_root},
+        )
     return SubjectManifest.parse({**document, "audit_log_path": path, "audit_log_chain_root": ""})
 
 

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import new_rows
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
-from subject_pipeline.errors import StagingError, StoreError
+from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.retries import retrying
@@ -26,6 +26,7 @@ MAX_NAMED_FAILURES = 10_000
 # A MERGE keeps two cores busy by itself; two at once took as long, half a GiB more, and raced on an empty table.
 _COMMITS_AT_ONCE = 1
 _SAMPLE = 5
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,32 @@ def register_dataset(store: SubjectStore, dataset: str, *, limit: int | None, ch
         StoreError: the store failed.
     """
     layout = store.layout_or_create()
+    earlier: dict[str, int] = {}
     while True:
         staged = read_record(store.objects, dataset)
         staged.check_options(limit)
         layout.check_wanted(staged.chunk_count)
+        done = Registration()
         try:
-            return register_staged(store, staged, chunks=chunks)
+            register_staged(store, staged, chunks=chunks, into=done)
         except StagingError:
             # Staged anew while this run was reading: what is staged now serves as well.
             if read_record(store.objects, dataset) == staged:
                 raise
+            for outcome in done.outcomes:
+                earlier[outcome.chunk] = earlier.get(outcome.chunk, 0) + outcome.counts.inserted
+        else:
+            done.outcomes = [_with_earlier(outcome, earlier.get(outcome.chunk, 0)) for outcome in done.outcomes]
+            return done
+
+
+def _with_earlier(outcome: ChunkOutcome, inserted: int) -> ChunkOutcome:
+    """The outcome with what this call itself inserted in an earlier pass told as inserted, not as skipped."""
+    counts = outcome.counts
+    carried = min(inserted, counts.skipped)
+    return replace(
+        outcome, counts=replace(counts, inserted=counts.inserted + carried, skipped=counts.skipped - carried)
+    )
 
 
 def register_staged(
@@ -132,7 +149,8 @@ def register_staged(
     waiting: set[Future[list[ChunkOutcome]]] = {pool.submit(job.register, *item) for item in work}
     try:
         while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            # Bounded, because a wait without end would not notice an interrupt before the commit is done.
+            done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             _take(done, result)
             advance(result)
     except BaseException:
@@ -168,6 +186,10 @@ class _Job:
         try:
             decision = self._commit(accepted, [self.layout.names[index] for index in indices])
             failed = pl.concat([refused, decision.collided])
+        except OutcomeUnknownError as error:
+            decision = None
+            reason = f"cannot tell whether it was written, a re-run settles it: {error}"
+            failed = pl.concat([refused, refusals(accepted, "unknown", reason)])
         except StoreError as error:
             decision = None
             failed = pl.concat([refused, refusals(accepted, "not_written", f"not written: {error}")])
@@ -199,9 +221,12 @@ class _Job:
         """Read back what was inserted: a candidate counts as inserted only if the table says so."""
         if decision.new.is_empty():
             return decision
-        stored = self.store.table.read(
-            lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
-        )
+        try:
+            stored = self.store.table.read(
+                lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
+            )
+        except StoreError as error:
+            raise OutcomeUnknownError(f"committed, but it could not be read back: {error}") from error
         missing = decision.new.join(stored, on=STORED_IDS_SCHEMA.names(), how="anti")
         if missing.is_empty():
             return decision

@@ -75,9 +75,8 @@ class SubjectRegistry:
             UnknownSubjectError: no manifest carries this id.
             StoreError: the store failed; run it again to finish.
         """
-        layout = self._store.layout()
-        if layout is None:
-            raise _unknown(candidate_id)
+        self.get(candidate_id)
+        layout = self._store.layout_or_create()
         key = storage_key(candidate_id)
         chunk = layout.chunks.chunk_of(key)
         # Staged first: killed in between, the subject is still registered, and a second call finishes the work.

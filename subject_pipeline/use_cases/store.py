@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT
+from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.storage.catalog import Catalog
@@ -55,6 +55,16 @@ class SubjectStore:
         return self.catalog.layout_or_create(
             self.wanted_chunks, DEFAULT_CHUNK_COUNT, now=lambda: dt.datetime.now(dt.UTC)
         )
+
+    def intended_chunks(self) -> ChunkLayout:
+        """The chunks that the store has, or will have once it is written; writes nothing.
+
+        Raises:
+            ConfigurationError: another chunk count is wanted than the store has.
+            StoreError: the store failed.
+        """
+        known = self.layout()
+        return known.chunks if known else ChunkLayout(self.wanted_chunks or DEFAULT_CHUNK_COUNT)
 
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a dataset's declaration; its source is not opened. One of the same name is replaced.

@@ -1,0 +1,98 @@
+"""The command line as a process: signals, pipes and what a shell sees."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline_tests.cli.conftest import COMMAND, Ran, run_process
+
+_ROWS = 400_000
+
+
+@pytest.fixture(scope="module")
+def many_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source that takes a while."""
+    path = tmp_path_factory.mktemp("many") / "people.parquet"
+    sample_workers(_ROWS, path)
+    return path
+
+
+def _signalled(store: Path, pattern: str, number: signal.Signals, *arguments: str) -> Ran:
+    """Calls the command line, and sends it a signal once a file that matches the pattern is in the store."""
+    with subprocess.Popen(
+        [COMMAND, "--store", store, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not any(store.glob(pattern)):
+            time.sleep(0.002)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert "Traceback" not in out + err
+    return Ran(process.returncode, out, err)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "number", "status"),
+    [
+        (".staging/*", signal.SIGINT, 130),
+        ("subjects/_delta_log/*.json", signal.SIGINT, 130),
+        ("subjects/_delta_log/*.json", signal.SIGTERM, 143),
+    ],
+)
+def test_an_interrupted_backfill_is_completed_by_the_next(
+    tmp_path: Path, many_people: Path, pattern: str, number: signal.Signals, status: int
+) -> None:
+    """Interrupted while it stages or commits, a backfill ends with its signal's status, and a re-run completes it."""
+    store = tmp_path / "store"
+    register = ("datasets", "register", "people", "--source", many_people, "--key-column", "worker_id")
+    assert run_process("--store", store, *register).status == 0
+
+    interrupted = _signalled(store, pattern, number, "backfill", "--dataset", "people", "--all", "--json")
+
+    assert interrupted.status == status
+    assert not (store / "staging").exists()
+    if number is signal.SIGINT:
+        assert "run the same command again" in interrupted.err
+        done = interrupted.json["inserted"]
+        assert done < _ROWS
+        again = run_process("--store", store, "backfill", "--dataset", "people", "--all", "--json")
+        assert again.status == 0
+        assert (again.json["attempted"], again.json["failed"]) == (_ROWS, 0)
+        assert again.json["skipped"] >= done
+        assert again.json["subjects_total"] == _ROWS
+
+
+def test_a_corrupt_source_prints_one_line(tmp_path: Path, many_people: Path) -> None:
+    """What Rust prints of its own when a file is corrupt does not reach the terminal."""
+    good = many_people.read_bytes()
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(good[:1_000] + bytes(100_000) + good[101_000:])
+    store = tmp_path / "store"
+    run_process("--store", store, "datasets", "register", "people", "--source", broken, "--key-column", "worker_id")
+
+    ran = run_process("--store", store, "backfill", "--dataset", "people", "--all")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert str(broken) in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    """A closed pipe ends the command without a word."""
+    with subprocess.Popen(
+        [COMMAND, "--store", tmp_path / "store", "subjects", "count"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+
+    assert err == ""
+    assert process.returncode == 1

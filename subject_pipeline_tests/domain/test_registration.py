@@ -1,0 +1,99 @@
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct, storage_key
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, collision_reason, decide
+
+LAYOUT = ChunkLayout(4)
+# Few letters, so that ids collide often: `/`, `.` and `_` share a storage key.
+ids = st.text("a/._", min_size=1, max_size=3)
+
+
+def _candidates(values: list[str]) -> pl.DataFrame:
+    source = pl.DataFrame({"row": range(len(values)), "key": values}, schema={"row": pl.UInt64, "key": pl.String})
+    return distinct(candidates(source, "", LAYOUT))
+
+
+def _stored(values: list[str]) -> pl.DataFrame:
+    owners: dict[str, str] = {}
+    for value in values:
+        owners.setdefault(storage_key(value), value)
+    return pl.DataFrame({"storage_key": owners.keys(), "candidate_id": owners.values()}, schema=STORED_IDS_SCHEMA)
+
+
+@settings(deadline=None)
+@given(st.lists(ids, max_size=15), st.lists(ids, max_size=8))
+def test_every_candidate_is_new_known_or_collided_and_only_one_of_them(wanted: list[str], there: list[str]) -> None:
+    """Every candidate ends in exactly one frame, in source order within each."""
+    frame, stored = _candidates(wanted), _stored(there)
+    decision = decide(frame, stored)
+    assert (decision.new.schema, decision.known.schema) == (CANDIDATE_SCHEMA, CANDIDATE_SCHEMA)
+    assert decision.collided.schema == REFUSAL_SCHEMA
+    ended = [*decision.new["candidate_id"], *decision.known["candidate_id"], *decision.collided["candidate_id"]]
+    assert sorted(ended) == sorted(dict.fromkeys(wanted))
+    assert decision.new["row"].is_sorted()
+    assert decision.known["row"].is_sorted()
+
+
+@settings(deadline=None)
+@given(st.lists(ids, max_size=15), st.lists(ids, max_size=8))
+def test_no_two_ids_own_one_storage_key(wanted: list[str], there: list[str]) -> None:
+    """After registration each storage key has one owner, the stored one if there was one, else the first."""
+    frame, stored = _candidates(wanted), _stored(there)
+    decision = decide(frame, stored)
+    before = dict(stored.iter_rows())
+    keys = decision.new["storage_key"].to_list()
+    assert len(set(keys)) == len(keys)
+    assert not set(keys) & set(before)
+    owners = before | dict(decision.new.select("storage_key", "candidate_id").iter_rows())
+    for candidate in decision.known["candidate_id"]:
+        assert before[storage_key(candidate)] == candidate
+    for row in decision.collided.iter_rows(named=True):
+        owner = owners[storage_key(row["candidate_id"])]
+        assert owner != row["candidate_id"]
+        assert row["reason"] == collision_reason(row["candidate_id"], owner, storage_key(owner))
+        assert row["kind"] == "collision"
+
+
+@settings(deadline=None)
+@given(st.lists(ids, max_size=15))
+def test_a_second_registration_has_nothing_new(wanted: list[str]) -> None:
+    """What was registered is known the second time, and what collided collides again with the same owner."""
+    frame = _candidates(wanted)
+    first = decide(frame, _stored([]))
+    second = decide(frame, first.new.select(STORED_IDS_SCHEMA.names()))
+    assert second.new.is_empty()
+    assert second.known.equals(first.new)
+    assert second.collided.equals(first.collided)
+
+
+def test_a_collision_names_both_ids() -> None:
+    """`CAND_1` is refused where `CAND/1` came first, and the reason names both and the storage key."""
+    decision = decide(_candidates(["CAND/1", "CAND_1"]), _stored([]))
+    assert decision.new["candidate_id"].to_list() == ["CAND/1"]
+    (reason,) = decision.collided["reason"]
+    assert "'CAND_1'" in reason
+    assert "'CAND/1'" in reason
+    assert reason.startswith("storage key 'CAND_1' of 'CAND_1' already belongs to 'CAND/1'")
+
+
+def test_a_stored_id_keeps_its_key_against_an_earlier_row() -> None:
+    """The stored owner beats the candidate that comes first in the source."""
+    decision = decide(_candidates(["CAND_1", "CAND/1"]), _stored(["CAND/1"]))
+    assert decision.known["candidate_id"].to_list() == ["CAND/1"]
+    assert decision.collided["candidate_id"].to_list() == ["CAND_1"]
+
+
+counts = st.builds(Counts, *[st.integers(0, 10**9)] * 4)
+
+
+@settings(deadline=None)
+@given(counts, counts)
+def test_counts_add_up(one: Counts, other: Counts) -> None:
+    """Of two counts and of their sum, attempted is inserted + skipped + failed; duplicates are beside them."""
+    both = one + other
+    assert both.attempted == one.attempted + other.attempted == both.inserted + both.skipped + both.failed
+    assert both.duplicates == one.duplicates + other.duplicates
+    assert one + Counts() == one

@@ -1,0 +1,32 @@
+"""One process of the tests with several: says that it is ready, waits for a line, backfills, and prints its counts."""
+
+import json
+import sys
+from dataclasses import asdict
+
+from subject_pipeline.domain import staging
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.store import SubjectStore
+
+
+def main() -> None:
+    """The one argument is JSON: `store`, `source`, `key_column`; if wanted `chunks`, `limit`, `rows_per_group`."""
+    asked = json.loads(sys.argv[1])
+    staging.ROWS_PER_GROUP = asked.get("rows_per_group", staging.ROWS_PER_GROUP)
+    store = SubjectStore.at(asked["store"], wanted_chunks=asked.get("chunks"))
+    people = DatasetDeclaration(name="people", source=asked["source"], key_column=asked["key_column"])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    report = backfill(store, people, limit=asked.get("limit"))
+    told = {
+        **asdict(report.counts),
+        "failures": [(failure.candidate_id, failure.reason) for failure in report.failures],
+        "elapsed_s": report.elapsed_s,
+    }
+    sys.stdout.write(f"{json.dumps(told)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from subject_pipeline.errors import SourceError
+from subject_pipeline.use_cases import importing
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.export import export
+from subject_pipeline.use_cases.importing import ImportReport, import_manifests
+from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.conftest import Declared
+
+Lines = Callable[..., Path]
+
+
+def _document(candidate_id: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "schema": "subject_manifest.v1",
+        "candidate_id": candidate_id,
+        "created_at": "2026-01-02T03:04:05.678901Z",
+        "updated_at": "2026-01-02T03:04:05.678901Z",
+        "status": "active",
+        "vertical": "unknown",
+        "consent": {
+            "general_pii": {
+                "status": "pending_backfill_review",
+                "version": None,
+                "given_at": None,
+                "withdrawn_at": None,
+            },
+            "biometric": {"status": "never_collected", "retention_until": None},
+        },
+        "retention": {"general_pii_until": "2030-01-01T00:00:00.000000Z", "policy": "4_year_default"},
+        "datasets": [{"name": "people", "key_column": "k", "key_value": candidate_id}],
+        "safe_views": [],
+        "audit_log_path": "",
+        "audit_log_chain_root": "",
+        **fields,
+    }
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Lines:
+    """Writes a JSON lines file; text stands as it is given."""
+
+    def write(*documents: dict[str, Any] | str, name: str = "in.jsonl") -> Path:
+        path = tmp_path / name
+        texts = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in documents]
+        path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        return path
+
+    return write
+
+
+def _counts(report: ImportReport) -> tuple[int, int, int, int]:
+    assert report.manifests == report.inserted + report.replaced + report.unchanged + report.failed
+    return report.inserted, report.replaced, report.unchanged, report.failed
+
+
+def test_an_export_comes_back_identical(store: SubjectStore, declared: Declared, tmp_path: Path) -> None:
+    """What was exported and imported into another store is exported there again, byte for byte."""
+    backfill(store, declared(["A", "ß/1", 'quote"\n\\', "\x01", *map(str, range(50))], safe_views=("v",)))
+    registry = SubjectRegistry(store)
+    registry.put(registry.get("A").model_copy(update={"status": "archived"}))
+    there, back = tmp_path / "there.jsonl", tmp_path / "back.jsonl"
+    export(store, there)
+    other = SubjectStore.at(str(tmp_path / "other"))
+
+    assert _counts(import_manifests(other, there)) == (54, 0, 0, 0)
+    export(other, back)
+
+    assert back.read_bytes() == there.read_bytes()
+    assert _counts(import_manifests(other, there)) == (0, 0, 54, 0)
+    assert _counts(import_manifests(store, there)) == (0, 0, 54, 0)
+
+
+def test_unknown_fields_survive_at_every_depth(store: SubjectStore, lines: Lines, tmp_path: Path) -> None:
+    """Fields that only a newer writer knows are kept where they stood, after ours, and a rewrite keeps them too."""
+    document = _document("A", newer={"deep": [1, {"x": None}], "float": 2.5}, extra="not ours", chunk="not ours either")
+    document["consent"]["purpose"] = "hiring"
+    document["consent"]["general_pii"]["seen_by"] = ["HR"]
+    document["consent"]["biometric"]["device"] = {"id": 7}
+    document["retention"]["hold"] = True
+    document["datasets"] = [
+        {"name": "a", "key_column": "k", "key_value": "1"},
+        {"name": "b", "key_column": "k", "key_value": "2", "region": "eu"},
+    ]
+    path = lines(document, _document("B"))
+    out = tmp_path / "out.jsonl"
+
+    import_manifests(store, path)
+    export(store, out)
+
+    found = {item["candidate_id"]: item for item in map(json.loads, out.read_text().splitlines())}
+    document["audit_log_path"] = found["A"]["audit_log_path"]
+    assert found["A"] == document
+    assert list(found["A"]) == list(document)
+    assert list(found["A"]["consent"]) == ["general_pii", "biometric", "purpose"]
+    assert _counts(import_manifests(store, path)) == (0, 0, 2, 0)
+
+    registry = SubjectRegistry(store)
+    registry.put(registry.get("A").model_copy(update={"status": "archived"}))
+    assert registry.get("A").as_json() == {**document, "status": "archived"}
+
+
+def test_what_differs_is_replaced_and_the_rest_left(store: SubjectStore, lines: Lines) -> None:
+    """New manifests are inserted, different ones replaced, equal ones left alone and counted as unchanged."""
+    import_manifests(store, lines(_document("A"), _document("B"), _document("C")))
+    version = store.table.snapshot()
+    assert version is not None
+
+    same = import_manifests(store, lines(_document("A"), _document("B")))
+    unchanged = store.table.snapshot()
+    assert unchanged is not None
+    mixed = import_manifests(store, lines(_document("A"), _document("B", status="archived"), _document("D")))
+
+    assert _counts(same) == (0, 0, 2, 0)
+    assert unchanged.version == version.version
+    assert _counts(mixed) == (1, 1, 1, 0)
+    registry = SubjectRegistry(store)
+    assert [registry.get(candidate).status for candidate in "ABCD"] == ["active", "archived", "active", "active"]
+
+
+def test_the_same_moment_written_otherwise_is_unchanged(store: SubjectStore, lines: Lines) -> None:
+    """Times are compared as moments, whatever offset or precision they were written with."""
+    import_manifests(store, lines(_document("A", created_at="2026-01-02T03:00:00Z")))
+
+    again = import_manifests(store, lines(_document("A", created_at="2026-01-02T05:00:00.000+02:00")))
+
+    assert _counts(again) == (0, 0, 1, 0)
+    assert SubjectRegistry(store).get("A").as_json()["created_at"] == "2026-01-02T03:00:00.000000Z"
+
+
+def test_of_the_same_id_twice_the_later_stands(
+    store: SubjectStore, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last document of an id wins, within one batch and over two."""
+    twice = [_document("A"), _document("B"), _document("A", status="archived")]
+    first = import_manifests(store, lines(*twice))
+    assert (first.manifests, first.inserted, first.failed) == (3, 2, 0)
+    assert SubjectRegistry(store).get("A").status == "archived"
+
+    monkeypatch.setattr(importing, "_BATCH", 1)
+    import_manifests(store, lines(*twice, _document("A", status="withdrawn")))
+    assert SubjectRegistry(store).get("A").status == "withdrawn"
+
+
+def test_a_folder_of_one_file_a_subject(store: SubjectStore, tmp_path: Path) -> None:
+    """A folder is read with all below it; the log of another system is noted beside the manifest, not taken over."""
+    folder = tmp_path / "manifests"
+    for number in range(5):
+        path = folder / f"{number % 2}" / f"P{number}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        document = _document(
+            f"P{number}", audit_log_path=f"subjects/P{number}/audit.jsonl", audit_log_chain_root="ab" * 32
+        )
+        path.write_text(json.dumps(document, indent=2))
+    (folder / "README.txt").write_text("not a manifest")
+
+    first = import_manifests(store, folder)
+    again = import_manifests(store, folder)
+
+    assert (_counts(first), _counts(again)) == ((5, 0, 0, 0), (0, 0, 5, 0))
+    layout = store.layout_or_create().chunks
+    manifest = SubjectRegistry(store).get("P3").as_json()
+    assert manifest["audit_log_path"] == f"audit/{layout.chunk_of('P3')}"
+    assert manifest["audit_log_chain_root"] == ""
+    assert manifest["imported_audit_log"] == {"path": "subjects/P3/audit.jsonl", "chain_root": "ab" * 32}
+
+
+def test_the_log_of_another_system_is_noted_through_a_second_move(
+    store: SubjectStore, lines: Lines, tmp_path: Path
+) -> None:
+    """Moved on into a store of another layout, a manifest still names the foreign log that it came with."""
+    import_manifests(store, lines(_document("A", audit_log_path="foreign/A.jsonl", audit_log_chain_root="cd" * 32)))
+    out = tmp_path / "out.jsonl"
+    export(store, out)
+    other = SubjectStore.at(str(tmp_path / "other"), wanted_chunks=2)
+
+    import_manifests(other, out)
+
+    assert "foreign/A.jsonl" in SubjectRegistry(other).get("A").to_json()
+
+
+def test_a_manifest_without_a_log_gets_this_stores(store: SubjectStore, lines: Lines) -> None:
+    """No foreign log is noted where the manifest names none."""
+    import_manifests(store, lines(_document("A")))
+
+    manifest = SubjectRegistry(store).get("A").as_json()
+    assert manifest["audit_log_path"].startswith("audit/chunk-")
+    assert "imported_audit_log" not in manifest
+
+
+def test_one_json_file(store: SubjectStore, lines: Lines) -> None:
+    """A single `.json` file is one manifest."""
+    path = lines(json.dumps(_document("A"), indent=1), name="A.json")
+
+    assert _counts(import_manifests(store, path)) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("{", "not a subject manifest"),
+        ("[]", "not a subject manifest"),
+        ("null", "not a subject manifest"),
+        ('{"candidate_id": "X"}', "not a subject manifest"),
+        (json.dumps(_document("")), "candidate_id"),
+        (json.dumps(_document("X", schema="something.v1")), "schema"),
+        (json.dumps(_document("X", created_at="yesterday")), "created_at"),
+        (json.dumps(_document("X", created_at="2026-01-02T03:04:05")), "created_at"),
+        (json.dumps(_document("X", consent={"general_pii": 1})), "consent.general_pii"),
+        (json.dumps(_document("X", datasets=[{"name": "a"}])), "datasets.0"),
+        (json.dumps(_document("L" * 201)), "201 bytes"),
+        (json.dumps(_document("\ud800")), "not a subject manifest"),
+    ],
+)
+def test_a_bad_line_is_named_and_does_not_stop_the_others(
+    store: SubjectStore, lines: Lines, bad: str, words: str
+) -> None:
+    """What is no manifest is named as file:line with the field that is wrong; all others are imported."""
+    path = lines(_document("A"), "", bad, _document("B"))
+
+    report = import_manifests(store, path)
+
+    assert _counts(report) == (2, 0, 0, 1)
+    (failure,) = report.failures
+    assert failure.where == f"{path}:3"
+    assert words in failure.reason
+    assert SubjectRegistry(store).count() == 2
+
+
+def test_bytes_that_are_no_text_are_named(store: SubjectStore, tmp_path: Path) -> None:
+    """A line that is not UTF-8 is a bad line like any other."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"candidate_id": "\xff"}\n' + json.dumps(_document("A")).encode())
+
+    report = import_manifests(store, path)
+
+    assert _counts(report) == (1, 0, 0, 1)
+    assert report.failures[0].where == f"{path}:1"
+
+
+def test_a_bad_file_of_a_folder_is_named(store: SubjectStore, tmp_path: Path) -> None:
+    """Of a folder, the file is named."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/good.json").write_text(json.dumps(_document("A")))
+    (tmp_path / "in/bad.json").write_text("")
+
+    report = import_manifests(store, tmp_path / "in")
+
+    assert _counts(report) == (1, 0, 0, 1)
+    assert report.failures[0].where == str(tmp_path / "in/bad.json")
+
+
+def test_a_collision_is_named_with_both_ids(store: SubjectStore, declared: Declared, lines: Lines) -> None:
+    """An import never overwrites another id, neither a stored one nor one that came before it in the file."""
+    backfill(store, declared(["CAND/1"]))
+    before = SubjectRegistry(store).get("CAND/1")
+    path = lines(_document("CAND_1"), _document("X/1"), _document("X_1"), _document("Y"))
+
+    for inserted, unchanged in ((2, 0), (0, 2)):
+        report = import_manifests(store, path)
+
+        assert _counts(report) == (inserted, 0, unchanged, 2)
+        assert [(item.where, item.candidate_id) for item in report.failures] == [
+            (f"{path}:1", "CAND_1"),
+            (f"{path}:3", "X_1"),
+        ]
+        assert "'CAND/1'" in report.failures[0].reason
+        assert "'X/1'" in report.failures[1].reason
+    assert SubjectRegistry(store).get("CAND/1") == before
+    assert SubjectRegistry(store).count() == 3
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.jsonl", "missing.json", "empty", "people.csv"])
+def test_what_cannot_be_read_is_named(store: SubjectStore, tmp_path: Path, name: str) -> None:
+    """A path without manifests is refused by name, and the store is not created."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "people.csv").write_text("id\n1\n")
+
+    with pytest.raises(SourceError, match=name):
+        import_manifests(store, tmp_path / name)
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_empty_file_imports_nothing(store: SubjectStore, lines: Lines, tmp_path: Path) -> None:
+    """No line, no manifest, no error; the store is not created."""
+    assert _counts(import_manifests(store, lines())) == (0, 0, 0, 0)
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,171 @@
+"""Real processes that work on one store at once, and real kills."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
+
+_SCRIPT = Path(__file__).with_name("backfill_process.py")
+_PATIENCE_S = 120
+
+
+class _Worker:
+    """A process that has imported all it needs, and starts to backfill when it is told to."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def counts(self) -> dict[str, Any]:
+        out, err = self.process.communicate(timeout=_PATIENCE_S)
+        assert self.process.returncode == 0, err
+        told: dict[str, Any] = json.loads(out)
+        return told
+
+
+@contextmanager
+def _worker(store: SubjectStore, source: Path, **options: Any) -> Iterator[_Worker]:
+    asked = {"store": store.location.url, "source": str(source), "key_column": KEY_COLUMN, **options}
+    with subprocess.Popen(
+        [sys.executable, str(_SCRIPT), json.dumps(asked)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield _Worker(process)
+        finally:
+            process.kill()
+
+
+def _at_once(store: SubjectStore, sources: Sequence[Path]) -> list[dict[str, Any]]:
+    with ExitStack() as stack:
+        # Few chunks, so that every two commits conflict, and none of them takes long.
+        workers = [stack.enter_context(_worker(store, source, chunks=4)) for source in sources]
+        for worker in workers:
+            worker.go()
+        return [worker.counts() for worker in workers]
+
+
+def _ids(store: SubjectStore) -> list[str]:
+    snapshot = store.table.snapshot()
+    assert snapshot is not None
+    rows = snapshot.rows()
+    assert rows["storage_key"].is_unique().all()
+    return rows["candidate_id"].sort().to_list()
+
+
+def test_eight_processes_with_the_same_people(store: SubjectStore, parquet: Parquet) -> None:
+    """On a store that nobody has written yet, eight writers of the same rows insert every row once between them."""
+    keys = [f"P{number:04}" for number in range(2_000)]
+
+    done = _at_once(store, [parquet(keys)] * 8)
+
+    assert sum(counts["inserted"] for counts in done) == 2_000
+    assert all(counts["inserted"] + counts["skipped"] == 2_000 for counts in done)
+    assert all(counts["failed"] == 0 for counts in done)
+    assert _ids(store) == keys
+    assert list(store.objects.list("staging/")) == []
+
+
+def test_eight_processes_with_different_people(store: SubjectStore, parquet: Parquet) -> None:
+    """Eight writers of different people each insert all of theirs, though they share every chunk."""
+    keys = [[f"P{writer}-{number:03}" for number in range(250)] for writer in range(8)]
+
+    done = _at_once(store, [parquet(mine, f"{writer}.parquet") for writer, mine in enumerate(keys)])
+
+    assert [(counts["inserted"], counts["skipped"], counts["failed"]) for counts in done] == [(250, 0, 0)] * 8
+    assert _ids(store) == sorted(key for mine in keys for key in mine)
+
+
+def test_two_processes_with_colliding_people(store: SubjectStore, parquet: Parquet) -> None:
+    """Of two ids with one storage key from two processes one is registered; the other fails, and is never skipped."""
+    sources = [
+        parquet([f"CAND{sign}{number}" for number in range(300)], f"{name}.parquet")
+        for sign, name in (("/", "slash"), ("_", "line"))
+    ]
+
+    done = _at_once(store, sources)
+
+    assert [counts["skipped"] for counts in done] == [0, 0]
+    assert all(counts["inserted"] + counts["failed"] == 300 for counts in done)
+    assert sum(counts["inserted"] for counts in done) == 300
+    ids = set(_ids(store))
+    assert len(ids) == 300
+    for counts in done:
+        for candidate, reason in counts["failures"]:
+            owner = candidate.translate(str.maketrans("/_", "_/"))
+            assert candidate not in ids
+            assert owner in ids
+            assert repr(candidate) in reason
+            assert repr(owner) in reason
+
+
+def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Declared, tmp_path: Path) -> None:
+    """Killed at any moment, a backfill leaves whole commits only, and one more run makes the total exact."""
+    step, kills, options = 400, 6, {"rows_per_group": 100}
+    people = declared([f"P{number:05}" for number in range(step * (kills + 1))])
+    source = Path(people.source)
+    with _worker(SubjectStore.at(str(tmp_path / "measured")), source, limit=step, **options) as measured:
+        measured.go()
+        length = measured.counts()["elapsed_s"]
+
+    moments = random.Random(7)  # noqa: S311 - not for secrets
+    for number in range(kills):
+        # Every run has something new to do, wherever the one before it was killed.
+        with _worker(store, source, limit=step * (number + 1), **options) as worker:
+            worker.go()
+            try:
+                worker.process.wait(timeout=moments.uniform(0, length))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+
+    before = 0 if store.table.snapshot() is None else len(_ids(store))
+    report = backfill(store, people, limit=None)
+
+    assert (report.counts.inserted, report.counts.skipped, report.counts.failed) == (
+        step * (kills + 1) - before,
+        before,
+        0,
+    )
+    assert _ids(store) == [f"P{number:05}" for number in range(step * (kills + 1))]
+
+
+@pytest.mark.parametrize("kill_at", ["staging/*/*/*.parquet", "subjects/_delta_log/*1.json"])
+def test_killed_at_a_known_place(store: SubjectStore, tmp_path: Path, kill_at: str) -> None:
+    """Killed when parts are staged, or after the first commit, a run is completed by the next."""
+    source = tmp_path / "people.parquet"
+    sample_workers(20_000, source)
+    with _worker(store, source, key_column="worker_id", rows_per_group=2_000) as worker:
+        worker.go()
+        while worker.process.poll() is None and not any((tmp_path / "store").glob(kill_at)):
+            time.sleep(0.001)
+        worker.process.kill()
+    left = 0 if store.table.snapshot() is None else len(_ids(store))
+    assert left < 20_000
+
+    with _worker(store, source, key_column="worker_id") as worker:
+        worker.go()
+        done = worker.counts()
+
+    assert (done["inserted"], done["skipped"], done["failed"]) == (20_000 - left, left, 0)
+    assert len(_ids(store)) == 20_000

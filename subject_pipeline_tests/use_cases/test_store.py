@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.conftest import Declared
+
+
+def test_opening_a_store_creates_nothing(tmp_path: Path) -> None:
+    """A store is an address until something is written."""
+    store = SubjectStore.at(str(tmp_path / "store"))
+
+    assert store.layout() is None
+    assert store.catalog.datasets() == []
+    assert store.table.snapshot() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(None, 64), (1, 1), (1024, 1024)])
+def test_the_first_use_fixes_the_chunks(tmp_path: Path, wanted: int | None, count: int) -> None:
+    """The layout is written once, with the count that is wanted or 64; nobody needs to say it again."""
+    first = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=wanted).layout_or_create()
+    later = SubjectStore.at(str(tmp_path / "store"))
+
+    assert first.chunk_count == count
+    assert later.layout() == later.layout_or_create() == first
+
+
+def test_another_count_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    """A contradicting count is refused, to read and to write."""
+    SubjectStore.at(str(tmp_path / "store"), wanted_chunks=16).layout_or_create()
+    other = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=32)
+
+    for operation in (other.layout, other.layout_or_create):
+        with pytest.raises(ConfigurationError, match=r"\b32\b.*\b16\b"):
+            operation()
+
+
+def test_a_url_and_a_path_are_the_same_store(tmp_path: Path) -> None:
+    """A local store may be named by URL, spaces and all."""
+    place = tmp_path / "a store"
+    SubjectStore.at(str(place)).layout_or_create()
+
+    assert SubjectStore.at(place.as_uri()).layout() is not None
+
+
+def test_a_source_is_not_opened_when_it_is_registered(store: SubjectStore, declared: Declared) -> None:
+    """Registering records the declaration, wherever the source is; a second one replaces it."""
+    missing = declared(["A"]).model_copy(update={"source": "/nowhere.parquet"})
+    store.register(missing)
+    store.register(missing.model_copy(update={"key_column": "other"}))
+
+    assert [item.key_column for item in store.catalog.datasets()] == ["other"]
