@@ -1,14 +1,14 @@
 """Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
 
-import sys
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from subject_pipeline.cli.shell import say
 from subject_pipeline.use_cases.backfill import Watcher
 
 _LINE_EVERY_S = 10.0
@@ -17,25 +17,29 @@ _LINE_EVERY_S = 10.0
 @contextmanager
 def backfill_progress() -> Iterator[Watcher]:
     """Shows a backfill's two stages while it runs."""
-    if not sys.stderr.isatty():
-        yield Watcher(staging=_Lines("rows read"), registering=_Lines("rows registered"))
-        return
-    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        reading = progress.add_task("reading", total=None)
-        registering = progress.add_task("registering", total=None)
-        yield Watcher(
-            staging=lambda done, total: progress.update(reading, completed=done, total=total),
-            registering=lambda done, total: progress.update(registering, completed=done, total=total),
-        )
+    # A descriptor of its own: the usual one is held back while a source is read.
+    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stream:
+        if not stream.isatty():
+            yield Watcher(staging=_Lines("rows read", stream), registering=_Lines("rows registered", stream))
+            return
+        columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+            reading = progress.add_task("reading", total=None)
+            registering = progress.add_task("registering", total=None)
+            yield Watcher(
+                staging=lambda done, total: progress.update(reading, completed=done, total=total),
+                registering=lambda done, total: progress.update(registering, completed=done, total=total),
+            )
 
 
 class _Lines:
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, stream: TextIO) -> None:
         self._what = what
+        self._stream = stream
         self._next = time.monotonic() + _LINE_EVERY_S
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() >= self._next:
-            say(f"{done:,} of {total:,} {self._what}")
+            self._stream.write(f"{done:,} of {total:,} {self._what}\n")
+            self._stream.flush()
             self._next = time.monotonic() + _LINE_EVERY_S

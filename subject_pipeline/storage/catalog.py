@@ -93,7 +93,7 @@ class Catalog:
             data = self._objects.get(item.key)
             if data is not None and item.key.endswith(".json"):
                 found.append(_parse(DatasetDeclaration, item.key, data))
-        return found
+        return sorted(found, key=lambda declaration: declaration.name)
 
     @staticmethod
     def _key(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.durability import make_folder, sync_folders
-from subject_pipeline.storage.objects import ObjectInfo
+from subject_pipeline.storage.objects import ObjectInfo, check_key
 
 STAGING_FOLDER = ".staging"
 _MOVES = 3
@@ -36,7 +36,9 @@ class LocalObjects:
             try:
                 _into_place(target, lambda: os.link(staged, target))
             except FileExistsError:
-                return target.read_bytes() == data
+                if target.read_bytes() != data:
+                    return False
+                sync_folders([target.parent])  # whoever wrote it may not have got so far
             return True
 
     def replace(self, key: str, data: bytes) -> None:
@@ -71,10 +73,7 @@ class LocalObjects:
                 yield ObjectInfo(path.relative_to(self._root).as_posix(), status.st_size, modified)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if key.startswith("/") or any(part in {".", ".."} for part in parts):
-            raise StoreError(f"cannot use the object key {key!r}: it leaves the store")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*check_key(key).split("/"))
 
     def _prune(self, folder: Path) -> None:
         """Remove folders that became empty, as a bucket has none, up to the root."""

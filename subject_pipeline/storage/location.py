@@ -33,7 +33,7 @@ class StoreLocation:
         if not text.strip():
             raise ConfigurationError("the store URL is empty: give --store URL or set SUBJECT_STORE_URL")
         if "://" not in text:
-            return cls(Path(text).expanduser().absolute().as_uri(), options or {})
+            return cls._local(home_expanded(text), text, options)
         parts = urlsplit(text)
         if parts.scheme not in SCHEMES:
             raise ConfigurationError(
@@ -41,11 +41,22 @@ class StoreLocation:
                 + ", ".join(f"{scheme}://" for scheme in SCHEMES)
             )
         if parts.scheme == "file":
-            path = Path(unquote(parts.netloc + parts.path)).absolute()
-            return cls(path.as_uri(), options or {})
+            return cls._local(Path(unquote(parts.netloc + parts.path)), text, options)
         if not parts.netloc:
             raise ConfigurationError(f"cannot use the store URL {text!r}: it names no bucket")
+        cls._check(text, parts.path)
         return cls(text.rstrip("/"), options or {})
+
+    @classmethod
+    def _local(cls, path: Path, text: str, options: Mapping[str, str] | None) -> "StoreLocation":
+        cls._check(text, str(path.absolute()))
+        return cls(path.absolute().as_uri(), options or {})
+
+    @staticmethod
+    def _check(text: str, path: str) -> None:
+        # delta-rs decodes such a name once too often, and then looks for another folder.
+        if "%" in path:
+            raise ConfigurationError(f"cannot use the store URL {text!r}: no folder in it may have '%' in its name")
 
     @property
     def local_path(self) -> Path | None:
@@ -54,6 +65,17 @@ class StoreLocation:
         return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     def child(self, key: str) -> str:
-        """The address of a place in the store, as delta-rs and Polars take it: a path if local, else a URL."""
-        local = self.local_path
-        return str(local / key) if local is not None else f"{self.url}/{key}"
+        """The URL of a place in the store."""
+        return f"{self.url}/{key}"
+
+
+def home_expanded(text: str) -> Path:
+    """A local path, with `~` and `~user` put in full.
+
+    Raises:
+        ConfigurationError: there is no such user, or no home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot use the path {text!r}: {error}") from error

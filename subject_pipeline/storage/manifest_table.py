@@ -4,10 +4,10 @@ No candidate id ever enters Delta's log: operations join on a source frame inste
 column statistics are off for the id columns. So an erased id is gone once the files that held it are vacuumed.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,6 +33,8 @@ _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",
     "delta.logRetentionDuration": "interval 30 days",
 }
+_READER_VERSION = 1
+_CHUNK_OF_PATH = r"chunk=(chunk-[0-9a-f]+)[/\\][^/\\]*$"
 _ORPHAN_AGE = timedelta(hours=24)
 _READ_ATTEMPTS = 4
 
@@ -44,7 +46,8 @@ class ManifestTable:
 
     def __init__(self, location: StoreLocation, objects: ObjectStore) -> None:
         self._uri = location.child(TABLE)
-        self._local = location.local_path is not None
+        folder = location.local_path
+        self._folder = None if folder is None else folder / TABLE
         self._options = dict(location.options) or None
         self._objects = objects
 
@@ -54,14 +57,20 @@ class ManifestTable:
         Raises:
             StoreError: the store failed.
         """
-        try:
-            with _errors("open the manifests"):
-                if self._local and not Path(self._uri, "_delta_log").is_dir():
-                    return None
+        with _errors("open the manifests"):
+            if self._folder is not None and not (self._folder / "_delta_log").is_dir():
+                return None
+            try:
                 table = DeltaTable(self._uri, storage_options=self._options)
-                return Snapshot(table, self._commit_of, local=self._local)
-        except TableNotFoundError:
-            return None
+            except TableNotFoundError:
+                return None
+            reader = table.protocol().min_reader_version
+        if reader > _READER_VERSION:
+            raise StoreError(
+                f"cannot read the manifests: another engine raised the table to reader version {reader}; "
+                f"this program reads version {_READER_VERSION}"
+            )
+        return Snapshot(table, self._commit_of, self._folder, self._options)
 
     def snapshot_or_create(self) -> "Snapshot":
         """The table's latest version; the table is created where there is none.
@@ -82,10 +91,11 @@ class ManifestTable:
                 configuration=_PROPERTIES,
                 storage_options=self._options,
             )
-        if self._local:
-            log = Path(self._uri, "_delta_log")
-            sync_file(log / f"{0:020d}.json")
-            sync_folders([log, log.parent, log.parent.parent])
+        if self._folder is not None:
+            log = self._folder / "_delta_log"
+            with _errors("flush the manifests' table"):
+                sync_file(log / f"{0:020d}.json")
+                sync_folders([log, log.parent, log.parent.parent])
         found = self.snapshot()
         if found is None:
             raise ConflictError("the manifests' table vanished while it was created")
@@ -158,10 +168,18 @@ class Commit:
 class Snapshot:
     """The table at one version. Reads are of this version; one write may follow, decided against it."""
 
-    def __init__(self, table: DeltaTable, commit_of: Callable[[str, int], Commit | None], *, local: bool) -> None:
+    def __init__(
+        self,
+        table: DeltaTable,
+        commit_of: Callable[[str, int], Commit | None],
+        folder: Path | None,
+        options: dict[str, str] | None,
+    ) -> None:
         self._table = table
         self._commit_of = commit_of
-        self._local = local
+        self._folder = folder
+        self._options = options
+        self._base = table.table_uri.rstrip("/") if folder is None else str(folder)
         self.version = table.version()
 
     def count(self) -> int:
@@ -188,10 +206,23 @@ class Snapshot:
             StoreError: the store failed.
         """
         with _errors("read the manifests"):
-            plan = pl.scan_delta(self._table)
+            files = self._files()
             if chunks is not None:
-                plan = plan.filter(pl.col("chunk").is_in(list(chunks)))
-            return plan.filter(*where).select(columns or list(TABLE_SCHEMA)).collect()
+                files = files.filter(pl.col("chunk").is_in(list(chunks)))
+            wanted = list(columns or TABLE_SCHEMA)
+            if files.is_empty():
+                return pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in wanted})
+            # Not scan_delta: it reads no table below a folder whose name a URL must encode, or has `=` in it.
+            plan = pl.scan_parquet(
+                [f"{self._base}/{unquote(path)}" for path in files["path"]],
+                hive_partitioning=False,
+                glob=False,
+                include_file_paths="chunk",
+                storage_options=self._options,
+            )
+            return (
+                plan.with_columns(pl.col("chunk").str.extract(_CHUNK_OF_PATH)).filter(*where).select(wanted).collect()
+            )
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Insert rows that this version does not have, all or none, on disk when this returns.
@@ -250,30 +281,35 @@ class Snapshot:
                 raise
             self._sync(landed)
         else:
-            if self._local:
+            if self._folder is not None:
                 self._sync(self._commit_of(operation, since))
 
     def _sync(self, commit: Commit | None) -> None:
-        if commit is None or not self._local:
+        if commit is None or self._folder is None:
             return
-        root = Path(self._table.table_uri.removeprefix("file://"))
-        with _errors("flush the manifests"):
-            files = [root / name for name in commit.added]
+        files = [self._folder / name for name in commit.added]
+        log = self._folder / "_delta_log"
+        try:
             for file in files:
-                if file.exists():  # else it was compacted and vacuumed meanwhile
+                with contextlib.suppress(FileNotFoundError):  # it was compacted and vacuumed meanwhile
                     sync_file(file)
-            log = root / "_delta_log"
             sync_file(log / f"{commit.version:020d}.json")
-            sync_folders([log, root, *(file.parent for file in files)])
+            sync_folders([log, self._folder, *(file.parent for file in files)])
+        except OSError as error:
+            raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
+
+    def _files(self) -> pl.DataFrame:
+        """Columns `path` (relative to the table, URL-encoded) and `chunk`, one live file a row."""
+        actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
+        if actions.is_empty():
+            return pl.DataFrame(schema={"path": pl.String, "chunk": pl.String})
+        return actions.select("path", chunk="partition.chunk")
 
     def crowded(self, more_than: int = CROWDED) -> list[str]:
         """The chunks that have more files than this, sorted."""
         with _errors("list the manifests' files"):
-            actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-        if actions.is_empty():
-            return []
-        counts = actions.group_by("partition.chunk").len().filter(pl.col("len") > more_than)
-        return counts["partition.chunk"].sort().to_list()
+            counts = self._files().group_by("chunk").len().filter(pl.col("len") > more_than)
+        return counts["chunk"].sort().to_list()
 
     def compact(self, chunks: Sequence[str]) -> int:
         """Rewrite the small files of these chunks into few; returns how many files went.
@@ -314,12 +350,10 @@ class Snapshot:
             self._table.cleanup_metadata()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _errors(doing: str) -> Iterator[None]:
     try:
         yield
-    except TableNotFoundError:
-        raise
     except CommitFailedError as error:
         raise ConflictError(f"cannot {doing}: another writer won: {reason(error)}") from error
     except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from subject_pipeline.errors import StoreError
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -13,6 +15,17 @@ class ObjectInfo:
     key: str
     size: int
     modified: dt.datetime
+
+
+def check_key(key: str) -> str:
+    """The key, if it stays in the store.
+
+    Raises:
+        StoreError: it is absolute, or has a part `.` or `..`.
+    """
+    if key.startswith("/") or any(part in {".", ".."} for part in key.split("/")):
+        raise StoreError(f"cannot use the object key {key!r}: it leaves the store")
+    return key
 
 
 class ObjectStore(Protocol):

@@ -12,7 +12,7 @@ from obstore.store import ObjectStore as Backend
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectInfo
+from subject_pipeline.storage.objects import ObjectInfo, check_key
 
 _PATIENCE = timedelta(seconds=25)
 _CREATE_ATTEMPTS = 4
@@ -42,7 +42,7 @@ class RemoteObjects:
     def get(self, key: str) -> bytes | None:
         """See `ObjectStore.get`."""
         try:
-            return bytes(obstore.get(self._open(), key).bytes())
+            return bytes(obstore.get(self._open(), check_key(key)).bytes())
         except (FileNotFoundError, NotFoundError):
             return None
         except BaseError as error:
@@ -53,7 +53,7 @@ class RemoteObjects:
         failure: BaseError | None = None
         for _ in range(_CREATE_ATTEMPTS):
             try:
-                obstore.put(self._open(), key, data, mode="create")
+                obstore.put(self._open(), check_key(key), data, mode="create")
             except BaseError as error:
                 failure = error
             else:
@@ -71,14 +71,14 @@ class RemoteObjects:
     def replace(self, key: str, data: bytes) -> None:
         """See `ObjectStore.replace`."""
         try:
-            obstore.put(self._open(), key, data)
+            obstore.put(self._open(), check_key(key), data)
         except BaseError as error:
             raise StoreError(f"cannot write the object {key!r}: {reason(error)}") from error
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
         try:
-            obstore.delete(self._open(), key)
+            obstore.delete(self._open(), check_key(key))
         except (FileNotFoundError, NotFoundError):
             return
         except BaseError as error:
@@ -89,7 +89,7 @@ class RemoteObjects:
         try:
             found = [
                 ObjectInfo(item["path"], item["size"], item["last_modified"])
-                for page in obstore.list(self._open(), prefix=prefix or None, chunk_size=1000)
+                for page in obstore.list(self._open(), prefix=check_key(prefix) or None, chunk_size=1000)
                 for item in page
             ]
         except BaseError as error:

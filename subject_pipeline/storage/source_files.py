@@ -1,19 +1,20 @@
 """Which parquet files a source is: one file, a folder, a glob, or the same in a bucket."""
 
+import fnmatch
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import obstore
 from obstore.exceptions import BaseError
 
-from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.errors import ConfigurationError, SourceError
+from subject_pipeline.storage.location import StoreLocation, home_expanded
 from subject_pipeline.storage.remote_objects import open_backend, reason
 
 _SUFFIXES = (".parquet", ".pq")
@@ -64,12 +65,15 @@ def find_source_files(uri: str, options: Mapping[str, str] | None = None) -> Sou
         SourceError: nothing is there, or no parquet file.
     """
     options = options or {}
-    parts = urlsplit(uri)
-    if "://" in uri and parts.scheme != "file":
-        files = _remote_files(uri, options)
-    else:
-        path = unquote(parts.netloc + parts.path) if parts.scheme == "file" else uri
-        files = _local_files(str(Path(path).expanduser()))
+    try:
+        if uri.startswith("file://"):
+            files = _local_files(unquote(uri.removeprefix("file://")))
+        elif "://" in uri:
+            files = _remote_files(uri, options)
+        else:
+            files = _local_files(str(home_expanded(uri)))
+    except ConfigurationError as error:
+        raise SourceError(f"cannot find the source {uri}: {error}") from error
     for file in files:
         if file.size == 0:
             raise SourceError(f"cannot read the source file {file.uri}: it is empty (0 bytes), not parquet")
@@ -105,28 +109,30 @@ def _local_files(path: str) -> list[SourceFile]:
 
 
 def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
-    location = StoreLocation.parse(uri, options)
-    parts = urlsplit(location.url)
-    bucket, path = f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/")
-    pattern = path if _MAGIC & set(path) else None
-    # What a pattern matches starts with all that stands before its first wildcard's folder.
-    literal = path if pattern is None else path[: min(path.index(c) for c in _MAGIC & set(path))]
-    prefix = literal if pattern is None else literal.rpartition("/")[0]
-    backend = open_backend(StoreLocation(bucket, options))
+    # Not urlsplit: a pattern's `?` would begin a query.
+    scheme, _, rest = uri.partition("://")
+    container, _, path = rest.partition("/")
+    bucket = StoreLocation.parse(f"{scheme}://{container}", options)
+    path = path.strip("/")
+    wild = [path.index(mark) for mark in _MAGIC if mark in path]
+    # What a pattern matches lies below the folder that stands before its first wildcard.
+    prefix = path[: min(wild)].rpartition("/")[0] if wild else path
+    backend = open_backend(bucket)
     try:
         found = {
             item["path"]: item
             for page in obstore.list(backend, prefix=prefix or None, chunk_size=1000)
             for item in page
         }
-        if pattern is None and path and not found:
+        if not wild and path and not found:
             found = {path: obstore.head(backend, path)}
     except FileNotFoundError as error:
         raise SourceError(f"the source {uri} does not exist") from error
     except BaseError as error:
         raise SourceError(f"cannot list the source {uri}: {reason(error)}") from error
-    if pattern is not None:
-        names = [name for name in found if fnmatchcase(name, pattern)]
+    if wild:
+        matches = re.compile(_pattern(path)).fullmatch
+        names = [name for name in found if matches(name)]
     elif path in found:
         names = [path]
     else:
@@ -135,12 +141,25 @@ def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
         raise SourceError(f"no parquet file is at the source {uri}")
     return [
         SourceFile(
-            f"{bucket}/{name}",
+            f"{bucket.url}/{name}",
             found[name]["size"],
             found[name]["e_tag"] or found[name]["last_modified"].isoformat(),
         )
         for name in sorted(names)
     ]
+
+
+def _pattern(path: str) -> str:
+    """The regular expression of a glob, as `glob` reads one locally: no wildcard crosses `/` or finds hidden names."""
+    parts = []
+    for part in path.split("/"):
+        if part == "**":
+            parts.append(r"(?:(?!\.)[^/]+/)*")
+            continue
+        regex = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*")
+        hidden = "" if part.startswith(".") else r"(?!\.)"
+        parts.append(f"{hidden}{regex}/")
+    return "".join(parts).removesuffix("/")
 
 
 def _is_data(relative: str) -> bool:

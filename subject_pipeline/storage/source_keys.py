@@ -5,12 +5,13 @@ import itertools
 import os
 import sys
 import tempfile
+import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
 import obstore
@@ -38,7 +39,7 @@ class _Footer:
     file: SourceFile
     rows: int
     kind: KeyKind
-    arrow_type: str
+    scanned_with: str
 
 
 class SourceKeys:
@@ -61,14 +62,16 @@ class SourceKeys:
         self._starts = [0, *itertools.accumulate(footer.rows for footer in self._footers)]
         self.total_rows = self._starts[-1]
 
-    def batches(self, limit: int | None = None) -> Iterator[pl.DataFrame]:
+    def batches(self, limit: int | None = None) -> Generator[pl.DataFrame, None, None]:
         """The keys in source order, `KEY_SCHEMA`, about 131,072 rows a batch; reading stops at `limit` rows.
+
+        While this is open, what is written to descriptor 2 is held back: close it, or read it to its end.
 
         Raises:
             SourceError: a file is damaged, or a key is null (named with row number and file).
         """
         start = 0
-        for (kind, _), group in itertools.groupby(self._footers, lambda footer: (footer.kind, footer.arrow_type)):
+        for (kind, _), group in itertools.groupby(self._footers, _scanned_alike):
             files = list(group)
             left = None if limit is None else limit - start
             if left is not None and left <= 0:
@@ -76,8 +79,13 @@ class SourceKeys:
             yield from self._read(files, kind, start, left)
             start += sum(footer.rows for footer in files)
 
-    def _read(self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None) -> Iterator[pl.DataFrame]:
+    def _read(
+        self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None
+    ) -> Generator[pl.DataFrame, None, None]:
         paths = [footer.file.uri for footer in footers]
+        index = f"row of {self._column}"  # another name than the column's
+        there = sum(footer.rows for footer in footers)
+        left = there if limit is None else min(limit, there)
         options: Any = dict(self._source.options) or None
         with _read_errors(self._source.uri):
             dtype = pl.scan_parquet(paths[0], glob=False, storage_options=options).collect_schema()[self._column]
@@ -90,21 +98,21 @@ class SourceKeys:
                     hive_partitioning=False,
                     glob=False,
                     n_rows=limit,
-                    row_index_name="__row",
+                    row_index_name=index,
                     row_index_offset=start,
                     storage_options=options,
                 )
-                .select(row=pl.col("__row").cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
+                .select(row=pl.col(index).cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
                 .collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
             )
-        while True:
-            with _read_errors(self._source.uri):
-                batch = next(plan, None)
-            if batch is None:
-                return
-            if batch["key"].null_count():
-                raise self._null_key(batch)
-            yield batch
+            for batch in plan:
+                if batch["key"].null_count():
+                    raise self._null_key(batch)
+                left -= batch.height
+                yield batch
+            if left:
+                # A panic in one of Polars' threads ends the stream as if the file were at its end.
+                raise pl.exceptions.ComputeError(f"damaged parquet: {left:,} rows fewer than its footers say")
 
     def _null_key(self, batch: pl.DataFrame) -> SourceError:
         row = int(batch.filter(pl.col("key").is_null())["row"][0])
@@ -136,7 +144,9 @@ class SourceKeys:
                 f"unsupported key column type: {_polars_name(arrow_type)} (Arrow {arrow_type}) of {self._column!r} in "
                 f"{file.uri}; integers, strings and UUIDs can form ids"
             )
-        return _Footer(file, rows, kind, str(arrow_type))
+        # Files of one type are scanned together; categories may differ, so each such file is scanned alone.
+        alone = file.uri if pa.types.is_dictionary(arrow_type) else ""
+        return _Footer(file, rows, kind, f"{arrow_type} {alone}")
 
     def _readable(self, file: SourceFile) -> Any:  # noqa: ANN401 - pyarrow takes a path or a file-like object
         parts = urlsplit(file.uri)
@@ -166,6 +176,10 @@ class _RemoteFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._reader.tell()
+
+
+def _scanned_alike(footer: _Footer) -> tuple[KeyKind, str]:
+    return footer.kind, footer.scanned_with
 
 
 def _key_kind(arrow_type: pa.DataType, logical: str) -> KeyKind | None:
@@ -206,27 +220,65 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _read_errors(uri: str) -> Iterator[None]:
-    """Turn what Polars raises on damaged files into our error, a Rust panic too.
+    """Turn what Polars raises on damaged files into our error, a Rust panic too, and keep its own words back."""
+    try:
+        with _HELD_STDERR.hold():
+            yield
+    except pl.exceptions.PanicException as error:
+        raise SourceError(f"cannot read the source {uri}: damaged parquet: {_first_line(error)}") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"cannot read the source {uri}: {_first_line(error)}") from error
 
-    A panic prints to descriptor 2 before it is caught, so that descriptor is held back while reading; what others
-    wrote to it meanwhile is passed on afterwards.
+
+class _HeldStderr:
+    """Holds back what is written to descriptor 2: a Rust panic prints there before anybody can catch it.
+
+    Passed on when the last holder is done, unless one of them failed. Shared by all threads, since the descriptor is.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    panicked = False
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._failed = False
+        self._kept = -1
+        self._file: IO[bytes] | None = None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._begin()
         try:
             yield
-        except pl.exceptions.PanicException as error:
-            panicked = True
-            raise SourceError(f"cannot read the source {uri}: damaged parquet: {_first_line(error)}") from error
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise SourceError(f"cannot read the source {uri}: {_first_line(error)}") from error
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._failed = True
+            raise
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if not panicked:
-                held.seek(0)
-                os.write(2, held.read())
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._end()
+
+    def _begin(self) -> None:
+        sys.stderr.flush()
+        self._failed = False
+        self._kept = os.dup(2)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
+        os.dup2(self._file.fileno(), 2)
+
+    def _end(self) -> None:
+        sys.stderr.flush()
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
+        if self._file is not None:
+            self._file.seek(0)
+            words = self._file.read()
+            self._file.close()
+            if words and not self._failed:
+                os.write(2, words)
+
+
+_HELD_STDERR = _HeldStderr()

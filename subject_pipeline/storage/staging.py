@@ -193,7 +193,12 @@ def forget(objects: ObjectStore, layout: ChunkLayout, storage_key: str, candidat
     chunk = layout.chunk_of(storage_key)
     rewritten = 0
     for key in _parts_of(objects, chunk):
-        rows = _decode(objects, key)
+        try:
+            rows = _decode(objects, key)
+        except StagingError:
+            if objects.get(key) is None:
+                continue  # its dataset was staged anew meanwhile
+            raise
         kept = rows.filter(pl.col("candidate_id") != candidate_id)
         if kept.height < rows.height:
             objects.replace(key, _encode(kept))

@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 
 from subject_pipeline.domain.candidates import candidates
 from subject_pipeline.domain.chunks import ChunkLayout
@@ -60,12 +61,13 @@ def stage(
     scanned = 0
     sample: list[str] = []
     try:
-        for batch in keys.batches(limit):
-            rows = candidates(batch, declaration.candidate_id_prefix, layout)
-            sample += rows["candidate_id"].head(SAMPLE_SIZE - len(sample)).to_list()
-            writer.write(rows)
-            scanned += rows.height
-            advance(scanned, wanted)
+        with closing(keys.batches(limit)) as batches:
+            for batch in batches:
+                rows = candidates(batch, declaration.candidate_id_prefix, layout)
+                sample += rows["candidate_id"].head(SAMPLE_SIZE - len(sample)).to_list()
+                writer.write(rows)
+                scanned += rows.height
+                advance(scanned, wanted)
         groups = writer.close()
     except BaseException:
         writer.discard()

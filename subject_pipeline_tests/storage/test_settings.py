@@ -1,0 +1,38 @@
+import pytest
+
+from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.storage.settings import DEFAULT_STORE, Settings
+
+
+@pytest.mark.parametrize("environment", [{}, {"SUBJECT_STORE_URL": "", "SUBJECT_CHUNKS": ""}, {"SUBJECT_CHUNKS": " "}])
+def test_unset_and_empty_variables_are_the_same(environment: dict[str, str]) -> None:
+    """Without settings the store is ./data, and its layout says how many chunks there are."""
+    assert Settings.read(environment) == Settings(DEFAULT_STORE, None)
+
+
+def test_settings_are_taken_from_the_environment() -> None:
+    """Both variables are read."""
+    settings = Settings.read({"SUBJECT_STORE_URL": "s3://bucket", "SUBJECT_CHUNKS": " 128 "})
+    assert settings == Settings("s3://bucket", 128)
+
+
+def test_partitions_per_run_are_taken_from_the_environment() -> None:
+    """Unset and empty mean one run for any selection; a number means so many."""
+    assert Settings.read({"SUBJECT_PARTITIONS_PER_RUN": " "}).partitions_per_run is None
+    assert Settings.read({"SUBJECT_PARTITIONS_PER_RUN": "8"}).partitions_per_run == 8
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "9" * 5000], ids=["zero", "negative", "word", "part", "huge"])
+def test_a_number_of_partitions_that_is_none_is_refused(text: str) -> None:
+    """What is no whole number from 1 is a configuration error that names the variable."""
+    with pytest.raises(ConfigurationError, match="SUBJECT_PARTITIONS_PER_RUN"):
+        Settings.read({"SUBJECT_PARTITIONS_PER_RUN": text})
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "1.5", "-1", "+4", "1_000", "0x10", "٣", "²", "0", "1048577", "9" * 5000], ids=lambda text: text[:8]
+)
+def test_a_chunk_count_that_is_none_is_refused(text: str) -> None:
+    """What is no whole number between 1 and 1,048,576 is a configuration error that names the variable."""
+    with pytest.raises(ConfigurationError, match="SUBJECT_CHUNKS"):
+        Settings.read({"SUBJECT_CHUNKS": text})
