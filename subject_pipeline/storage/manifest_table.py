@@ -1,41 +1,32 @@
 """The manifests' Delta table `subjects/`: one row a subject, partitioned by chunk.
 
-No candidate id ever enters Delta's log: operations join on a source frame instead of naming ids in a predicate, and
-column statistics are off for the id columns. So an erased id is gone once the files that held it are vacuumed.
+Column statistics are off for the id columns and no predicate names an id, so Delta's log holds none: an erased id is
+gone once the files that held it are vacuumed.
 """
 
-import contextlib
 import json
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
-from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
-from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.storage.durability import sync_file, sync_folders
 from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.remote_objects import reason
 
 TABLE = "subjects"
-CROWDED = 8
-"""A chunk with more files than this is worth compacting."""
 
 _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",
     "delta.logRetentionDuration": "interval 30 days",
 }
 _READER_VERSION = 1
-_CHUNK_OF_PATH = r"chunk=(chunk-[0-9a-f]+)[/\\][^/\\]*$"
-_ORPHAN_AGE = timedelta(hours=24)
 _READ_ATTEMPTS = 4
 
 Result = TypeVar("Result")
@@ -51,13 +42,13 @@ class ManifestTable:
         self._options = dict(location.options) or None
         self._objects = objects
 
-    def snapshot(self) -> "Snapshot | None":
+    def snapshot(self) -> Snapshot | None:
         """The table's latest version, or None where no manifest was ever written.
 
         Raises:
             StoreError: the store failed.
         """
-        with _errors("open the manifests"):
+        with table_errors("open the manifests"):
             if self._folder is not None and not (self._folder / "_delta_log").is_dir():
                 return None
             try:
@@ -72,7 +63,7 @@ class ManifestTable:
             )
         return Snapshot(table, self._commit_of, self._folder, self._options)
 
-    def snapshot_or_create(self) -> "Snapshot":
+    def snapshot_or_create(self) -> Snapshot:
         """The table's latest version; the table is created where there is none.
 
         Raises:
@@ -82,7 +73,7 @@ class ManifestTable:
         found = self.snapshot()
         if found is not None:
             return found
-        with _errors("create the manifests' table"):
+        with table_errors("create the manifests' table"):
             DeltaTable.create(
                 self._uri,
                 schema=pl.DataFrame(schema=TABLE_SCHEMA).to_arrow().schema,
@@ -93,7 +84,7 @@ class ManifestTable:
             )
         if self._folder is not None:
             log = self._folder / "_delta_log"
-            with _errors("flush the manifests' table"):
+            with table_errors("flush the manifests' table"):
                 sync_file(log / f"{0:020d}.json")
                 sync_folders([log, log.parent, log.parent.parent])
         found = self.snapshot()
@@ -101,7 +92,7 @@ class ManifestTable:
             raise ConflictError("the manifests' table vanished while it was created")
         return found
 
-    def read(self, reading: Callable[["Snapshot"], Result], otherwise: Result) -> Result:
+    def read(self, reading: Callable[[Snapshot], Result], otherwise: Result) -> Result:
         """What `reading` takes from the latest version; a vacuum under the reader means to open it again.
 
         Args:
@@ -143,7 +134,7 @@ class ManifestTable:
         except ConflictError:
             return 0
 
-    def _commit_of(self, operation: str, since: int) -> "Commit | None":
+    def _commit_of(self, operation: str, since: int) -> Commit | None:
         """The commit that carries an operation's id, among those after version `since`."""
         version = since + 1
         while (data := self._objects.get(f"{TABLE}/_delta_log/{version:020d}.json")) is not None:
@@ -153,212 +144,3 @@ class ManifestTable:
                 return Commit(version, added)
             version += 1
         return None
-
-
-class Commit:
-    """One landed commit: its version and the files it added, relative to the table."""
-
-    __slots__ = ("added", "version")
-
-    def __init__(self, version: int, added: tuple[str, ...]) -> None:
-        self.version = version
-        self.added = added
-
-
-class Snapshot:
-    """The table at one version. Reads are of this version; one write may follow, decided against it."""
-
-    def __init__(
-        self,
-        table: DeltaTable,
-        commit_of: Callable[[str, int], Commit | None],
-        folder: Path | None,
-        options: dict[str, str] | None,
-    ) -> None:
-        self._table = table
-        self._commit_of = commit_of
-        self._folder = folder
-        self._options = options
-        self._base = table.table_uri.rstrip("/") if folder is None else str(folder)
-        self.version = table.version()
-
-    def count(self) -> int:
-        """How many subjects there are."""
-        with _errors("count the manifests"):
-            return int(self._table.count())
-
-    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
-        """`STORED_IDS_SCHEMA` of every subject in these chunks.
-
-        Raises:
-            ConflictError: a file was vacuumed under the reader; open the table again.
-            StoreError: the store failed.
-        """
-        return self.rows(chunks, list(STORED_IDS_SCHEMA))
-
-    def rows(
-        self, chunks: Sequence[str] | None = None, columns: Sequence[str] | None = None, *where: pl.Expr
-    ) -> pl.DataFrame:
-        """Rows of the table, `TABLE_SCHEMA`, of all chunks or of some, of all columns or of some.
-
-        Raises:
-            ConflictError: a file was vacuumed under the reader; open the table again.
-            StoreError: the store failed.
-        """
-        with _errors("read the manifests"):
-            files = self._files()
-            if chunks is not None:
-                files = files.filter(pl.col("chunk").is_in(list(chunks)))
-            wanted = list(columns or TABLE_SCHEMA)
-            if files.is_empty():
-                return pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in wanted})
-            # Not scan_delta: it reads no table below a folder whose name a URL must encode, or has `=` in it.
-            plan = pl.scan_parquet(
-                [f"{self._base}/{unquote(path)}" for path in files["path"]],
-                hive_partitioning=False,
-                glob=False,
-                include_file_paths="chunk",
-                storage_options=self._options,
-            )
-            return (
-                plan.with_columns(pl.col("chunk").str.extract(_CHUNK_OF_PATH)).filter(*where).select(wanted).collect()
-            )
-
-    def insert(self, rows: pl.DataFrame) -> None:
-        """Insert rows that this version does not have, all or none, on disk when this returns.
-
-        Args:
-            rows: `TABLE_SCHEMA`, distinct by storage key.
-
-        Raises:
-            ConflictError: another writer committed to these chunks meanwhile; nothing was written.
-            OutcomeUnknownError: it could not be learnt whether the commit landed.
-            StoreError: the store failed; nothing was written.
-        """
-        self._merge(rows, "insert")
-
-    def upsert(self, rows: pl.DataFrame) -> None:
-        """Insert rows, or replace those with the same candidate id; otherwise as `insert`."""
-        self._merge(rows, "upsert")
-
-    def delete(self, ids: pl.DataFrame) -> None:
-        """Delete the subjects named by columns `chunk`, `storage_key` and `candidate_id`; otherwise as `insert`."""
-        self._merge(ids, "delete")
-
-    def _merge(self, rows: pl.DataFrame, what: Literal["insert", "upsert", "delete"]) -> None:
-        # Every chunk of the rows is named: the commit then conflicts with none of other chunks, and no source row
-        # can lie outside the chunks named, where it would be inserted a second time.
-        chunks = rows["chunk"].unique().sort().to_list()
-        named = ", ".join(f"'{chunk}'" for chunk in chunks)
-        operation = uuid.uuid4().hex
-        merge = self._table.merge(
-            rows,
-            f"t.chunk IN ({named}) AND t.chunk = s.chunk AND t.storage_key = s.storage_key",
-            source_alias="s",
-            target_alias="t",
-            commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
-        )
-        same = "t.candidate_id = s.candidate_id"
-        merge = merge.when_matched_delete(same) if what == "delete" else merge.when_not_matched_insert_all()
-        if what == "upsert":
-            merge = merge.when_matched_update_all(same)
-        self._settle(operation, merge.execute)
-
-    def _settle(self, operation: str, commit: Callable[[], Any]) -> None:
-        """Run a commit, and learn by reading back whether it landed where it says that it did not."""
-        since = self.version
-        try:
-            with _errors("commit to the manifests"):
-                commit()
-        except StoreError as error:
-            try:
-                landed = self._commit_of(operation, since)
-            except StoreError as second:
-                raise OutcomeUnknownError(
-                    f"cannot tell whether a commit to the manifests landed: {error}; then {second}"
-                ) from error
-            if landed is None:
-                raise
-            self._sync(landed)
-        else:
-            if self._folder is not None:
-                self._sync(self._commit_of(operation, since))
-
-    def _sync(self, commit: Commit | None) -> None:
-        if commit is None or self._folder is None:
-            return
-        files = [self._folder / name for name in commit.added]
-        log = self._folder / "_delta_log"
-        try:
-            for file in files:
-                with contextlib.suppress(FileNotFoundError):  # it was compacted and vacuumed meanwhile
-                    sync_file(file)
-            sync_file(log / f"{commit.version:020d}.json")
-            sync_folders([log, self._folder, *(file.parent for file in files)])
-        except OSError as error:
-            raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
-
-    def _files(self) -> pl.DataFrame:
-        """Columns `path` (relative to the table, URL-encoded) and `chunk`, one live file a row."""
-        actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-        if actions.is_empty():
-            return pl.DataFrame(schema={"path": pl.String, "chunk": pl.String})
-        return actions.select("path", chunk="partition.chunk")
-
-    def crowded(self, more_than: int = CROWDED) -> list[str]:
-        """The chunks that have more files than this, sorted."""
-        with _errors("list the manifests' files"):
-            counts = self._files().group_by("chunk").len().filter(pl.col("len") > more_than)
-        return counts["chunk"].sort().to_list()
-
-    def compact(self, chunks: Sequence[str]) -> int:
-        """Rewrite the small files of these chunks into few; returns how many files went.
-
-        Raises:
-            ConflictError: another writer committed to these chunks meanwhile; nothing was written.
-            StoreError: the store failed.
-        """
-        if not chunks:
-            return 0
-        operation = uuid.uuid4().hex
-        metrics: dict[str, Any] = {}
-
-        def optimize() -> None:
-            metrics.update(
-                self._table.optimize.compact(
-                    partition_filters=[("chunk", "in", list(chunks))],
-                    commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
-                )
-            )
-
-        self._settle(operation, optimize)
-        return int(metrics.get("numFilesRemoved", 0))
-
-    def vacuum(self) -> None:
-        """Remove the files that only older versions need, and those that a killed writer left over a day ago.
-
-        Earlier versions can then no longer be read: that is what makes an erasure final.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        with _errors("vacuum the manifests"):
-            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
-            hours = int(_ORPHAN_AGE.total_seconds() // 3600)
-            self._table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
-            self._table.create_checkpoint()
-            self._table.cleanup_metadata()
-
-
-@contextlib.contextmanager
-def _errors(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except CommitFailedError as error:
-        raise ConflictError(f"cannot {doing}: another writer won: {reason(error)}") from error
-    except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        text = str(error).lower()
-        # A file that is gone was vacuumed after this version was opened.
-        if isinstance(error, FileNotFoundError) or "not found" in text or "no such file" in text:
-            raise ConflictError(f"cannot {doing}: a file was vacuumed meanwhile: {reason(error)}") from error
-        raise StoreError(f"cannot {doing}: {reason(error)}") from error

@@ -1,17 +1,12 @@
 """The key column of a source: its type, and its values as text, read alone and streaming."""
 
-import io
 import itertools
-import os
-import sys
-import tempfile
-import threading
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import obstore
@@ -20,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subject_pipeline.errors import SourceError
+from subject_pipeline.storage.held_stderr import HELD_STDERR
 from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.remote_file import RemoteFile
 from subject_pipeline.storage.remote_objects import open_backend
 from subject_pipeline.storage.source_files import SourceFile, SourceFiles
 
@@ -153,29 +150,7 @@ class SourceKeys:
         if "://" not in file.uri:
             return file.uri
         backend = open_backend(StoreLocation(f"{parts.scheme}://{parts.netloc}", self._source.options))
-        return _RemoteFile(obstore.open_reader(backend, parts.path.lstrip("/"), buffer_size=_FOOTER_BYTES))
-
-
-class _RemoteFile(io.RawIOBase):
-    """An object as pyarrow wants a file: obstore's reader lacks `closed` and its kin."""
-
-    def __init__(self, reader: "obstore.ReadableFile") -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        return bytes(self._reader.read(None if size < 0 else size))
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
+        return RemoteFile(obstore.open_reader(backend, parts.path.lstrip("/"), buffer_size=_FOOTER_BYTES))
 
 
 def _scanned_alike(footer: _Footer) -> tuple[KeyKind, str]:
@@ -222,63 +197,9 @@ def _first_line(error: BaseException) -> str:
 def _read_errors(uri: str) -> Iterator[None]:
     """Turn what Polars raises on damaged files into our error, a Rust panic too, and keep its own words back."""
     try:
-        with _HELD_STDERR.hold():
+        with HELD_STDERR.hold():
             yield
     except pl.exceptions.PanicException as error:
         raise SourceError(f"cannot read the source {uri}: damaged parquet: {_first_line(error)}") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SourceError(f"cannot read the source {uri}: {_first_line(error)}") from error
-
-
-class _HeldStderr:
-    """Holds back what is written to descriptor 2: a Rust panic prints there before anybody can catch it.
-
-    Passed on when the last holder is done, unless one of them failed. Shared by all threads, since the descriptor is.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holders = 0
-        self._failed = False
-        self._kept = -1
-        self._file: IO[bytes] | None = None
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        with self._lock:
-            self._holders += 1
-            if self._holders == 1:
-                self._begin()
-        try:
-            yield
-        except GeneratorExit:
-            raise
-        except BaseException:
-            self._failed = True
-            raise
-        finally:
-            with self._lock:
-                self._holders -= 1
-                if self._holders == 0:
-                    self._end()
-
-    def _begin(self) -> None:
-        sys.stderr.flush()
-        self._failed = False
-        self._kept = os.dup(2)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
-        os.dup2(self._file.fileno(), 2)
-
-    def _end(self) -> None:
-        sys.stderr.flush()
-        os.dup2(self._kept, 2)
-        os.close(self._kept)
-        if self._file is not None:
-            self._file.seek(0)
-            words = self._file.read()
-            self._file.close()
-            if words and not self._failed:
-                os.write(2, words)
-
-
-_HELD_STDERR = _HeldStderr()

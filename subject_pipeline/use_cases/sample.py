@@ -7,178 +7,24 @@ import polars_hash as plh
 
 from subject_pipeline.storage.manifest_files import whole_file
 
-_FIRST = [
-    "Ada",
-    "Amir",
-    "Ana",
-    "Anders",
-    "Aoife",
-    "Ben",
-    "Bianca",
-    "Carlos",
-    "Chen",
-    "Chidi",
-    "Clara",
-    "Dana",
-    "Diego",
-    "Elena",
-    "Emeka",
-    "Eva",
-    "Farah",
-    "Femi",
-    "Fiona",
-    "Gita",
-    "Grace",
-    "Hana",
-    "Hugo",
-    "Ines",
-    "Ivan",
-    "Jamal",
-    "Jana",
-    "Jin",
-    "Joao",
-    "Jonas",
-    "Kaito",
-    "Karim",
-    "Kofi",
-    "Lars",
-    "Leila",
-    "Lena",
-    "Lucia",
-    "Maja",
-    "Malik",
-    "Marek",
-    "Maria",
-    "Mei",
-    "Miguel",
-    "Mina",
-    "Nadia",
-    "Nia",
-    "Noah",
-    "Nora",
-    "Olga",
-    "Omar",
-    "Owen",
-    "Petra",
-    "Priya",
-    "Rafael",
-    "Rosa",
-    "Sam",
-    "Sara",
-    "Sofia",
-    "Tariq",
-    "Tomas",
-    "Uma",
-    "Victor",
-    "Wanda",
-    "Yara",
-    "Yusuf",
-    "Zoe",
-]
-_LAST = [
-    "Abbott",
-    "Adeyemi",
-    "Ahmed",
-    "Alvarez",
-    "Andersen",
-    "Baker",
-    "Banerjee",
-    "Becker",
-    "Brown",
-    "Castillo",
-    "Chavez",
-    "Cohen",
-    "Costa",
-    "Cruz",
-    "Davies",
-    "Diaz",
-    "Dubois",
-    "Eriksen",
-    "Farouk",
-    "Fischer",
-    "Flores",
-    "Garcia",
-    "Gomez",
-    "Gupta",
-    "Haddad",
-    "Hansen",
-    "Hernandez",
-    "Hughes",
-    "Ibrahim",
-    "Ito",
-    "Jansen",
-    "Jones",
-    "Kaur",
-    "Khan",
-    "Kim",
-    "Kowalski",
-    "Kumar",
-    "Larsen",
-    "Lee",
-    "Lewis",
-    "Lopez",
-    "Martin",
-    "Mensah",
-    "Meyer",
-    "Miller",
-    "Mohamed",
-    "Moreau",
-    "Murphy",
-    "Nguyen",
-    "Novak",
-    "Okafor",
-    "Olsen",
-    "Ortiz",
-    "Patel",
-    "Perez",
-    "Petrov",
-    "Quinn",
-    "Ramos",
-    "Reyes",
-    "Rossi",
-    "Santos",
-    "Sato",
-    "Schmidt",
-    "Silva",
-    "Singh",
-    "Smith",
-    "Suzuki",
-    "Tanaka",
-    "Torres",
-    "Usman",
-    "Vargas",
-    "Walker",
-    "Weber",
-    "Williams",
-    "Wong",
-    "Yamada",
-    "Young",
-    "Zhang",
-]
-_TRADES = [
-    "electrician",
-    "welder",
-    "plumber",
-    "carpenter",
-    "forklift_operator",
-    "picker_packer",
-    "nurse_assistant",
-    "machinist",
-    "painter",
-    "roofer",
-    "hvac_technician",
-    "mason",
-]
-_REGIONS = [
-    "US-IL-Chicago",
-    "US-IL-Peoria",
-    "US-IN-Gary",
-    "US-MI-Detroit",
-    "US-OH-Toledo",
-    "US-TX-Houston",
-    "US-WI-Racine",
-    "US-MN-Duluth",
-]
+_FIRST = (
+    "Ada Amir Ana Anders Aoife Ben Bianca Carlos Chen Chidi Clara Dana Diego Elena Emeka Eva Farah Femi Fiona "
+    "Gita Grace Hana Hugo Ines Ivan Jamal Jana Jin Joao Jonas Kaito Karim Kofi Lars Leila Lena Lucia Maja Malik "
+    "Marek Maria Mei Miguel Mina Nadia Nia Noah Nora Olga Omar Owen Petra Priya Rafael Rosa Sam Sara Sofia Tariq "
+    "Tomas Uma Victor Wanda Yara Yusuf Zoe"
+)
+_LAST = (
+    "Abbott Adeyemi Ahmed Alvarez Andersen Baker Banerjee Becker Brown Castillo Chavez Cohen Costa Cruz Davies "
+    "Diaz Dubois Eriksen Farouk Fischer Flores Garcia Gomez Gupta Haddad Hansen Hernandez Hughes Ibrahim Ito "
+    "Jansen Jones Kaur Khan Kim Kowalski Kumar Larsen Lee Lewis Lopez Martin Mensah Meyer Miller Mohamed Moreau "
+    "Murphy Nguyen Novak Okafor Olsen Ortiz Patel Perez Petrov Quinn Ramos Reyes Rossi Santos Sato Schmidt Silva "
+    "Singh Smith Suzuki Tanaka Torres Usman Vargas Walker Weber Williams Wong Yamada Young Zhang"
+)
+_TRADES = (
+    "electrician welder plumber carpenter forklift_operator picker_packer nurse_assistant machinist painter "
+    "roofer hvac_technician mason"
+)
+_REGIONS = "US-IL-Chicago US-IL-Peoria US-IN-Gary US-MI-Detroit US-OH-Toledo US-TX-Houston US-WI-Racine US-MN-Duluth"
 _FIRST_ID = 100_001
 
 
@@ -202,7 +48,8 @@ def sample_workers(rows: int, path: Path, *, seed: int = 7) -> int:
     # XXH64 of the row number stands in for a random generator: fast, by column, and stable over versions.
     number = plh.concat_str(pl.lit(str(seed)), pl.col("at").cast(pl.String), separator=":").nchash
 
-    def pick(salt: int, values: list[str]) -> pl.Expr:
+    def pick(salt: int, words: str) -> pl.Expr:
+        values = words.split()
         return pl.lit(pl.Series(values)).gather(number.xxhash64(seed=salt) % len(values))
 
     people = (

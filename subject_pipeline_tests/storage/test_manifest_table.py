@@ -21,7 +21,8 @@ from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.manifest_table import CROWDED, ManifestTable, Snapshot
+from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 
 LAYOUT = ChunkLayout(4)
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC)
@@ -418,7 +419,7 @@ def test_what_a_commit_added_is_synced_before_it_is_reported(
     """The data files, the log entry and their folders are flushed to disk, as delta-rs does not do it."""
     snapshot = table.snapshot_or_create()
     synced: set[Path] = set()
-    module = "subject_pipeline.storage.manifest_table"
+    module = "subject_pipeline.storage.manifest_snapshot"
 
     def sync_folders(folders: Iterable[Path]) -> None:
         synced.update(folders)
@@ -443,7 +444,7 @@ def test_a_commit_that_landed_but_could_not_be_synced_stays_unknown(
     def sync_file(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("subject_pipeline.storage.manifest_table.sync_file", sync_file)
+    monkeypatch.setattr("subject_pipeline.storage.manifest_snapshot.sync_file", sync_file)
     with pytest.raises(OutcomeUnknownError):
         snapshot.insert(_rows("W-1"))
     assert _ids(table) == ["W-1"]

@@ -7,7 +7,7 @@ import pytest
 
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConfigurationError, SourceError
-from subject_pipeline.storage.manifest_table import Snapshot
+from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.export import export
