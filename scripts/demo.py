@@ -35,8 +35,7 @@ def main() -> None:
 
     console = Console(width=110)
     source = ROOT / "sample_data" / "workers.parquet"
-    if not source.exists():
-        sample_workers(PEOPLE, source)
+    sample_workers(PEOPLE, source)
     console.print(f"[bold]1.[/] {source.relative_to(ROOT)}: a parquet file of {PEOPLE:,} people")
 
     console.print("[bold]2.[/] The Dagster job register_workers, all 64 partitions in one run, twice")
