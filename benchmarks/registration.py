@@ -11,7 +11,6 @@ import datetime as dt
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -152,7 +151,9 @@ def step(way: str, source: Path, folder: Path) -> None:
     """What the process of one step does."""
     inserted = WAYS[way](source, folder)
     seconds = time.perf_counter() - STARTED
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({"inserted": inserted, "seconds": seconds, "peak_mib": peak}))
 
 
