@@ -45,5 +45,9 @@ class ConflictError(StoreError):
     """Another writer won a race; the operation wrote nothing and may be tried again."""
 
 
+class VanishedFileError(ConflictError):
+    """A file of the version being read is gone: vacuumed by another, or lost."""
+
+
 class OutcomeUnknownError(StoreError):
     """A write was sent and it could not be learnt whether it landed."""

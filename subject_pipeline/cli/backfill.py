@@ -7,6 +7,7 @@ import click
 from subject_pipeline.cli.progress import backfill_progress
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.domain.staging import describe_limit
+from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.use_cases import backfill as use_case
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY
 
@@ -56,7 +57,8 @@ def backfill(
         safe_views=safe_views,
     )
     report = use_case.BackfillReport(dry_run)
-    interrupted = False
+    status = DONE
+    ending = ""
     with backfill_progress() as watcher:
         try:
             use_case.backfill(
@@ -69,17 +71,19 @@ def backfill(
                 report=report,
             )
         except KeyboardInterrupt:
-            interrupted = True
+            status, ending = INTERRUPTED, "interrupted"
+        except SubjectPipelineError as error:
+            if not report.counts.attempted:
+                raise
+            status, ending = SOMETHING_FAILED, f"error: {error}"
     if report.failures:
         say(_failures(report))
-    if interrupted:
-        shell.tell(_as_json(report), _words(report, dataset, rows))
-        say("interrupted: what is counted above is done; run the same command again to go on")
-        end(INTERRUPTED)
     shell.tell(_as_json(report), _words(report, dataset, rows))
     if shell.as_json:
         say(_words(report, dataset, rows))
-    end(SOMETHING_FAILED if report.counts.failed else DONE)
+    if ending:
+        say(f"{ending}: what is counted above is done; run the same command again to go on")
+    end(status or (SOMETHING_FAILED if report.counts.failed else DONE))
 
 
 def _as_json(report: use_case.BackfillReport) -> dict[str, Any]:

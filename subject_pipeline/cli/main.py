@@ -49,8 +49,11 @@ def main() -> NoReturn:
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0 if len(sys.argv) == 1 else WRONG_CALL)
+        bare = len(sys.argv) == 1
+        click.echo(error.format_message(), err=not bare)
+        if bare:
+            sys.exit(0)
+        _fail("a command is missing", WRONG_CALL, said=True)
     except click.ClickException as error:
         error.show()
         _fail(error.format_message(), WRONG_CALL, said=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.use_cases import export as exporting
-from subject_pipeline.use_cases.importing import import_manifests
+from subject_pipeline.use_cases.importing import ImportReport, import_manifests
 from subject_pipeline.use_cases.maintenance import compact as compact_store
 from subject_pipeline.use_cases.registry import SubjectRegistry
 
@@ -70,7 +71,14 @@ def export(shell: Shell, out: Path) -> None:
 def import_(shell: Shell, path: Path) -> None:
     """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ."""
     started = time.perf_counter()
-    report = import_manifests(shell.open_store(), path)
+    report = ImportReport()
+    ending = ""
+    try:
+        import_manifests(shell.open_store(), path, report)
+    except SubjectPipelineError as error:
+        if not report.manifests:
+            raise
+        ending = str(error)
     elapsed = time.perf_counter() - started
     for failure in report.failures[:_SHOWN_FAILURES]:
         say(f"failed: {failure.where}: {failure.reason}")
@@ -89,7 +97,9 @@ def import_(shell: Shell, path: Path) -> None:
         f"{report.manifests:,} manifests read: {report.inserted:,} inserted, {report.replaced:,} replaced, "
         f"{report.unchanged:,} unchanged, {report.failed:,} failed",
     )
-    end(SOMETHING_FAILED if report.failed else DONE)
+    if ending:
+        say(f"error: {ending}: what is counted above is done; run the same command again to go on")
+    end(SOMETHING_FAILED if report.failed or ending else DONE)
 
 
 @subjects.command()

@@ -143,7 +143,7 @@ def registration_checks(done: Registration) -> list[dg.AssetCheckResult]:
 def _failure_check(
     name: str, done: Registration, count: int, concerns: Callable[[Failure], bool]
 ) -> dg.AssetCheckResult:
-    offenders = [item for item in done.failures if concerns(item)]
+    offenders = [item for outcome in done.outcomes for item in outcome.failures if concerns(item)]
     partitions = sorted({item.chunk for item in offenders})
     return dg.AssetCheckResult(
         check_name=name,

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
+    failures_table,
     forecast_metadata,
     registration_check_specs,
     registration_checks,
@@ -62,8 +63,9 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
         """The dataset's two assets, the job that runs them, and the options that both share."""
         python_name = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
         options_key = f"{python_name}_options"
-        staging = _candidate_chunks(self, self._declaration(context.project_root), options_key, python_name)
-        manifests = _subject_manifests(self, options_key, python_name)
+        declaration = self._declaration(context.project_root)
+        staging = _candidate_chunks(self, declaration, options_key, python_name)
+        manifests = _subject_manifests(self, declaration, options_key, python_name)
         job = dg.define_asset_job(
             f"register_{python_name}",
             selection=dg.AssetSelection.assets(staging, manifests),
@@ -118,7 +120,9 @@ def _candidate_chunks(
     return candidate_chunks
 
 
-def _subject_manifests(dataset: SubjectDataset, options_key: str, group: str) -> dg.AssetsDefinition:
+def _subject_manifests(
+    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, group: str
+) -> dg.AssetsDefinition:
     a_run = dataset.partitions_per_run or Settings.read(os.environ).partitions_per_run
 
     @dg.asset(
@@ -145,6 +149,14 @@ def _subject_manifests(dataset: SubjectDataset, options_key: str, group: str) ->
                 dataset.name,
                 limit=options.rows,
                 chunks=context.partition_keys,
+                declared=declaration,
+            )
+        if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
+            # Unlike a bad candidate, this is mended by running again, so the partitions must not look done.
+            raise dg.Failure(
+                f"The store refused {len(unwritten):,} candidates; what else could be written is. Run again. First: "
+                f"{unwritten[0].reason}",
+                metadata={"failures": failures_table(unwritten)},
             )
         for outcome in done.outcomes:
             context.add_asset_metadata(chunk_metadata(outcome), partition_key=outcome.chunk)

@@ -6,6 +6,7 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.errors import StagingError
 
 ROWS_PER_GROUP = 320_000
@@ -56,12 +57,19 @@ class StagedCandidates(BaseModel):
         """The keys of all parts."""
         return frozenset(part for group in self.groups for part in group.parts)
 
-    def check_options(self, limit: int | None) -> None:
+    def check_options(self, limit: int | None, declared: DatasetDeclaration | None = None) -> None:
         """Refuse a staging that was made for something else than is asked now.
 
         Raises:
-            StagingError: both limits are named.
+            StagingError: both limits, or what is declared otherwise since, are named.
         """
+        for what in ("source", "key_column", "candidate_id_prefix", "safe_views"):
+            then, now = getattr(self, what), getattr(declared or self, what)
+            if then != now:
+                raise StagingError(
+                    f"dataset {self.dataset!r} was staged with {what} {then!r}, but is declared with {now!r} now: "
+                    "materialize its candidate_chunks first"
+                )
         if limit != self.limit:
             raise StagingError(
                 f"dataset {self.dataset!r} is staged with {describe_limit(self.limit)}, but this run asks for "

@@ -1,10 +1,10 @@
 """The object store over local files, with the durability that neither obstore nor delta-rs gives there."""
 
+import contextlib
 import datetime as dt
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from subject_pipeline.errors import StoreError
@@ -60,8 +60,21 @@ class LocalObjects:
             found = sorted(self._walk(self._path(prefix)), key=lambda item: item.key)
         return iter(found)
 
+    def remove_abandoned(self, before: dt.datetime) -> None:
+        """Delete what killed writers left staged before a time.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        folder = self._root / STAGING_FOLDER
+        with _errors("clean up", STAGING_FOLDER):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before.timestamp():
+                        path.unlink()
+
     def _walk(self, folder: Path) -> Iterator[ObjectInfo]:
-        for parent, folders, names in os.walk(folder):
+        for parent, folders, names in os.walk(folder, onerror=_raise):
             folders[:] = [name for name in folders if name != STAGING_FOLDER]
             for name in names:
                 path = Path(parent, name)
@@ -86,7 +99,7 @@ class LocalObjects:
         if folder.is_dir():
             sync_folders([folder])
 
-    @contextmanager
+    @contextlib.contextmanager
     def _staged(self, data: bytes) -> Iterator[Path]:
         folder = self._root / STAGING_FOLDER
         make_folder(folder)
@@ -99,6 +112,11 @@ class LocalObjects:
             yield staged
         finally:
             staged.unlink(missing_ok=True)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _into_place(target: Path, move: Callable[[], object]) -> None:
@@ -114,7 +132,7 @@ def _into_place(target: Path, move: Callable[[], object]) -> None:
     sync_folders([target.parent])
 
 
-@contextmanager
+@contextlib.contextmanager
 def _errors(doing: str, key: str) -> Iterator[None]:
     try:
         yield

@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
-from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, VanishedFileError
 from subject_pipeline.storage.durability import sync_file, sync_folders
 from subject_pipeline.storage.remote_objects import reason
 
@@ -234,5 +234,5 @@ def table_errors(doing: str) -> Iterator[None]:
         text = str(error).lower()
         # A file that is gone was vacuumed after this version was opened.
         if isinstance(error, FileNotFoundError) or "not found" in text or "no such file" in text:
-            raise ConflictError(f"cannot {doing}: a file was vacuumed meanwhile: {reason(error)}") from error
+            raise VanishedFileError(f"cannot {doing}: a file is gone: {reason(error)}") from error
         raise StoreError(f"cannot {doing}: {reason(error)}") from error

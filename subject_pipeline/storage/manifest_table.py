@@ -5,6 +5,7 @@ gone once the files that held it are vacuumed.
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ _PROPERTIES = {
 _READER_VERSION = 1
 _READ_ATTEMPTS = 4
 
+_LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
@@ -114,24 +116,26 @@ class ManifestTable:
         raise AssertionError("unreachable")
 
     def tidy(self, chunks: Sequence[str] | None = None) -> int:
-        """Compact the chunks that have more than a handful of files; a writer who is at work there goes first.
+        """Compact the chunks that have more than a handful of files, as far as the store lets us.
+
+        A writer who is at work there goes first, and a store that fails does not undo what was committed before.
 
         Args:
             chunks: look at these alone; None: at all.
 
         Returns:
             How many files went.
-
-        Raises:
-            StoreError: the store failed.
         """
-        snapshot = self.snapshot()
-        if snapshot is None:
-            return 0
         try:
+            snapshot = self.snapshot()
+            if snapshot is None:
+                return 0
             crowded = snapshot.crowded()
             return snapshot.compact([chunk for chunk in crowded if chunks is None or chunk in chunks])
         except ConflictError:
+            return 0
+        except StoreError as error:
+            _LOG.warning("small files were left as they are: %s", error)
             return 0
 
     def _commit_of(self, operation: str, since: int) -> Commit | None:

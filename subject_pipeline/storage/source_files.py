@@ -1,6 +1,5 @@
 """Which parquet files a source is: one file, a folder, a glob, or the same in a bucket."""
 
-import fnmatch
 import glob
 import hashlib
 import os
@@ -85,8 +84,7 @@ def _local_files(path: str) -> list[SourceFile]:
     if place.is_dir():
         names = sorted(
             str(Path(parent, name))
-            for parent, folders, entries in os.walk(place)
-            if not folders.sort()
+            for parent, _, entries in os.walk(place, onerror=_unreadable)
             for name in entries
             if _is_data(Path(parent, name).relative_to(place).as_posix())
         )
@@ -106,6 +104,11 @@ def _local_files(path: str) -> list[SourceFile]:
     except OSError as error:
         raise SourceError(f"cannot read the source {path}: {error.strerror}: {error.filename}") from error
     return [SourceFile(name, status.st_size, str(status.st_mtime_ns)) for name, status in statuses]
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that is passed over would leave its people out, and nobody would know."""
+    raise SourceError(f"cannot read the source folder {error.filename}: {error.strerror}") from error
 
 
 def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
@@ -151,15 +154,24 @@ def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
 
 def _pattern(path: str) -> str:
     """The regular expression of a glob, as `glob` reads one locally: no wildcard crosses `/` or finds hidden names."""
-    parts = []
-    for part in path.split("/"):
-        if part == "**":
-            parts.append(r"(?:(?!\.)[^/]+/)*")
-            continue
-        regex = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z").replace(".*", "[^/]*")
-        hidden = "" if part.startswith(".") else r"(?!\.)"
-        parts.append(f"{hidden}{regex}/")
-    return "".join(parts).removesuffix("/")
+    *folders, last = path.split("/")
+    parts = [r"(?:(?!\.)[^/]+/)*" if part == "**" else _segment(part) + "/" for part in folders]
+    return "".join(parts) + (r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+" if last == "**" else _segment(last))
+
+
+def _segment(part: str) -> str:
+    regex = "" if part.startswith(".") else r"(?!\.)"
+    for piece in re.findall(r"\[!?\]?[^\]]*\]|.", part):
+        if piece == "*":
+            regex += "[^/]*"
+        elif piece == "?":
+            regex += "[^/]"
+        elif len(piece) > 1:
+            inside = piece[1:-1].replace("\\", r"\\")
+            regex += f"(?!/)[^{inside[1:]}]" if inside.startswith("!") else f"(?!/)[{inside}]"
+        else:
+            regex += re.escape(piece)
+    return regex
 
 
 def _is_data(relative: str) -> bool:

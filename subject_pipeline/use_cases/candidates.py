@@ -20,7 +20,7 @@ from subject_pipeline.use_cases.store import SubjectStore
 
 SAMPLE_SIZE = 5
 DEFAULT_CONCURRENCY = 32
-_ABANDONED_AFTER = dt.timedelta(hours=24)
+ABANDONED_AFTER = dt.timedelta(hours=24)
 
 Advance = Callable[[int, int], None]
 """Told how many rows of how many are done."""
@@ -132,7 +132,7 @@ def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = f
         StoreError: the store failed.
     """
     staged = current(store, dataset)
-    before = dt.datetime.now(dt.UTC) - _ABANDONED_AFTER
+    before = dt.datetime.now(dt.UTC) - ABANDONED_AFTER
     kept = staged.parts if staged else frozenset[str]()
     return staging.remove_stale(store.objects, dataset, kept, superseded, before=before)
 

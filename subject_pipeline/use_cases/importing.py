@@ -50,12 +50,17 @@ class ImportReport:
             self.failures.append(ImportFailure(where, candidate_id, reason))
 
 
-def import_manifests(store: SubjectStore, path: Path) -> ImportReport:
+def import_manifests(store: SubjectStore, path: Path, report: ImportReport | None = None) -> ImportReport:
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
     A document that is not a manifest, and one whose storage key belongs to another id, is named and does not stop the
     others. Of the same id twice, the later one stands. `audit_log_path` becomes this store's; a log of another system
     that a manifest points to is kept under `imported_audit_log`.
+
+    Args:
+        store: where manifests are kept.
+        path: the file or folder.
+        report: filled while importing, so that an import which ends early can be told too.
 
     Raises:
         SourceError: the file or folder cannot be read.
@@ -63,7 +68,7 @@ def import_manifests(store: SubjectStore, path: Path) -> ImportReport:
     """
     documents = read_documents(path)
     first = next(documents, None)
-    report = ImportReport()
+    report = report if report is not None else ImportReport()
     if first is None:
         return report
     layout = store.layout_or_create().chunks

@@ -1,10 +1,12 @@
 """Maintenance: small files into few, and what only earlier versions need removed for good."""
 
+import datetime as dt
 from dataclasses import dataclass
 
 from subject_pipeline.storage import staging
+from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.manifest_table import TABLE
-from subject_pipeline.use_cases.candidates import clean_up
+from subject_pipeline.use_cases.candidates import ABANDONED_AFTER, clean_up
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -23,7 +25,8 @@ class Compaction:
 def compact(store: SubjectStore) -> Compaction:
     """Rewrite small files into few, remove every file that no current manifest needs, and clean stagings up.
 
-    Afterwards deleted subjects are physically gone, and earlier versions of the table can no longer be read.
+    Afterwards deleted subjects are physically gone, and earlier versions of the table can no longer be read. What a
+    killed writer left unfinished goes once it is a day old, since younger it may be a live writer's.
 
     Raises:
         StoreError: the store failed; run it again to finish.
@@ -41,6 +44,8 @@ def compact(store: SubjectStore) -> Compaction:
     if snapshot is not None:
         snapshot.vacuum()
     staged_removed = sum(clean_up(store, dataset) for dataset in staging.datasets_staged(store.objects))
+    if isinstance(store.objects, LocalObjects):
+        store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
     files_after, size_after = _usage(store)
     return Compaction(files, files_after, size, size_after, staged_removed)
 

@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
@@ -11,11 +11,11 @@ import polars as pl
 
 from subject_pipeline.domain.candidates import distinct, refusals, split_refused
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.manifest_frames import new_rows
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
-from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -57,6 +57,11 @@ class Registration:
     outcomes: list[ChunkOutcome] = field(default_factory=list)
     rows: int = 0
 
+    def take(self, outcomes: list[ChunkOutcome]) -> None:
+        """Add a chunk group's outcomes."""
+        self.outcomes += outcomes
+        self.rows += sum(outcome.rows for outcome in outcomes)
+
     @property
     def counts(self) -> Counts:
         """The sum over all chunks done."""
@@ -68,7 +73,14 @@ class Registration:
         return [failure for outcome in self.outcomes for failure in outcome.failures][:MAX_NAMED_FAILURES]
 
 
-def register_dataset(store: SubjectStore, dataset: str, *, limit: int | None, chunks: Sequence[str]) -> Registration:
+def register_dataset(
+    store: SubjectStore,
+    dataset: str,
+    *,
+    limit: int | None,
+    chunks: Sequence[str],
+    declared: DatasetDeclaration | None = None,
+) -> Registration:
     """Register what is staged for a dataset, in some chunks.
 
     Args:
@@ -76,6 +88,7 @@ def register_dataset(store: SubjectStore, dataset: str, *, limit: int | None, ch
         dataset: the dataset's name.
         limit: what the staging must have been made with; None: all rows.
         chunks: the chunks' names.
+        declared: what the dataset is declared as now, which the staging must agree with; None: as it was staged.
 
     Raises:
         StagingError: nothing is staged, or it was staged for something else than is asked.
@@ -86,7 +99,7 @@ def register_dataset(store: SubjectStore, dataset: str, *, limit: int | None, ch
     earlier: dict[str, int] = {}
     while True:
         staged = read_record(store.objects, dataset)
-        staged.check_options(limit)
+        staged.check_options(limit, declared)
         layout.check_wanted(staged.chunk_count)
         done = Registration()
         try:
@@ -115,7 +128,6 @@ def register_staged(
     store: SubjectStore,
     staged: StagedCandidates,
     *,
-    staged_in: ObjectStore | None = None,
     chunks: Sequence[str] | None = None,
     into: Registration | None = None,
     advance: Callable[[Registration], None] = lambda _: None,
@@ -128,18 +140,18 @@ def register_staged(
     Args:
         store: where manifests are kept.
         staged: what to register.
-        staged_in: where it is staged, if not in the store itself.
         chunks: register these chunks alone; None: all.
         into: filled as chunk groups are done.
         advance: told after each chunk group.
 
     Raises:
         StagingError: a staged part is gone.
+        StoreError: a staged part could not be read; all other chunk groups were done before this is raised.
     """
     layout = ChunkLayout(staged.chunk_count)
     wanted = range(layout.count) if chunks is None else layout.indices(chunks)
     result = into if into is not None else Registration()
-    job = _Job(store, staged, staged_in or store.objects, layout, dt.datetime.now(dt.UTC))
+    job = _Job(store, staged, layout, dt.datetime.now(dt.UTC))
     work = [
         (group, mine)
         for group in staged.groups
@@ -147,45 +159,46 @@ def register_staged(
     ]
     pool = ThreadPoolExecutor(_COMMITS_AT_ONCE)
     waiting: set[Future[list[ChunkOutcome]]] = {pool.submit(job.register, *item) for item in work}
+    unread: list[StoreError] = []
     try:
         while waiting:
             # Bounded, because a wait without end would not notice an interrupt before the commit is done.
             done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            _take(done, result)
+            for future in done:
+                try:
+                    result.take(future.result())
+                except StoreError as error:
+                    unread.append(error)
             advance(result)
     except BaseException:
         pool.shutdown(wait=True, cancel_futures=True)
-        _take((future for future in waiting if future.done() and not future.cancelled()), result)
+        for future in waiting:
+            if not future.cancelled() and future.exception() is None:
+                result.take(future.result())
         raise
     pool.shutdown()
     result.outcomes.sort(key=lambda outcome: outcome.chunk)
+    if unread:
+        raise unread[0]
     return result
-
-
-def _take(done: Iterable[Future[list[ChunkOutcome]]], result: Registration) -> None:
-    for future in done:
-        outcomes = future.result()
-        result.outcomes += outcomes
-        result.rows += sum(outcome.counts.attempted + outcome.counts.duplicates for outcome in outcomes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     store: SubjectStore
     staged: StagedCandidates
-    staged_in: ObjectStore
     layout: ChunkLayout
     now: dt.datetime
 
     def register(self, group: ChunkGroup, indices: list[int]) -> list[ChunkOutcome]:
         started = time.perf_counter()
         whole = len(indices) == group.last - group.first + 1
-        rows = read_group(self.staged_in, group, None if whole else indices)
+        rows = read_group(self.store.objects, group, None if whole else indices)
         unique = distinct(rows)
         accepted, refused = split_refused(unique)
         try:
             decision = self._commit(accepted, [self.layout.names[index] for index in indices])
-            failed = pl.concat([refused, decision.collided])
+            failed = pl.concat([decision.collided, refused])
         except OutcomeUnknownError as error:
             decision = None
             reason = f"cannot tell whether it was written, a re-run settles it: {error}"

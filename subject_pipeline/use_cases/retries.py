@@ -3,23 +3,38 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
-from subject_pipeline.errors import ConflictError
+from subject_pipeline.errors import ConflictError, VanishedFileError
 
 _PATIENCE_S = 300
+_LOOKS = 6
 Result = TypeVar("Result")
 
 
 def retrying(attempt: Callable[[], Result]) -> Result:
     """What `attempt` returns; called again while another writer wins, for up to five minutes.
 
+    A file that is gone is looked for a few times only: vacuumed, a newer version does not miss it; lost, it stays so.
+
     Raises:
-        ConflictError: other writers won all that time.
+        ConflictError: other writers won all that time, or a file of the table is lost.
     """
+    too_long = stop_after_delay(_PATIENCE_S)
     return Retrying(
         retry=retry_if_exception_type(ConflictError),
         wait=wait_random_exponential(multiplier=0.05, max=2),
-        stop=stop_after_delay(_PATIENCE_S),
+        stop=lambda state: too_long(state) or _lost(state),
         reraise=True,
     )(attempt)
+
+
+def _lost(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return isinstance(error, VanishedFileError) and state.attempt_number >= _LOOKS

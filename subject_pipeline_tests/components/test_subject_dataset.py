@@ -13,6 +13,8 @@ from dagster.components.testing import create_defs_folder_sandbox
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.components.resources import LayoutResource, StoreResource
 from subject_pipeline.definitions import defs as load_definitions
+from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -207,6 +209,23 @@ def test_a_bad_candidate_turns_the_check_red_and_stops_nobody(bench: Bench) -> N
     assert "201 bytes" in by_id["x" * 201]["reason"]
     layout = people.store.layout_or_create().chunks
     assert by_id["x" * 201]["partition"] == layout.chunk_of("x" * 201)
+
+
+def test_a_store_that_refuses_a_write_fails_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions whose candidates could not be written do not look done, and the next run registers them."""
+    people = bench()
+    people.write(IDS)
+
+    def insert(_self: Snapshot, _rows: pl.DataFrame) -> None:
+        raise StoreError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshot, "insert", insert)
+        result = people.run()
+    assert not result.success
+    assert "The store refused 200 candidates" in failure_of(result)
+    assert not numbers(result)
+    assert total(people.run(), "inserted") == 200
 
 
 def test_a_dry_run_writes_nothing_and_says_what_a_run_would_do(bench: Bench) -> None:

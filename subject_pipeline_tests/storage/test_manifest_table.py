@@ -303,9 +303,9 @@ def test_a_reader_whose_files_were_vacuumed_is_told(table: ManifestTable) -> Non
     old = _open(table)
     _delete(table, _in_chunk("chunk-0", 1)[0])
     _open(table).vacuum()
-    with pytest.raises(ConflictError, match="vacuumed meanwhile"):
+    with pytest.raises(ConflictError, match="a file is gone"):
         old.rows()
-    with pytest.raises(ConflictError, match="vacuumed meanwhile"):
+    with pytest.raises(ConflictError, match="a file is gone"):
         old.stored_ids(["chunk-0"])
 
 

@@ -1,4 +1,6 @@
+import glob
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +179,46 @@ def test_the_version_of_a_bucket_changes_with_the_bytes(monkeypatch: pytest.Monk
     assert find_source_files("s3://bucket/a.parquet").version == before
     obstore.put(backend, "a.parquet", b"2")
     assert find_source_files("s3://bucket/a.parquet").version != before
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*.parquet", "**/*.parquet", "**", "?.parquet", "[ab].parquet", "[!a].parquet", "sub/*", "s?b/*.parquet"],
+)
+def test_a_pattern_means_the_same_in_a_bucket_as_on_a_disk(tmp_path: Path, pattern: str) -> None:
+    """The regular expression that a bucket's names are held to finds what `glob` finds."""
+    names = [
+        "a.parquet",
+        "b.parquet",
+        ".c.parquet",
+        "sub/a.parquet",
+        "sub/.d.parquet",
+        ".h/a.parquet",
+        "sub/s/e.parquet",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    local = {
+        found
+        for found in glob.glob(pattern, root_dir=tmp_path, recursive=True)  # noqa: PTH207 - what is compared with
+        if (tmp_path / found).is_file()
+    }
+    assert {name for name in names if re.fullmatch(source_files._pattern(pattern), name)} == local
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People in a folder without permission are not left out in silence."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.parquet").write_bytes(b"x")
+    (tmp_path / "shut").mkdir()
+    real = os.scandir
+
+    def scandir(folder: str) -> object:
+        if str(folder).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(SourceError, match="shut: Permission denied"):
+        find_source_files(str(tmp_path))

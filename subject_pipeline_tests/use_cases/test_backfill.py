@@ -483,3 +483,17 @@ def test_a_source_without_rows_is_no_error(store: SubjectStore, declared: Declar
 
     assert (report.rows_scanned, report.counts.attempted, report.subjects_total) == (0, 0, 0)
     assert report.sample == ()
+
+
+def test_a_compaction_that_fails_does_not_undo_a_backfill(
+    store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was registered is told as registered, though small files could not be merged afterwards."""
+
+    def crowded(_self: Snapshot, _more_than: int = 0) -> list[str]:
+        raise StoreError("503")
+
+    monkeypatch.setattr(Snapshot, "crowded", crowded)
+    dataset = declared(["W-1", "W-2"])
+    store.register(dataset)
+    assert backfill(store, dataset, limit=None).counts.inserted == 2

@@ -78,3 +78,15 @@ def test_compacting_with_a_contradicting_chunk_count_is_refused(
 
     with pytest.raises(ConfigurationError):
         compact(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=2))
+
+
+def test_what_a_killed_writer_left_staged_goes_once_it_is_a_day_old(store: SubjectStore) -> None:
+    """Compaction removes old leftovers of local writes, and leaves those that may be a live writer's."""
+    store.layout_or_create()
+    folder = Path(str(store.location.local_path)) / ".staging"
+    old, young = folder / "old", folder / "young"
+    for leftover in (old, young):
+        leftover.write_bytes(b"W-1")
+    os.utime(old, (1, 1))
+    compact(store)
+    assert (old.exists(), young.exists()) == (False, True)

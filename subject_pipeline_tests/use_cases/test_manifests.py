@@ -2,12 +2,12 @@ import pytest
 
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.staging import StagedCandidates
-from subject_pipeline.errors import ConfigurationError, StagingError
+from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.use_cases import manifests
 from subject_pipeline.use_cases.backfill import count_subjects
 from subject_pipeline.use_cases.candidates import stage_dataset
-from subject_pipeline.use_cases.manifests import register_dataset
+from subject_pipeline.use_cases.manifests import Registration, register_dataset, register_staged
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared
@@ -195,3 +195,33 @@ def test_at_most_ten_thousand_failures_are_named(
 
     assert done.counts.failed == 12
     assert len(done.failures) == 5
+
+
+def test_a_staged_part_that_cannot_be_read_stops_no_other_group(
+    store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All other chunk groups are registered before the store's failure is raised."""
+    monkeypatch.setattr("subject_pipeline.domain.staging.ROWS_PER_GROUP", 20)
+    staged = stage_dataset(store, declared([f"W-{n}" for n in range(100)]), limit=None)
+    bad = staged.groups[0].parts[0]
+    real = type(store.objects).get
+
+    def get(self: object, key: str) -> bytes | None:
+        if key == bad:
+            raise StoreError("503")
+        return real(self, key)
+
+    monkeypatch.setattr(type(store.objects), "get", get)
+    done = Registration()
+    with pytest.raises(StoreError, match="503"):
+        register_staged(store, staged, into=done)
+    assert done.counts.inserted == 100 - staged.groups[0].rows > 0
+
+
+def test_a_staging_of_an_older_declaration_is_refused(store: SubjectStore, declared: Declared) -> None:
+    """A prefix that changed since the staging is not registered from it; both are named."""
+    dataset = declared(["1"])
+    stage_dataset(store, dataset, limit=None)
+    changed = dataset.model_copy(update={"candidate_id_prefix": "NEW-"})
+    with pytest.raises(StagingError, match="'NEW-' now"):
+        register_dataset(store, dataset.name, limit=None, chunks=["chunk-00"], declared=changed)

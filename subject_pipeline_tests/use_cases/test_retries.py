@@ -1,6 +1,6 @@
 import pytest
 
-from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, VanishedFileError
 from subject_pipeline.use_cases import retries
 from subject_pipeline.use_cases.retries import retrying
 
@@ -40,3 +40,17 @@ def test_other_errors_are_not_tried_again(error: BaseException) -> None:
     with pytest.raises(type(error)):
         retrying(attempt)
     assert calls == [1]
+
+
+def test_a_lost_file_is_looked_for_a_few_times_only() -> None:
+    """A file of the table that stays gone ends in an error soon, not after five minutes."""
+    calls = 0
+
+    def attempt() -> None:
+        nonlocal calls
+        calls += 1
+        raise VanishedFileError("gone")
+
+    with pytest.raises(VanishedFileError):
+        retrying(attempt)
+    assert calls == 6
