@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := subject_pipeline subject_pipeline_tests benchmarks scripts
+CODE := subject_pipeline subject_pipeline_tests benchmarks scripts docs
 
 # `make dev` keeps Dagster's history here, and its store in ./data unless SUBJECT_STORE_URL says otherwise.
 # `make dev DEMO=1` opens what `make demo` left.
 DEV_HOME ?= $(CURDIR)/$(if $(DEMO),.demo/dagster_home,.dagster_home)
 dev: export DAGSTER_HOME = $(DEV_HOME)
 dev: export DAGSTER_COMPUTE_LOGS = $(DEV_HOME)/compute_logs
+dev: export SUBJECT_KEY_RING ?= $(DEV_HOME)/key_ring.json
 ifdef DEMO
 dev: export SUBJECT_STORE_URL = $(CURDIR)/.demo/store
+dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
@@ -30,14 +32,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e .
 	@touch $@
 
-demo: $(READY) ## Run the main job over 100,000 sample people, twice, and show what came of it
+demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show what came of it
 	$(BIN)/python scripts/demo.py
 
 dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
 	@mkdir -p $(DEV_HOME)
 	@cp dagster.yaml $(DEV_HOME)/dagster.yaml
 	@test -f sample_data/workers.parquet || $(BIN)/subject-pipeline sample workers --rows 100000 --out sample_data/workers.parquet
-	@echo "Dagster's history: $(DEV_HOME)   store: $${SUBJECT_STORE_URL:-./data}   Ctrl-C stops all of it"
+	@test -f "$$SUBJECT_KEY_RING" || $(BIN)/subject-pipeline keys new "$$SUBJECT_KEY_RING"
+	@echo "Dagster's history: $(DEV_HOME)   store: $${SUBJECT_STORE_URL:-./data}   key ring: $$SUBJECT_KEY_RING"
+	@echo "Ctrl-C stops all of it"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $${PORT:-3000}
 
 test: $(READY) ## The tests that need nothing but files
@@ -59,6 +63,7 @@ format: $(READY) ## Format, and mend what the linter can
 
 bench: $(READY) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
 	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
+	$(BIN)/python benchmarks/audit.py $(if $(TEN_MILLION),--ten-million)
 
 constraints: $(READY) ## Write constraints.txt anew, with the newest versions that fit
 	$(BIN)/python -m pip install --quiet uv

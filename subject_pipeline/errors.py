@@ -51,3 +51,27 @@ class VanishedFileError(ConflictError):
 
 class OutcomeUnknownError(StoreError):
     """A write was sent and it could not be learnt whether it landed."""
+
+
+class CanonicalJsonError(SubjectPipelineError):
+    """A value that JSON (RFC 8259) or I-JSON (RFC 7493) cannot hold, so it has no canonical form."""
+
+
+class KeyRingError(ConfigurationError):
+    """No key ring, or one that cannot be used as it is."""
+
+
+class EventError(SubjectPipelineError):
+    """An access event that cannot be recorded as given."""
+
+
+class AuditLogError(StoreError):
+    """Stored bytes of an audit log that are not what was written; appending to it is refused."""
+
+
+class CheckpointError(SubjectPipelineError):
+    """A checkpoint's note, roster or proof that is damaged or does not hold."""
+
+
+class WithheldError(SubjectPipelineError):
+    """A tool's answer is withheld, because the access to it could not be recorded."""

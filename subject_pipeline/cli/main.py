@@ -9,12 +9,15 @@ from typing import NoReturn
 
 import click
 
+from subject_pipeline.cli.audit import audit, rebuild
 from subject_pipeline.cli.backfill import backfill
 from subject_pipeline.cli.datasets import datasets
+from subject_pipeline.cli.keys import keys
 from subject_pipeline.cli.sample import sample
 from subject_pipeline.cli.shell import INTERRUPTED, SOMETHING_FAILED, WRONG_CALL, Shell, say
 from subject_pipeline.cli.subjects import subjects
 from subject_pipeline.errors import (
+    CheckpointError,
     ConflictError,
     OutcomeUnknownError,
     SubjectPipelineError,
@@ -39,7 +42,7 @@ def cli(context: click.Context, store_url: str | None, storage_root: str | None,
     context.obj = Shell(store_url, storage_root, as_json)
 
 
-for command in (backfill, datasets, sample, subjects):
+for command in (audit, backfill, datasets, keys, rebuild, sample, subjects):
     cli.add_command(command)
 
 
@@ -61,7 +64,7 @@ def main() -> NoReturn:
         _fail("interrupted", INTERRUPTED)
     except UnknownSubjectError as error:
         _fail(str(error), SOMETHING_FAILED)
-    except (ConflictError, OutcomeUnknownError) as error:
+    except (ConflictError, OutcomeUnknownError, CheckpointError) as error:
         _fail(str(error), SOMETHING_FAILED)
     except SubjectPipelineError as error:
         _fail(str(error), WRONG_CALL)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -32,14 +32,28 @@ def backfill_progress() -> Iterator[Watcher]:
             )
 
 
+@contextmanager
+def bar(doing: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Shows work of one stage while it runs: called with how much is done, and of how much, where that is known."""
+    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stream:
+        if not stream.isatty():
+            yield _Lines(f"{unit} {doing}", stream)
+            return
+        columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+            task = progress.add_task(doing, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 class _Lines:
     def __init__(self, what: str, stream: TextIO) -> None:
         self._what = what
         self._stream = stream
         self._next = time.monotonic() + _LINE_EVERY_S
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
         if time.monotonic() >= self._next:
-            self._stream.write(f"{done:,} of {total:,} {self._what}\n")
+            of = "" if total is None else f" of {total:,}"
+            self._stream.write(f"{done:,}{of} {self._what}\n")
             self._stream.flush()
             self._next = time.monotonic() + _LINE_EVERY_S

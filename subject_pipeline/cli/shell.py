@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.settings import Settings, system_user
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
 
 DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
@@ -36,9 +39,31 @@ class Shell:
         """
         if self.store_url and self.storage_root:
             raise ConfigurationError("give --store or --storage-root, not both")
-        settings = Settings.read(os.environ)
+        settings = self.settings()
         url = self.store_url or self.storage_root or settings.store_url
         return SubjectStore.at(url, wanted_chunks=settings.chunks)
+
+    @staticmethod
+    def settings() -> Settings:
+        """What the environment says.
+
+        Raises:
+            ConfigurationError: a value that cannot be used.
+        """
+        return Settings.read(os.environ)
+
+    def key_ring(self) -> KeyRingFile:
+        """The key ring that the environment names; not opened before its first use."""
+        path = self.settings().key_ring
+        return KeyRingFile(Path(path).expanduser() if path else None)
+
+    def actor(self) -> str:
+        """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""
+        return self.settings().actor or system_user()
+
+    def evidence(self, store: SubjectStore) -> ManifestEvidence:
+        """What announces changes of manifests in the audit log."""
+        return ManifestEvidence(store, self.key_ring(), self.actor())
 
     def tell(self, result: Mapping[str, Any], words: str) -> None:
         """Print a command's result: one JSON object, or words for people."""

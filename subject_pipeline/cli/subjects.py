@@ -44,7 +44,8 @@ def count(shell: Shell) -> None:
 @command_options
 def delete(shell: Shell, candidate_id: str) -> None:
     """Delete a subject's manifest, and what is staged of it."""
-    forgotten = SubjectRegistry(shell.open_store()).delete(candidate_id)
+    store = shell.open_store()
+    forgotten = SubjectRegistry(store, shell.evidence(store)).delete(candidate_id)
     shell.tell(
         {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
         f"deleted {candidate_id}",
@@ -74,7 +75,8 @@ def import_(shell: Shell, path: Path) -> None:
     report = ImportReport()
     ending = ""
     try:
-        import_manifests(shell.open_store(), path, report)
+        store = shell.open_store()
+        import_manifests(store, path, report, shell.evidence(store))
     except SubjectPipelineError as error:
         if not report.manifests:
             raise

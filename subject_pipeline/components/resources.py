@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ from pydantic import Field, create_model
 
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.settings import Settings
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
 from subject_pipeline.use_cases.store import SubjectStore
@@ -52,6 +54,25 @@ class StoreResource(dg.ConfigurableResource[Any]):
             ConfigurationError: the URL or the options cannot be used.
         """
         return SubjectStore.at(self.url, options=self.options, wanted_chunks=self.layout.chunk_count)
+
+
+class KeyRingResource(dg.ConfigurableResource[Any]):
+    """The key ring that the audit log is written, verified and signed with."""
+
+    path: str | None = Field(
+        default=None,
+        description="The ring's file on this machine, mode 600; made by `subject-pipeline keys new`. Without one, "
+        "whatever touches the audit log fails and says so.",
+    )
+
+    @classmethod
+    def from_environment(cls) -> "KeyRingResource":
+        """`$SUBJECT_KEY_RING`."""
+        return cls(path=Settings.read(os.environ).key_ring)
+
+    def file(self) -> KeyRingFile:
+        """The ring; not opened before its first use."""
+        return KeyRingFile(Path(self.path).expanduser() if self.path else None)
 
 
 class RegistrationOptions(dg.ConfigurableResource[Any]):

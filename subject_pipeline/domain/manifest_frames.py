@@ -137,7 +137,7 @@ def to_json_lines(rows: pl.DataFrame) -> list[str]:
     Args:
         rows: `TABLE_SCHEMA`.
     """
-    texts = rows.select(pl.struct(_json_ready(name, pl.col(name)) for name in MANIFEST_FIELDS).struct.json_encode())
+    texts = rows.select(pl.struct(json_ready(name, pl.col(name)) for name in MANIFEST_FIELDS).struct.json_encode())
     lines: list[str] = texts.to_series().to_list()
     # Rare: fields that only a newer writer knows must be put back at their depth.
     for at in rows["extra"].is_not_null().arg_true():
@@ -145,12 +145,13 @@ def to_json_lines(rows: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa: ANN401 - a Polars type or its class
+def json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa: ANN401 - a Polars type or its class
+    """A column of the table as its JSON has it: times as text."""
     dtype = MANIFEST_FIELDS[name] if dtype is None else dtype
     if dtype == _TIME:
         return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").alias(name)
     if isinstance(dtype, pl.Struct):
-        parts = [_json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields]
+        parts = [json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields]
         return pl.struct(parts).alias(name)
     return value.alias(name)
 

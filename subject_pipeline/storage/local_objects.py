@@ -6,8 +6,9 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from subject_pipeline.errors import StoreError
+from subject_pipeline.errors import OutcomeUnknownError, StoreError
 from subject_pipeline.storage.durability import make_folder, sync_folders
 from subject_pipeline.storage.objects import ObjectInfo, check_key
 
@@ -29,6 +30,11 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def open(self, key: str) -> BinaryIO:
+        """See `ObjectStore.open`."""
+        with _errors("read", key):
+            return self._path(key).open("rb")
+
     def create(self, key: str, data: bytes) -> bool:
         """See `ObjectStore.create`. The hard link is what makes it put-if-absent."""
         target = self._path(key)
@@ -38,7 +44,10 @@ class LocalObjects:
             except FileExistsError:
                 if target.read_bytes() != data:
                     return False
-                sync_folders([target.parent])  # whoever wrote it may not have got so far
+            try:
+                sync_folders([target.parent])  # also where it was there: whoever wrote it may not have got so far
+            except OSError as error:
+                raise OutcomeUnknownError(f"created the object {key!r}, but could not flush it: {error}") from error
             return True
 
     def replace(self, key: str, data: bytes) -> None:
@@ -46,6 +55,7 @@ class LocalObjects:
         target = self._path(key)
         with _errors("write", key), self._staged(data) as staged:
             _into_place(target, lambda: staged.replace(target))
+            sync_folders([target.parent])
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
@@ -54,10 +64,10 @@ class LocalObjects:
             target.unlink(missing_ok=True)
             self._prune(target.parent)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`. Symbolic links are not followed."""
         with _errors("list", prefix):
-            found = sorted(self._walk(self._path(prefix)), key=lambda item: item.key)
+            found = sorted(self._walk(self._path(prefix), after), key=lambda item: item.key)
         return iter(found)
 
     def remove_abandoned(self, before: dt.datetime) -> None:
@@ -73,17 +83,22 @@ class LocalObjects:
                     if path.stat().st_mtime < before.timestamp():
                         path.unlink()
 
-    def _walk(self, folder: Path) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, after: str) -> Iterator[ObjectInfo]:
         for parent, folders, names in os.walk(folder, onerror=_raise):
             folders[:] = [name for name in folders if name != STAGING_FOLDER]
+            base = Path(parent).relative_to(self._root).as_posix()
             for name in names:
+                key = f"{base}/{name}" if base != "." else name
+                if key <= after:
+                    continue  # before its status is asked for, which is what takes time
                 path = Path(parent, name)
                 try:
                     status = path.lstat()
                 except FileNotFoundError:
                     continue
                 modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
-                yield ObjectInfo(path.relative_to(self._root).as_posix(), status.st_size, modified)
+                tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+                yield ObjectInfo(key, status.st_size, modified, tag)
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key).split("/"))
@@ -129,7 +144,6 @@ def _into_place(target: Path, move: Callable[[], object]) -> None:
                 raise
         else:
             break  # else a deleter pruned the folder between the two calls
-    sync_folders([target.parent])
 
 
 @contextlib.contextmanager

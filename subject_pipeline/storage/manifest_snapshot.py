@@ -79,7 +79,7 @@ class Snapshot:
             StoreError: the store failed.
         """
         with table_errors("read the manifests"):
-            files = self._files()
+            files = self.files()
             if chunks is not None:
                 files = files.filter(pl.col("chunk").is_in(list(chunks)))
             wanted = list(columns or TABLE_SCHEMA)
@@ -171,8 +171,12 @@ class Snapshot:
         except OSError as error:
             raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
 
-    def _files(self) -> pl.DataFrame:
-        """Columns `path` (relative to the table, URL-encoded) and `chunk`, one live file a row."""
+    def files(self) -> pl.DataFrame:
+        """Columns `path` (relative to the table, URL-encoded) and `chunk`, one live file a row.
+
+        Raises:
+            DeltaError: the log cannot be read; callers translate it.
+        """
         actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
         if actions.is_empty():
             return pl.DataFrame(schema={"path": pl.String, "chunk": pl.String})
@@ -181,7 +185,7 @@ class Snapshot:
     def crowded(self, more_than: int = CROWDED) -> list[str]:
         """The chunks that have more files than this, sorted."""
         with table_errors("list the manifests' files"):
-            counts = self._files().group_by("chunk").len().filter(pl.col("len") > more_than)
+            counts = self.files().group_by("chunk").len().filter(pl.col("len") > more_than)
         return counts["chunk"].sort().to_list()
 
     def compact(self, chunks: Sequence[str]) -> int:

@@ -3,18 +3,22 @@
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from subject_pipeline.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One listed object: its key, its size in bytes and when it was last written (UTC)."""
+    """One listed object: its key, its size in bytes, when it was last written (UTC), and a tag.
+
+    The tag changes whenever the object is written: a bucket's e_tag, or a local file's inode and ctime.
+    """
 
     key: str
     size: int
     modified: dt.datetime
+    tag: str
 
 
 def check_key(key: str) -> str:
@@ -36,6 +40,14 @@ class ObjectStore(Protocol):
 
         Raises:
             StoreError: the store failed.
+        """
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """An object as a file to be read as a stream; the caller closes it.
+
+        Raises:
+            StoreError: there is no such object, or the store failed.
         """
         ...
 
@@ -66,8 +78,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """The objects whose keys start with `prefix` (empty, or ending in `/`), sorted by key.
+
+        Args:
+            prefix: what their keys start with.
+            after: only those whose keys come after this one.
 
         Raises:
             StoreError: the store failed.

@@ -1,21 +1,43 @@
 """The object store over buckets (S3, GCS, Azure) and memory, through obstore."""
 
+import io
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, BinaryIO
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.objects import ObjectInfo, check_key
+from subject_pipeline.storage.remote_file import RemoteFile
 
 _PATIENCE = timedelta(seconds=25)
 _CREATE_ATTEMPTS = 4
+_READ_BYTES = 4 << 20
+_REFUSALS = (
+    AlreadyExistsError,
+    InvalidPathError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+"""What a store says when it has looked at a write and not done it."""
 
 
 class RemoteObjects:
@@ -48,6 +70,14 @@ class RemoteObjects:
         except BaseError as error:
             raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
 
+    def open(self, key: str) -> BinaryIO:
+        """See `ObjectStore.open`."""
+        try:
+            reader = obstore.open_reader(self._open(), check_key(key), buffer_size=_READ_BYTES)
+        except (FileNotFoundError, NotFoundError, BaseError) as error:
+            raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
+        return io.BufferedReader(RemoteFile(reader), _READ_BYTES)
+
     def create(self, key: str, data: bytes) -> bool:
         """See `ObjectStore.create`."""
         failure: BaseError | None = None
@@ -66,7 +96,10 @@ class RemoteObjects:
                 ) from error
             if there is not None:
                 return there == data
-        raise StoreError(f"cannot create the object {key!r}: {reason(failure)}") from failure
+        if isinstance(failure, _REFUSALS):
+            raise StoreError(f"cannot create the object {key!r}: {reason(failure)}") from failure
+        # A request that timed out may still be under way: not being there now does not mean that it never will be.
+        raise OutcomeUnknownError(f"cannot tell whether the object {key!r} was created: {reason(failure)}") from failure
 
     def replace(self, key: str, data: bytes) -> None:
         """See `ObjectStore.replace`."""
@@ -84,12 +117,19 @@ class RemoteObjects:
         except BaseError as error:
             raise StoreError(f"cannot delete the object {key!r}: {reason(error)}") from error
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
         try:
             found = [
-                ObjectInfo(item["path"], item["size"], item["last_modified"])
-                for page in obstore.list(self._open(), prefix=check_key(prefix) or None, chunk_size=1000)
+                ObjectInfo(
+                    item["path"],
+                    item["size"],
+                    item["last_modified"],
+                    item["e_tag"] or item["version"] or item["last_modified"].isoformat(),
+                )
+                for page in obstore.list(
+                    self._open(), prefix=check_key(prefix) or None, offset=after or None, chunk_size=1000
+                )
                 for item in page
             ]
         except BaseError as error:

@@ -1,5 +1,7 @@
 """Settings from the environment, read once by a shell and handed on."""
 
+import getpass
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +11,8 @@ from subject_pipeline.errors import ConfigurationError
 STORE_URL = "SUBJECT_STORE_URL"
 CHUNKS = "SUBJECT_CHUNKS"
 PARTITIONS_PER_RUN = "SUBJECT_PARTITIONS_PER_RUN"
+KEY_RING = "SUBJECT_KEY_RING"
+ACTOR = "SUBJECT_ACTOR"
 _DIGITS = 12
 DEFAULT_STORE = "./data"
 
@@ -21,11 +25,15 @@ class Settings:
         store_url: `$SUBJECT_STORE_URL`, else `./data`.
         chunks: `$SUBJECT_CHUNKS`; None where it is unset: what the store's layout says.
         partitions_per_run: `$SUBJECT_PARTITIONS_PER_RUN`; None: one run for any selection.
+        key_ring: `$SUBJECT_KEY_RING`, the file of the key ring; None where it is unset.
+        actor: `$SUBJECT_ACTOR`, who is named in audit rows; None where it is unset.
     """
 
     store_url: str
     chunks: int | None
     partitions_per_run: int | None = None
+    key_ring: str | None = None
+    actor: str | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -37,7 +45,21 @@ class Settings:
         chunks = _whole_number(environment, CHUNKS)
         if chunks is not None:
             ChunkLayout(chunks)  # refuses what no store can have
-        return cls(environment.get(STORE_URL) or DEFAULT_STORE, chunks, _whole_number(environment, PARTITIONS_PER_RUN))
+        return cls(
+            environment.get(STORE_URL) or DEFAULT_STORE,
+            chunks,
+            _whole_number(environment, PARTITIONS_PER_RUN),
+            environment.get(KEY_RING, "").strip() or None,
+            environment.get(ACTOR, "").strip() or None,
+        )
+
+
+def system_user() -> str:
+    """The name of whoever runs this process; `uid:N` where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid:{os.getuid()}"
 
 
 def _whole_number(environment: Mapping[str, str], name: str) -> int | None:

@@ -5,13 +5,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import polars as pl
+
 from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
+from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest, audit_log_path
 from subject_pipeline.domain.registration import collision_reason
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
+from subject_pipeline.use_cases.evidence import Change, ManifestEvidence
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -50,19 +55,28 @@ class ImportReport:
             self.failures.append(ImportFailure(where, candidate_id, reason))
 
 
-def import_manifests(store: SubjectStore, path: Path, report: ImportReport | None = None) -> ImportReport:
+def import_manifests(
+    store: SubjectStore,
+    path: Path,
+    report: ImportReport | None = None,
+    evidence: ManifestEvidence | None = None,
+) -> ImportReport:
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
     A document that is not a manifest, and one whose storage key belongs to another id, is named and does not stop the
     others. Of the same id twice, the later one stands. `audit_log_path` becomes this store's; a log of another system
-    that a manifest points to is kept under `imported_audit_log`.
+    that a manifest points to is kept under `imported_audit_log`. Once the store has an audit log, every replacement is
+    announced in it first, and `audit_log_chain_root` becomes what the log says.
 
     Args:
         store: where manifests are kept.
         path: the file or folder.
         report: filled while importing, so that an import which ends early can be told too.
+        evidence: announces changes; without it, nothing is imported into a store that has an audit log.
 
     Raises:
+        KeyRingError: there is an audit log, and no usable key ring.
+        AuditLogError: the log is damaged.
         SourceError: the file or folder cannot be read.
         StoreError: the store failed; what was imported so far stays, and a second call goes on.
     """
@@ -71,10 +85,12 @@ def import_manifests(store: SubjectStore, path: Path, report: ImportReport | Non
     report = report if report is not None else ImportReport()
     if first is None:
         return report
+    evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+    evidence.open()
     layout = store.layout_or_create().chunks
     batch = [first]
     while batch:
-        _import_batch(store, layout, _parse(batch, layout, report), report)
+        _import_batch(store, layout, _parse(batch, layout, report), report, evidence)
         batch = list(islice(documents, _BATCH))
     store.table.tidy()
     return report
@@ -116,6 +132,7 @@ def _import_batch(
     layout: ChunkLayout,
     parsed: Iterator[tuple[str, SubjectManifest]],
     report: ImportReport,
+    evidence: ManifestEvidence,
 ) -> None:
     latest: dict[str, tuple[str, SubjectManifest]] = {}
     for where, manifest in parsed:
@@ -125,14 +142,14 @@ def _import_batch(
     if not latest:
         return
     rows = to_rows((manifest for _, manifest in latest.values()), layout)
-    lines = to_json_lines(rows)
+    lines = _comparable(rows)
     chunks = rows["chunk"].unique().sort().to_list()
     keys = rows.select("storage_key")
 
     def attempt() -> tuple[int, int, list[ImportFailure]]:
         snapshot = store.table.snapshot_or_create()
         stored = snapshot.rows(chunks).join(keys, on="storage_key", how="semi")
-        there = dict(zip(stored["storage_key"], to_json_lines(stored), strict=True))
+        there = dict(zip(stored["storage_key"], _comparable(stored), strict=True))
         owners = dict(stored.select("storage_key", "candidate_id").iter_rows())
         wanted: list[int] = []
         failures: list[ImportFailure] = []
@@ -146,7 +163,7 @@ def _import_batch(
                 wanted.append(at)
                 inserted += key not in there
         if wanted:
-            snapshot.upsert(rows[wanted])
+            snapshot.upsert(_announced(evidence, rows[wanted], stored))
         return inserted, len(wanted) - inserted, failures
 
     inserted, replaced, failures = retrying(attempt)
@@ -155,3 +172,25 @@ def _import_batch(
     report.unchanged += len(latest) - inserted - replaced - len(failures)
     for failure in failures:
         report.fail(failure.where, failure.candidate_id, failure.reason)
+
+
+def _comparable(rows: pl.DataFrame) -> list[str]:
+    """Manifests as text without what the audit log alone decides."""
+    return to_json_lines(rows.with_columns(audit_log_chain_root=pl.lit("")))
+
+
+def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """The rows as they will be written, every change of a manifest that is there announced in the audit log."""
+    if not evidence.open():
+        return rows
+    before = dict(zip(stored["candidate_id"], manifest_hashes(stored), strict=True))
+    parts = []
+    for part in rows.partition_by("chunk", maintain_order=True):
+        chunk, candidate_ids = part["chunk"][0], part["candidate_id"].to_list()
+        chains = evidence.chains(chunk, candidate_ids)
+        roots = [chains[one].root if one in chains else "" for one in candidate_ids]
+        ready = part.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
+        after = zip(candidate_ids, manifest_hashes(ready), strict=True)
+        evidence.announce(chunk, [Change(one, before.get(one, ""), digest) for one, digest in after], chains)
+        parts.append(ready)
+    return pl.concat(parts)

@@ -4,10 +4,13 @@ import polars as pl
 
 from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.manifest_frames import to_manifest, to_rows
+from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.registration import collision_reason
 from subject_pipeline.errors import CollisionError, ManifestError, UnknownSubjectError
 from subject_pipeline.storage import staging
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.evidence import Change, ManifestEvidence
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -15,10 +18,20 @@ _IDS = ["chunk", "storage_key", "candidate_id"]
 
 
 class SubjectRegistry:
-    """The manifests of one store. Ids are compared whole: `CAND_1` is unknown where `CAND/1` lives."""
+    """The manifests of one store. Ids are compared whole: `CAND_1` is unknown where `CAND/1` lives.
 
-    def __init__(self, store: SubjectStore) -> None:
+    Once the store has an audit log, a change of a manifest that is there is announced in it first.
+    """
+
+    def __init__(self, store: SubjectStore, evidence: ManifestEvidence | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            store: where manifests are kept.
+            evidence: announces changes; without it, a store that has an audit log is only read.
+        """
         self._store = store
+        self._evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
 
     def get(self, candidate_id: str) -> SubjectManifest:
         """A subject's manifest.
@@ -40,24 +53,38 @@ class SubjectRegistry:
     def put(self, manifest: SubjectManifest) -> bool:
         """Write a manifest, whether or not the subject has one; True if it had none.
 
+        With an audit log, `audit_log_chain_root` becomes what the log says.
+
         Raises:
             ManifestError: the id cannot become a subject's.
             CollisionError: the storage key belongs to another id, which is unchanged.
-            StoreError: the store failed.
+            KeyRingError: there is an audit log, and no usable key ring.
+            AuditLogError: the log is damaged; nothing was written.
+            StoreError: the store failed; run it again to finish.
         """
         reason = refusal(manifest.candidate_id, manifest.candidate_id)
         if reason is not None:
             raise ManifestError(f"cannot register {manifest.candidate_id!r}: {reason}")
-        row = to_rows([manifest], self._store.layout_or_create().chunks)
-        key, chunk = row["storage_key"][0], row["chunk"][0]
+        layout = self._store.layout_or_create().chunks
+        candidate_id, key = manifest.candidate_id, storage_key(manifest.candidate_id)
+        chunk = layout.chunk_of(key)
+        announcing = self._evidence.open()
 
         def attempt() -> bool:
             snapshot = self._store.table.snapshot_or_create()
-            there = snapshot.rows([chunk], ["candidate_id"], pl.col("storage_key") == key)["candidate_id"].to_list()
-            if there and there[0] != manifest.candidate_id:
-                raise CollisionError(collision_reason(manifest.candidate_id, there[0], key))
-            snapshot.upsert(row)
-            return not there
+            there = snapshot.rows([chunk], None, pl.col("storage_key") == key)
+            owner = there["candidate_id"][0] if there.height else candidate_id
+            if owner != candidate_id:
+                raise CollisionError(collision_reason(candidate_id, owner, key))
+            new = manifest
+            if announcing:
+                chains = self._evidence.chains(chunk, [candidate_id])
+                root = chains[candidate_id].root if chains else ""
+                new = manifest.model_copy(update={"audit_log_chain_root": root})
+                before = "".join(manifest_hashes(there))
+                self._evidence.announce(chunk, [Change(candidate_id, before, manifest_hash(new))], chains)
+            snapshot.upsert(to_rows([new], layout))
+            return there.is_empty()
 
         created = retrying(attempt)
         self._store.table.tidy([chunk])
@@ -73,9 +100,12 @@ class SubjectRegistry:
 
         Raises:
             UnknownSubjectError: no manifest carries this id.
+            KeyRingError: there is an audit log, and no usable key ring.
+            AuditLogError: the log is damaged; the subject is still registered.
             StoreError: the store failed; run it again to finish.
         """
         self.get(candidate_id)
+        announcing = self._evidence.open()
         layout = self._store.layout_or_create()
         key = storage_key(candidate_id)
         chunk = layout.chunks.chunk_of(key)
@@ -86,10 +116,13 @@ class SubjectRegistry:
             snapshot = self._store.table.snapshot()
             if snapshot is None:
                 raise _unknown(candidate_id)
-            ids = snapshot.rows([chunk], _IDS, pl.col("candidate_id") == candidate_id)
-            if ids.is_empty():
+            there = snapshot.rows([chunk], None, pl.col("candidate_id") == candidate_id)
+            if there.is_empty():
                 raise _unknown(candidate_id)
-            snapshot.delete(ids)
+            if announcing:
+                change = Change(candidate_id, manifest_hashes(there)[0], "")
+                self._evidence.announce(chunk, [change], self._evidence.chains(chunk, [candidate_id]))
+            snapshot.delete(there.select(_IDS))
 
         retrying(attempt)
         return forgotten

@@ -18,10 +18,14 @@ _LOOKS = 6
 Result = TypeVar("Result")
 
 
-def retrying(attempt: Callable[[], Result]) -> Result:
+def retrying(attempt: Callable[[], Result], *, first_wait_s: float = 0.05) -> Result:
     """What `attempt` returns; called again while another writer wins, for up to five minutes.
 
     A file that is gone is looked for a few times only: vacuumed, a newer version does not miss it; lost, it stays so.
+
+    Args:
+        attempt: raises `ConflictError` where another won.
+        first_wait_s: the longest first wait; each further one may be twice as long, up to 2 s.
 
     Raises:
         ConflictError: other writers won all that time, or a file of the table is lost.
@@ -29,7 +33,7 @@ def retrying(attempt: Callable[[], Result]) -> Result:
     too_long = stop_after_delay(_PATIENCE_S)
     return Retrying(
         retry=retry_if_exception_type(ConflictError),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
+        wait=wait_random_exponential(multiplier=first_wait_s, max=2),
         stop=lambda state: too_long(state) or _lost(state),
         reraise=True,
     )(attempt)

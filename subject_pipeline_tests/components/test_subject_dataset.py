@@ -130,21 +130,35 @@ IDS = [f"W-{number}" for number in range(200)]
 
 
 def test_the_code_location_names_exactly_what_it_should() -> None:
-    """The definitions load and hold the sample dataset's assets, checks, job and resources, nothing else."""
+    """The definitions load and hold the sample dataset's and the audit's assets, checks, jobs and resources alone."""
     definitions = load_definitions()
     graph = definitions.resolve_asset_graph()
     repository = definitions.get_repository_def()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
         "workers/candidate_chunks",
         "workers/subject_manifests",
+        "audit_log",
+        "audit_verification",
+        "audit_checkpoint",
     }
     assert {key.name for key in graph.asset_check_keys} == {
         "counts_add_up",
         "every_staged_candidate_has_a_manifest",
         "no_collisions",
+        "nothing_rejected",
+        "every_events_subject_is_registered",
+        "chains_intact",
+        "log_matches_last_checkpoint",
+        "manifests_unchanged",
+        "nothing_unreadable",
+        "nothing_carried_on",
     }
-    assert {name for name in repository.job_names if not name.startswith("__")} == {"register_workers"}
-    assert set(definitions.resources or {}) == {"store", "layout", "workers_options"}
+    assert {name for name in repository.job_names if not name.startswith("__")} == {
+        "register_workers",
+        "ingest_access_events",
+        "verify_and_checkpoint",
+    }
+    assert set(definitions.resources or {}) == {"store", "layout", "key_ring", "workers_options"}
 
 
 def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> None:

@@ -22,6 +22,14 @@ def test_partitions_per_run_are_taken_from_the_environment() -> None:
     assert Settings.read({"SUBJECT_PARTITIONS_PER_RUN": "8"}).partitions_per_run == 8
 
 
+@pytest.mark.parametrize(("variable", "field"), [("SUBJECT_KEY_RING", "key_ring"), ("SUBJECT_ACTOR", "actor")])
+def test_key_ring_and_actor_are_taken_from_the_environment(variable: str, field: str) -> None:
+    """Unset, empty and blank mean none; anything else is taken as it is, without the white space around it."""
+    for unset in ({}, {variable: ""}, {variable: " "}):
+        assert getattr(Settings.read(unset), field) is None
+    assert getattr(Settings.read({variable: " /etc/a name "}), field) == "/etc/a name"
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "9" * 5000], ids=["zero", "negative", "word", "part", "huge"])
 def test_a_number_of_partitions_that_is_none_is_refused(text: str) -> None:
     """What is no whole number from 1 is a configuration error that names the variable."""

@@ -1,0 +1,103 @@
+"""A tool-calling loop whose every answer about a person is on record before the model sees it.
+
+    python docs/gateway_example.py
+
+Everything is made in a temporary folder and gone at the end. A service has its key ring made by
+`subject-pipeline keys new FILE`, names it in $SUBJECT_KEY_RING, its store in $SUBJECT_STORE_URL, and calls
+`AuditedTools.open()` alone.
+"""
+
+import asyncio
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from subject_pipeline.domain.key_ring import KEY_BYTES, KeyRing
+from subject_pipeline.errors import WithheldError
+from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.store import SubjectStore
+
+WORKERS = {
+    "WORKER-1": {"candidate_id": "WORKER-1", "name": "Ada", "skills": ["welding"]},
+    "WORKER-2": {"candidate_id": "WORKER-2", "name": "Bob", "skills": ["driving", "welding"]},
+}
+
+
+def find_workers(skill: str) -> dict[str, Any]:
+    """A list of records: one row for each person in it."""
+    return {"records": [worker for worker in WORKERS.values() if skill in worker["skills"]]}
+
+
+def read_salary(candidate_id: str) -> dict[str, Any]:
+    """Refused. The answer names nobody, so the loop tells whom the call was about."""
+    del candidate_id
+    return {"status": 403, "message": "salaries are for the payroll team"}
+
+
+def read_worker(candidate_id: str) -> dict[str, Any]:
+    """Fails for want of its database."""
+    raise TimeoutError(candidate_id)
+
+
+TOOLS: Mapping[str, Callable[..., dict[str, Any]]] = {
+    tool.__name__: tool for tool in (find_workers, read_salary, read_worker)
+}
+# What a model asks for, one call after the other: the call's id, the tool and its arguments.
+CALLS = [
+    ("call-1", "find_workers", {"skill": "welding"}),
+    ("call-2", "read_salary", {"candidate_id": "WORKER-1"}),
+    ("call-3", "read_worker", {"candidate_id": "WORKER-2"}),
+]
+
+
+async def answer(
+    tools: AuditedTools, conversation: str, call_id: str, name: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """One tool's answer, fit to be shown to the model."""
+    try:
+        payload = await asyncio.to_thread(TOOLS[name], **arguments)
+    except Exception as error:  # noqa: BLE001 - whatever a tool raises is an answer too, and an access
+        payload = {"error": type(error).__name__}
+    subjects = [arguments["candidate_id"]] if "candidate_id" in arguments else []
+    try:
+        async with asyncio.timeout(30):  # too slow to be recorded is not recorded: the answer does not go out
+            return await tools.after_async(
+                name,
+                payload,
+                subjects=subjects,
+                purpose="staffing",
+                trace_id=conversation,
+                dataset="workers",
+                event_id=f"{conversation}/{call_id}",  # a call that is tried again is recorded once
+            )
+    except (WithheldError, TimeoutError):
+        return {"error": "the access could not be recorded, so its answer is withheld"}
+
+
+async def converse(store_url: str, key_ring: Path) -> None:
+    """The loop."""
+    conversation = secrets.token_hex(8)
+    async with AuditedTools.open(store_url, key_ring=key_ring, actor="assistant") as tools:
+        for call_id, name, arguments in CALLS:
+            print(f"{name}{arguments} -> {json.dumps(await answer(tools, conversation, call_id, name, arguments))}")
+
+
+def main() -> None:
+    """Converse, then print the rows that the audit log has of each person."""
+    with tempfile.TemporaryDirectory() as folder:
+        store_url, key_ring = str(Path(folder, "store")), Path(folder, "ring.json")
+        create_ring(key_ring, KeyRing.new(secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)))
+        asyncio.run(converse(store_url, key_ring))
+        for worker in WORKERS:
+            print(f"\n{worker}")
+            for stored in show(SubjectStore.at(store_url), KeyRingFile(key_ring), worker):
+                print(json.dumps(stored["row"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What the `audit` commands say of ingestions, verifications and checkpoints: JSON and words."""
+
+from dataclasses import asdict
+from typing import Any
+
+from subject_pipeline.storage.checkpoints import Checkpoint
+from subject_pipeline.use_cases.checkpointing import CheckpointReport
+from subject_pipeline.use_cases.ingestion import IngestReport
+from subject_pipeline.use_cases.verification import Verification
+
+_SHOWN = 20
+
+
+def verification_json(report: Verification) -> dict[str, Any]:
+    """A verification as the command line's JSON has it."""
+    return {
+        "mode": _mode(report),
+        "subjects": report.subjects,
+        "chains": report.chains,
+        "rows": report.rows,
+        "intact": report.intact,
+        "broken": report.broken,
+        "unreadable": report.unreadable,
+        "broken_chains": [asdict(one) for one in report.broken_chains],
+        "broken_logs": [asdict(one) for one in report.broken_logs],
+        "broken_manifests": [asdict(one) for one in report.broken_manifests],
+        "unregistered": len(report.unregistered),
+        "checkpoint": _checkpoint(report.checkpoint),
+        "results": report.results,
+        "elapsed_s": round(report.elapsed_s, 3),
+    }
+
+
+def _checkpoint(held: Checkpoint | None) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    return {"number": held.note.number, "root": held.note.root, "time": held.note.time, "note_sha256": held.sha256}
+
+
+def _mode(report: Verification) -> str:
+    return "incremental" if report.incremental else "full"
+
+
+def verification_words(report: Verification) -> str:
+    """A verification for people: the counts, then what was found."""
+    held = report.checkpoint
+    against = f"checkpoint {held.note.number} of {held.note.time}" if held else "no checkpoint"
+    mode, outcome = _mode(report), "nothing found" if report.sound else "PROBLEMS FOUND"
+    lines = [
+        f"{mode} verification against {against}: {outcome}",
+        f"  chains      {report.chains:>12,}   ({report.rows:,} rows, {report.subjects:,} manifests)",
+        f"  intact      {report.intact:>12,}",
+        f"  broken      {report.broken:>12,}",
+        f"  unreadable  {report.unreadable:>12,}",
+        f"took {report.elapsed_s:.2f} s",
+    ]
+    found = [
+        *(f"log {one.chunk or 'of the store'}: {one.kind}: {one.detail}" for one in report.broken_logs),
+        *(f"chain of {one.candidate_id!r}: {one.kind} at row {one.seq}: {one.detail}" for one in report.broken_chains),
+        *(f"manifest of {one.candidate_id!r}: {one.kind}: {one.detail}" for one in report.broken_manifests),
+    ]
+    lines += found[:_SHOWN]
+    if len(found) > _SHOWN:
+        lines.append(f"... and {len(found) - _SHOWN:,} more (--json names all)")
+    if report.unregistered:
+        lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
+    return "\n".join(lines)
+
+
+def checkpoint_words(report: CheckpointReport) -> str:
+    """What became of a checkpoint, for people."""
+    written = report.written
+    if written is None:
+        outcome = "no checkpoint was written: the last one does not hold, or the store could not be read"
+    else:
+        outcome = f"checkpoint {written.note.number} of {report.entries:,} subjects, root {written.note.root}"
+    if report.carried:
+        outcome += f"\n{len(report.carried):,} chunks keep their previous entries: {', '.join(report.carried[:_SHOWN])}"
+    return f"{outcome}\n{verification_words(report.verification)}"
+
+
+def ingest_words(report: IngestReport) -> str:
+    """An ingestion for people."""
+    lines = [
+        f"{report.events:,} events of {report.files:,} files read",
+        f"  appended         {report.appended:>12,}",
+        f"  already present  {report.already_present:>12,}",
+        f"  rejected         {report.rejected:>12,}",
+        f"  unregistered     {report.unregistered:>12,}   (recorded; their subjects have no manifest)",
+        f"took {report.elapsed_s:.2f} s",
+    ]
+    lines += [f"rejected: {one.file}:{one.line}: {one.reason}" for one in report.rejections[:_SHOWN]]
+    if report.rejected > _SHOWN:
+        lines.append(f"... and {report.rejected - _SHOWN:,} more (--json names up to 10,000)")
+    lines += [f"the rejected lines are listed in {key} of the store" for key in report.dead_letters]
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""`keys`: the key ring that the audit log is MACed and its checkpoints are signed with. No key is ever printed."""
+
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.domain.key_ring import KEY_BYTES, KeyRing
+from subject_pipeline.domain.signed_notes import verifier_line
+from subject_pipeline.errors import KeyRingError
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.key_rotation import check_copy, rotate_ring, write_copy
+from subject_pipeline.storage.settings import Settings
+
+_copy_option = click.option(
+    "--writer-copy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a ring that appends and verifies, but cannot sign checkpoints.",
+)
+
+
+@click.group()
+def keys() -> None:
+    """Make and rotate the key ring ($SUBJECT_KEY_RING), and print its public key."""
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@_copy_option
+@command_options
+def new(shell: Shell, file: Path, writer_copy: Path | None) -> None:
+    """Make a key ring in a new file that only its owner reads."""
+    wanted = [file] if writer_copy is None else [file, writer_copy]
+    if len(set(map(os.path.realpath, wanted))) < len(wanted):
+        raise KeyRingError(f"the key ring and its writer's copy cannot both be {file}")
+    for path in wanted:
+        if os.path.lexists(path):
+            raise KeyRingError(f"cannot create {path}: it exists, and keys are never overwritten; name another file")
+    ring = KeyRing.new(secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES))
+    create_ring(file, ring)
+    if writer_copy is not None:
+        try:
+            create_ring(writer_copy, ring.writer_copy())
+        except BaseException:
+            file.unlink(missing_ok=True)  # nobody has used it yet, and the call did not do what it was asked
+            raise
+    shell.tell(
+        {"file": str(file), "key_id": ring.active, "writer_copy": _named(writer_copy)},
+        f"key ring {ring.active} written to {file}"
+        + (f", its writer's copy to {writer_copy}" if writer_copy else "")
+        + f"\nnext: export SUBJECT_KEY_RING={file.absolute()}",
+    )
+    say("Keep a copy of it where the store is not: without it nothing can be verified any more.")
+
+
+@keys.command()
+@_copy_option
+@command_options
+def rotate(shell: Shell, writer_copy: Path | None) -> None:
+    """Make a new key the active one of $SUBJECT_KEY_RING; the earlier ones go on verifying what they MACed."""
+    path = _configured().path
+    if writer_copy is not None:
+        check_copy(path, writer_copy)
+    ring = rotate_ring(path, secrets.token_bytes(KEY_BYTES))
+    ending = ""
+    if writer_copy is not None:
+        try:
+            write_copy(path, writer_copy)
+        except KeyRingError as error:
+            ending = str(error)
+    shell.tell(
+        {
+            "file": str(path),
+            "key_id": ring.active,
+            "keys": list(ring.keys),
+            "writer_copy": None if ending else _named(writer_copy),
+        },
+        f"{path}: key {ring.active} is active now, one of {len(ring.keys)}"
+        + (f"; its writer's copy is {writer_copy}" if writer_copy and not ending else ""),
+    )
+    if ending:
+        say(f"error: {ending}: the ring is rotated, its copy is as it was; mend this and rotate again")
+        end(SOMETHING_FAILED)
+
+
+@keys.command()
+@command_options
+def public(shell: Shell) -> None:
+    """Print the line that anyone can verify this store's checkpoints with (C2SP signed-note verifier key)."""
+    signing = _configured().ring().signing
+    if signing is None:
+        raise KeyRingError("the key ring has no signing key, so it has no public one; `keys new` makes a ring with one")
+    log_id = shell.open_store().layout_or_create().log_id
+    line = verifier_line(f"subject-pipeline/{log_id}", signing.public)
+    shell.tell({"verifier": line}, line)
+
+
+def _configured() -> KeyRingFile:
+    named = Settings.read(os.environ).key_ring
+    return KeyRingFile(None if named is None else Path(named))
+
+
+def _named(path: Path | None) -> str | None:
+    return None if path is None else str(path)

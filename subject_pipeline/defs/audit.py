@@ -1,0 +1,142 @@
+"""The audit assets: events are ingested, chains are verified, and what was found whole is anchored."""
+
+from collections.abc import Iterator
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field
+
+from subject_pipeline.components.audit_metadata import (
+    CHECKS,
+    EVERY_SUBJECT_REGISTERED,
+    checkpoint_check_specs,
+    checkpoint_checks,
+    checkpoint_metadata,
+    chunk_metadata,
+    ingest_check_specs,
+    ingest_checks,
+    ingest_metadata,
+    verification_check_specs,
+    verification_checks,
+    verification_metadata,
+)
+from subject_pipeline.components.past_partitions import PastPartitions, last_note
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.inbox import ingest_inbox
+from subject_pipeline.use_cases.verification import verify
+
+_VERIFICATION = dg.AssetKey("audit_verification")
+_CHECKPOINT = dg.AssetKey("audit_checkpoint")
+_PROBLEMS = tuple(f"problems/{name}" for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
+
+
+class IngestOptions(dg.Config):
+    """Which event files one run takes."""
+
+    files: list[str] = Field(
+        default_factory=list,
+        description="Names below inbox/ of the store, or local paths. Empty: whatever the inbox holds that was not "
+        "ingested before. A file may be named again: no event is recorded twice.",
+    )
+
+
+class Mode(Enum):
+    """How much one verification reads."""
+
+    full = "full"
+    incremental = "incremental"
+
+
+class VerificationOptions(dg.Config):
+    """How one run verifies."""
+
+    mode: Mode = Field(
+        default=Mode.full,
+        description="full re-reads everything. incremental reads what changed since the last checkpoint, and trusts "
+        "the store's metadata for the rest; partitions that were red are read whole all the same.",
+    )
+
+
+@dg.asset(
+    group_name="audit",
+    kinds={"jsonl"},
+    check_specs=ingest_check_specs("audit_log"),
+    description="One row per access event, in the chain of its subject, in the log of that subject's chunk. Ingests "
+    "the event files of the store's inbox, each event once however often a file is read.",
+)
+def audit_log(
+    context: dg.AssetExecutionContext, config: IngestOptions, store: StoreResource, key_ring: KeyRingResource
+) -> dg.MaterializeResult:
+    """Ingest what waits in the inbox."""
+    with clear_failures():
+        report = ingest_inbox(AuditLog(store.open(), key_ring.file()), config.files)
+    context.log.info("%d files, %d events appended", report.files, report.appended)
+    return dg.MaterializeResult(metadata=ingest_metadata(report), check_results=ingest_checks(report))
+
+
+@dg.asset(
+    deps=[audit_log],
+    group_name="audit",
+    partitions_def=LayoutResource.from_environment().partitions(),
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=verification_check_specs("audit_verification"),
+    description="One verdict per chain of a chunk: its rows' MACs and links, its log's segments, its subjects' "
+    "manifests, all held against the last checkpoint, and that against Dagster's own copy of its note.",
+)
+def audit_verification(
+    context: dg.AssetExecutionContext, config: VerificationOptions, store: StoreResource, key_ring: KeyRingResource
+) -> dg.MaterializeResult:
+    """Verify the run's partitions."""
+    chunks = context.partition_keys
+    red = set(PastPartitions.of(context.instance, _VERIFICATION).red(*_PROBLEMS))
+    elsewhere = PastPartitions.of(context.instance, _VERIFICATION, but=chunks)
+    with clear_failures():
+        report = verify(
+            store.open(),
+            key_ring.file(),
+            chunks=chunks,
+            incremental=config.mode is Mode.incremental,
+            whole=red.intersection(chunks),
+            known_notes=last_note(context.instance, _CHECKPOINT),
+            watch=lambda found, *_: context.add_asset_metadata(chunk_metadata(found), partition_key=found.chunk),
+        )
+    return dg.MaterializeResult(
+        metadata=verification_metadata(report), check_results=verification_checks(report, elsewhere)
+    )
+
+
+@dg.asset(
+    deps=[audit_verification],
+    group_name="audit",
+    kinds={"json"},
+    output_required=False,
+    check_specs=checkpoint_check_specs("audit_checkpoint"),
+    description="One signed note over the chains and manifests of all subjects, so that nothing of them can vanish or "
+    "be rewritten unnoticed. The note is also kept in this asset's metadata, outside the store.",
+)
+def audit_checkpoint(
+    context: dg.AssetExecutionContext, store: StoreResource, key_ring: KeyRingResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """Verify what is new, then sign the next checkpoint."""
+    with clear_failures():
+        report = write_checkpoint(store.open(), key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
+    yield from checkpoint_checks(report)
+    if report.written is None:
+        raise dg.Failure("The last checkpoint does not hold, or the store could not be read: none was written.")
+    yield dg.MaterializeResult(metadata=checkpoint_metadata(report))
+
+
+ingest_access_events = dg.define_asset_job(
+    "ingest_access_events",
+    selection=dg.AssetSelection.assets(audit_log),
+    description="Append the events of new files in the store's inbox to the audit log. Safe to run again.",
+)
+
+verify_and_checkpoint = dg.define_asset_job(
+    "verify_and_checkpoint",
+    selection=dg.AssetSelection.assets(audit_verification, audit_checkpoint),
+    description="Verify all chains, logs and manifests, then sign a checkpoint over what was found whole. Select all "
+    "partitions: it is one run.",
+)

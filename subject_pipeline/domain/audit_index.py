@@ -1,0 +1,158 @@
+"""The audit index: what a writer must know of a log without reading it. Derived, and never believed without its MAC.
+
+Records are of fixed width and sorted, so that one is found by bisection in the bytes as they were read.
+"""
+
+import hashlib
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, Mac, Macs
+from subject_pipeline.domain.audit_segments import ChainHead, Evidence
+from subject_pipeline.domain.canonical_json import canonical_row
+from subject_pipeline.errors import CanonicalJsonError
+
+INDEX_SCHEMA = "subject_audit_index.v1"
+DIGEST = 16
+"""Bytes of a subject's or an event's digest."""
+
+_NONE, _UPDATED, _DELETED = range(3)
+_HEAD = struct.Struct(">16sQ32s32sB32s16s")
+_POSTING = struct.Struct(">16sI")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDelta:
+    """What one segment adds to the index.
+
+    Attributes:
+        number: the segment's.
+        mac: its header's.
+        size: its bytes.
+        chains: the heads of the chains that it extends, after it.
+        events: identities of its events by the month of their time.
+    """
+
+    number: int
+    mac: str
+    size: int
+    chains: Mapping[str, ChainHead]
+    events: Mapping[str, list[bytes]]
+
+
+def subject_digest(candidate_id: str) -> bytes:
+    """16 bytes that name a subject in the index."""
+    return hashlib.blake2b(candidate_id.encode(), digest_size=DIGEST).digest()
+
+
+class Records:
+    """Sorted records of one width; finds those that begin with a digest by bisection."""
+
+    def __init__(self, data: bytes, width: int) -> None:
+        self._data = data
+        self._width = width
+
+    def __len__(self) -> int:
+        return len(self._data) // self._width
+
+    def __getitem__(self, at: int) -> bytes:
+        return self._data[at * self._width : at * self._width + DIGEST]
+
+    def starting(self, digest: bytes) -> Iterator[bytes]:
+        """The records that begin with a digest, in order."""
+        at = bisect_left(self, digest)
+        while at < len(self) and self[at] == digest:
+            yield self._data[at * self._width : (at + 1) * self._width]
+            at += 1
+
+    def every(self) -> Iterator[bytes]:
+        """All records, in order."""
+        return (self._data[at : at + self._width] for at in range(0, len(self._data), self._width))
+
+
+def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
+    """A chain's head among the records of all, or None where the subject has no chain."""
+    for record in Records(heads, _HEAD.size).starting(subject_digest(candidate_id)):
+        _, seq, mac, root, kind, sha256, prior = _HEAD.unpack(record)
+        evidence = None
+        if kind != _NONE:
+            evidence = Evidence(kind == _DELETED, "" if kind == _DELETED else sha256.hex(), prior.hex())
+        return ChainHead(seq, mac.hex(), root.hex(), evidence)
+    return None
+
+
+def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:
+    """The records of all chains' heads after some more segments, in their order."""
+    merged = {record[:DIGEST]: record for record in Records(heads, _HEAD.size).every()}
+    for delta in deltas:
+        for candidate_id, head in delta.chains.items():
+            digest = subject_digest(candidate_id)
+            merged[digest] = _head_record(digest, head)
+    return b"".join(merged[digest] for digest in sorted(merged))
+
+
+def _head_record(digest: bytes, head: ChainHead) -> bytes:
+    evidence = head.evidence
+    kind = _NONE if evidence is None else _DELETED if evidence.deleted else _UPDATED
+    sha256, prior = (bytes(32), bytes(16))
+    if evidence is not None:
+        sha256 = bytes.fromhex(evidence.sha256) or sha256
+        prior = bytes.fromhex(evidence.prior) or prior
+    return _HEAD.pack(digest, head.seq, bytes.fromhex(head.mac), bytes.fromhex(head.root), kind, sha256, prior)
+
+
+def postings(deltas: Iterable[SegmentDelta]) -> bytes:
+    """Records of which segments hold rows of which subject."""
+    return b"".join(
+        sorted(
+            _POSTING.pack(subject_digest(candidate_id), delta.number)
+            for delta in deltas
+            for candidate_id in delta.chains
+        )
+    )
+
+
+def merge_records(parts: Iterable[bytes], width: int) -> bytes:
+    """Several sorted parts as one, each record once."""
+    return b"".join(sorted({record for part in parts for record in Records(part, width).every()}))
+
+
+def segments_in(records: bytes, candidate_id: str) -> list[int]:
+    """The numbers of the segments that hold a subject's rows."""
+    found = Records(records, _POSTING.size).starting(subject_digest(candidate_id))
+    return [_POSTING.unpack(record)[1] for record in found]
+
+
+def seal(header: Mapping[str, Any], payload: bytes, *, key_id: str, key: bytes) -> bytes:
+    """An object of the index: a line with header and MAC, then the payload."""
+    inner = canonical_row({**header, "schema": INDEX_SCHEMA, "key_id": key_id})
+    mac = Mac(key, INDEX_DOMAIN).hex(inner + b"\n" + payload)
+    return b'{"index":%b,"mac":"%b"}\n%b' % (inner, mac.encode(), payload)
+
+
+def unseal(data: bytes | None, macs: Macs) -> tuple[dict[str, Any], bytes] | None:
+    """The header and payload of an object of the index, or None where it is not as we sealed it.
+
+    Args:
+        data: the object's bytes.
+        macs: the ring's keys under `INDEX_DOMAIN`.
+    """
+    first, end, payload = (data or b"").partition(b"\n")
+    try:
+        line = orjson.loads(first)
+        header, claimed = line["index"], line["mac"]
+        mac = macs.get(header["key_id"])
+        sound = bool(end) and mac is not None and mac.matches(claimed, canonical_row(header) + b"\n" + payload)
+        if not sound or header["schema"] != INDEX_SCHEMA:
+            return None
+    except (orjson.JSONDecodeError, CanonicalJsonError, KeyError, TypeError, AttributeError):
+        return None
+    return header, payload
+
+
+POSTING_WIDTH = _POSTING.size

@@ -1,0 +1,327 @@
+"""Verdicts over one chunk's log, from its bytes alone.
+
+Per segment, in the log's order:
+
+1. the header: its form, MAC, place, link to the one before, and the hash of its rows. A problem breaks the log, not
+   the chains in it.
+2. each row on its own: its form (canonical, with the fields that every row has), its key, its MAC, its chunk.
+3. each row in its chain: its seq, its link to the row before, its event not seen before, and where a checkpoint
+   anchored this row, the same MAC.
+
+A chain has one verdict, its first problem, at the seq up to which it is sound. What a checkpoint anchored and the log
+does not have is found at the end. Where the store failed to give a segment, whatever may hang on it is unreadable,
+which is neither intact nor tampered.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from subject_pipeline.domain.access_events import EVIDENCE_PREFIX
+from subject_pipeline.domain.audit_macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
+from subject_pipeline.domain.audit_segments import (
+    ROW_FORM,
+    ROW_SCHEMA,
+    Evidence,
+    LogHead,
+    Segment,
+    evidence_of,
+    split_line,
+)
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.result_state import RESULT_STATES
+
+_UNKNOWN_KEY = "the key ring does not have the row's key {!r}"
+_BAD_MAC = "the row's MAC is not that of its bytes"
+_INNER = len(ROW_FORM[0]) + MAC_LENGTH + len(ROW_FORM[1])
+_FIELDS = itemgetter("action", "candidate_id", "event_id", "key_id", "prev", "result", "schema", "seq", "ts", "actor")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenChain:
+    """A chain's first problem.
+
+    Attributes:
+        kind: `malformed`, `bad_mac`, `bad_prev`, `bad_seq`, `wrong_chunk`, `duplicate_event`, `unknown_key`,
+            `truncated`, `missing` or `rewritten`.
+        seq: the first row that is not as it must be; those before it are sound.
+    """
+
+    candidate_id: str
+    storage_key: str
+    kind: str
+    seq: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLog:
+    """A problem of a log as such.
+
+    Attributes:
+        chunk: None where it concerns the whole store.
+        segment: its number; None where it is not one segment's.
+        kind: `bad_segment`, `missing_segment`, `foreign_object`, `truncated`, `missing`, `rewritten`,
+            `bad_checkpoint` or `unreadable`.
+    """
+
+    chunk: str | None
+    segment: int | None
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """A row of the registry's own about a manifest."""
+
+    seq: int
+    evidence: Evidence
+
+
+@dataclass(slots=True)
+class LogVerdict:
+    """What was found in one chunk's log.
+
+    Attributes:
+        head: where the log ends, as far as it could be followed.
+        rows: lines read.
+        chains: the chains judged: last seq and MAC of each, as far as it is sound.
+        broken: the first problem of each chain that has one.
+        unreadable: the chains that could not be judged.
+        logs: problems of the log as such.
+        evidence: the registry's rows, by subject, in order.
+        results: sound rows by result.
+    """
+
+    head: LogHead
+    rows: int = 0
+    chains: dict[str, tuple[int, str]] = field(default_factory=dict)
+    broken: dict[str, BrokenChain] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    logs: list[BrokenLog] = field(default_factory=list)
+    evidence: dict[str, list[EvidenceRow]] = field(default_factory=dict)
+    results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
+
+
+class LogJudge:
+    """Judges one chunk's log, segment by segment in the order of their numbers."""
+
+    def __init__(
+        self,
+        *,
+        start: LogHead,
+        layout: ChunkLayout,
+        keys: KeyLookup,
+        chains: Mapping[str, tuple[int, str]],
+        resumed: bool,
+    ) -> None:
+        """Begin before the first segment.
+
+        Args:
+            start: where the log ends before the first segment to judge.
+            layout: the store's chunks.
+            keys: the ring's.
+            chains: seq and MAC of every chain that the last checkpoint anchored.
+            resumed: these chains are what comes before `start`; False: they are in what is judged now.
+        """
+        self._layout = layout
+        self._segment_macs = Macs(keys, SEGMENT_DOMAIN)
+        self._row_macs = Macs(keys, ROW_DOMAIN)
+        self._anchors: Mapping[str, tuple[int, str]] = {} if resumed else chains
+        self._before: Mapping[str, tuple[int, str]] = chains if resumed else {}
+        self._prev_known = True
+        self._blind = False
+        self._next: dict[str, int] = {}
+        self._last: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self.verdict = LogVerdict(start)
+
+    def segment(self, data: bytes) -> str:
+        """Judge the next segment; returns its header's MAC, as it stands there."""
+        segment = Segment.parse(data)
+        head = self.verdict.head
+        problem = segment.problem(head, self._segment_macs, prev_known=self._prev_known)
+        if problem is not None:
+            self._log(head.number + 1, "bad_segment", problem)
+        # A damaged header cannot vouch for the link that follows, so that one is not held against it twice.
+        self._prev_known = segment.header is not None and problem is None
+        self.verdict.head = head._replace(number=head.number + 1, mac=segment.mac or NO_MAC)
+        lines = segment.body.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        self._rows(lines)
+        return segment.mac
+
+    def gone(self) -> None:
+        """The next segment is not in the store, though later ones are."""
+        number = self.verdict.head.number + 1
+        self._log(number, "missing_segment", f"segment {number} is gone, later ones are there")
+        self._skip()
+
+    def unreadable(self, detail: str) -> None:
+        """The store failed to give the next segment."""
+        self._log(self.verdict.head.number + 1, "unreadable", detail)
+        self._blind = True
+        self._skip()
+
+    def finish(self) -> LogVerdict:
+        """The verdict, once all segments were judged."""
+        verdict = self.verdict
+        for candidate_id, (seq, _) in self._anchors.items():
+            there = self._next.get(candidate_id, 0)
+            if self._blind or candidate_id in verdict.broken or there > seq:
+                continue
+            kind = "truncated" if there else "missing"
+            self._break(candidate_id, kind, f"the last checkpoint anchored row {seq}, the log has {there} rows")
+        if self._blind:
+            verdict.unreadable = (
+                self._next.keys() | self._anchors.keys() | self._before.keys()
+            ) - verdict.broken.keys()
+        verdict.chains = {
+            candidate_id: (after - 1, self._last[candidate_id]) for candidate_id, after in self._next.items()
+        }
+        return verdict
+
+    def _skip(self) -> None:
+        self.verdict.head = self.verdict.head._replace(number=self.verdict.head.number + 1, mac=NO_MAC)
+        self._prev_known = False
+
+    @property
+    def _flagged(self) -> bool:
+        """Whether something was found in this segment as such."""
+        return bool(self.verdict.logs) and self.verdict.logs[-1].segment == self.verdict.head.number
+
+    def _log(self, segment: int, kind: str, detail: str) -> None:
+        self.verdict.logs.append(BrokenLog(self.verdict.head.chunk, segment, kind, detail))
+
+    def _break(self, candidate_id: str, kind: str, detail: str) -> None:
+        seq = self._next.get(candidate_id)
+        if seq is None:
+            seq = self._before.get(candidate_id, (-1, NO_MAC))[0] + 1
+        self.verdict.broken[candidate_id] = BrokenChain(candidate_id, storage_key(candidate_id), kind, seq, detail)
+
+    def _rows(self, lines: list[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
+        chunk, broken, results = self.verdict.head.chunk, self.verdict.broken, self.verdict.results
+        following, last, seen, anchors = self._next, self._last, self._seen, self._anchors
+        loads, dumps, sort, same = orjson.loads, orjson.dumps, orjson.OPT_SORT_KEYS, hmac.compare_digest
+        self.verdict.rows += len(lines)
+        known_id, mac = "", None
+        for line in lines:
+            # A line of the one right form is what is made again here from its inner bytes and their MAC.
+            inner = line[_INNER:-1]
+            try:
+                row = loads(inner)
+                action, candidate_id, event_id, key_id, prev, result, schema, found_seq, ts, actor = _FIELDS(row)
+                canonical = dumps(row, option=sort)
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                self._malformed(line)
+                continue
+            if (
+                not type(action) is type(candidate_id) is type(event_id) is type(key_id) is type(prev) is str
+                or not type(result) is type(ts) is type(actor) is str
+                or type(found_seq) is not int
+                or schema != ROW_SCHEMA
+                or result not in results
+                or canonical != inner
+            ):
+                self._malformed(line)
+                continue
+            if candidate_id in broken:
+                continue
+            if key_id != known_id:
+                known_id, mac = key_id, self._row_macs.get(key_id)
+            if mac is None:
+                self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
+                continue
+            computed = mac.hex(inner)
+            if not same(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
+                self._malformed(line)  # which tells a wrong MAC from another form
+            elif candidate_id not in following and not self._begin(candidate_id, chunk):
+                continue
+            elif found_seq != (seq := following[candidate_id]):
+                self._gap(
+                    candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}", (found_seq, computed)
+                )
+            elif prev != last[candidate_id]:
+                self._gap(candidate_id, "bad_prev", "the row does not link to the one before it", (seq, computed))
+            elif (event := f"{ts[:7]}{len(candidate_id)}:{candidate_id}{event_id}") in seen:
+                self._break(candidate_id, "duplicate_event", "an earlier row records the same event")
+            elif candidate_id in anchors and anchors[candidate_id][0] == seq and anchors[candidate_id][1] != computed:
+                self._break(candidate_id, "rewritten", "the last checkpoint anchored another row in this place")
+            else:
+                seen.add(event)
+                following[candidate_id] = seq + 1
+                last[candidate_id] = computed
+                results[result] += 1
+                if action.startswith(EVIDENCE_PREFIX):
+                    self._evidence(row, seq)
+
+    def _begin(self, candidate_id: str, chunk: str) -> bool:
+        """Take up a chain at its first row here; False where it does not belong here."""
+        seq, mac = self._before.get(candidate_id, (-1, NO_MAC))
+        self._next[candidate_id] = seq + 1
+        self._last[candidate_id] = mac
+        home = self._layout.chunk_of(storage_key(candidate_id))
+        if home != chunk:
+            self._break(candidate_id, "wrong_chunk", f"its rows belong in {home}, one is in {chunk}")
+        return home == chunk
+
+    def _gap(self, candidate_id: str, kind: str, detail: str, there: tuple[int, str]) -> None:
+        """A row that does not follow from the one before; what is missing may stand in what could not be read."""
+        if self._blind:
+            self._next[candidate_id], self._last[candidate_id] = there[0] + 1, there[1]
+        else:
+            self._break(candidate_id, kind, detail)
+
+    def _malformed(self, line: bytes) -> None:
+        """Judge a line that is not a row as rows are written, and charge it to the subject that it parses to.
+
+        Where line and key are of the right form, a wrong MAC is what is wrong first. A line that names no subject
+        breaks its segment.
+        """
+        parts = split_line(line, ROW_FORM)
+        row = _object_in(parts[1]) if parts else None
+        if row is None:
+            parts, row = None, (_object_in(line) or {}).get("row")
+        candidate_id = row.get("candidate_id") if isinstance(row, dict) else None
+        if not isinstance(candidate_id, str) or not isinstance(row, dict):
+            if not self._flagged:
+                self._log(self.verdict.head.number, "bad_segment", "a line of it is no row, and names no subject")
+            return
+        if candidate_id in self.verdict.broken:
+            return
+        key_id = row.get("key_id")
+        kind, detail = "malformed", "a line of the chain is not a row as rows are written"
+        if parts and isinstance(key_id, str) and _canonical(row) == parts[1]:
+            mac = self._row_macs.get(key_id)
+            if mac is None:
+                kind, detail = "unknown_key", _UNKNOWN_KEY.format(key_id[:16])
+            elif not mac.matches(*parts):
+                kind, detail = "bad_mac", _BAD_MAC
+        self._break(candidate_id, kind, detail)
+
+    def _evidence(self, row: dict[str, Any], seq: int) -> None:
+        evidence = evidence_of(row["action"], row.get("payload_sha256"), row["event_id"])
+        if evidence is not None:
+            self.verdict.evidence.setdefault(row["candidate_id"], []).append(EvidenceRow(seq, evidence))
+
+
+def _object_in(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _canonical(row: dict[str, Any]) -> bytes | None:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return None

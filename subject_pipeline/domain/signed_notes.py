@@ -1,0 +1,145 @@
+"""Signed notes: text that anyone with the public key can check (https://c2sp.org/signed-note), with Ed25519 (RFC 8032).
+
+A note is the text, a blank line, and signature lines: an em dash, a key's name, and base64 of its id and signature.
+The signature covers the text alone, not the key's name: whoever relies on the name looks for it in the text too.
+"""
+
+import base64
+import binascii
+import hashlib
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from subject_pipeline.errors import CheckpointError
+
+_ED25519 = b"\x01"
+_KEY_BYTES = 32
+_ID_BYTES = 4
+_DASH = "\u2014 "
+_MAX_SIGNATURES = 100
+
+
+def verifier_line(name: str, public: bytes) -> str:
+    """What a verifier needs to know of a key, in one line: `<name>+<key id, 8 hex>+<base64 of 0x01 and the key>`.
+
+    Args:
+        name: the key's name: not empty, no spaces, no `+`.
+        public: the Ed25519 public key, 32 bytes.
+
+    Raises:
+        CheckpointError: a name or key that cannot be one.
+    """
+    return f"{name}+{_key_id(name, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+
+
+def parse_verifier_line(line: str) -> tuple[str, bytes]:
+    """The name and the public key (32 bytes) of a verifier line, whose key id fits both.
+
+    Raises:
+        CheckpointError: not such a line, or of another kind of key.
+    """
+    # Base64 may hold a plus; names and hex do not.
+    name, _, rest = line.partition("+")
+    _, _, encoded = rest.partition("+")
+    key = _decoded(encoded)
+    if key is None or len(key) != 1 + _KEY_BYTES or key[:1] != _ED25519:
+        raise CheckpointError("not a verifier line of an Ed25519 key: <name>+<8 hex digits>+<base64>")
+    if line != verifier_line(name, key[1:]):
+        raise CheckpointError(f"the verifier line of {name!r} is damaged: its key id is not that of its name and key")
+    return name, key[1:]
+
+
+def sign_note(text: str, name: str, seed: bytes) -> str:
+    """The text under one signature; the same note for the same text, name and key.
+
+    Args:
+        text: ends in a newline; no other control characters.
+        name: the key's name.
+        seed: the Ed25519 private key, 32 bytes.
+
+    Raises:
+        CheckpointError: a text, name or key that cannot be one.
+    """
+    if len(seed) != _KEY_BYTES:
+        raise CheckpointError(f"cannot sign a note: the private key has {len(seed)} bytes, not {_KEY_BYTES}")
+    data = _note_bytes(text)
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    key_id = _key_id(name, private.public_key().public_bytes_raw())
+    return f"{text}\n{_DASH}{name} {base64.b64encode(key_id + private.sign(data)).decode()}\n"
+
+
+def open_note(note: str, name: str, public: bytes) -> str:
+    """The text of a note that this key has signed; signatures of other keys are neither needed nor looked at.
+
+    Args:
+        note: the whole note.
+        name: the key's name.
+        public: the Ed25519 public key, 32 bytes.
+
+    Returns:
+        The text, with its last newline.
+
+    Raises:
+        CheckpointError: malformed, not signed by this key, or a signature of this key that is not the text's.
+    """
+    wanted = _key_id(name, public)
+    _note_bytes(note)
+    split = note.rfind("\n\n")
+    if split < 0:
+        raise CheckpointError("not a signed note: no blank line parts text and signatures")
+    text, lines = note[: split + 1], note[split + 2 : -1].split("\n")
+    if len(lines) > _MAX_SIGNATURES:
+        raise CheckpointError(f"not a signed note that is read here: more than {_MAX_SIGNATURES} signatures")
+    signatures = [_signature(line) for line in lines]
+    ours = [signed for signer, key_id, signed in signatures if (signer, key_id) == (name, wanted)]
+    if not ours:
+        raise CheckpointError(f"the note is not signed by the key {name}+{wanted.hex()}")
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public)
+        for signed in ours:
+            key.verify(signed, text.encode())
+    except (InvalidSignature, ValueError) as error:
+        raise CheckpointError(f"the note's signature by the key {name}+{wanted.hex()} is not its text's") from error
+    return text
+
+
+def _key_id(name: str, public: bytes) -> bytes:
+    if not _is_name(name):
+        raise CheckpointError(f"{name!r} cannot name a key: a name is not empty and has no spaces and no plus")
+    if len(public) != _KEY_BYTES:
+        raise CheckpointError(f"the public key of {name!r} has {len(public)} bytes, not {_KEY_BYTES}")
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:_ID_BYTES]
+
+
+def _is_name(name: str) -> bool:
+    return name.isprintable() and name != "" and "+" not in name and not any(map(str.isspace, name))
+
+
+def _note_bytes(text: str) -> bytes:
+    if not text.endswith("\n"):
+        raise CheckpointError("not a signed note's text: it does not end in a newline")
+    if any(char < " " and char != "\n" for char in text):
+        raise CheckpointError("not a signed note's text: it holds a control character")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError("not a signed note's text: it holds a lone surrogate") from error
+
+
+def _signature(line: str) -> tuple[str, bytes, bytes]:
+    """Name, key id and signature of a line."""
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    signature = _decoded(encoded)
+    if not line.startswith(_DASH) or not _is_name(name) or signature is None or len(signature) <= _ID_BYTES:
+        raise CheckpointError("not a signed note: a line after the blank one is not a signature")
+    return name, signature[:_ID_BYTES], signature[_ID_BYTES:]
+
+
+def _decoded(encoded: str) -> bytes | None:
+    """The bytes of base64 in its one canonical form (RFC 4648, section 3.5), or None."""
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if base64.b64encode(data).decode() == encoded else None

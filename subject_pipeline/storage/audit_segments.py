@@ -1,0 +1,135 @@
+"""The audit log's objects: create-only segments, `audit/<chunk>/<number, 12 digits>.jsonl`, dense from 0."""
+
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from subject_pipeline.errors import AuditLogError, StoreError
+from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
+
+AUDIT = "audit/"
+_KEY = re.compile(r"audit/([^/]+)/(\d{12})\.jsonl")
+_AHEAD = 8
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a LIST of some chunks' logs showed.
+
+    Attributes:
+        segments: by chunk and number; a LIST beside a writer may have gaps that are none.
+        foreign: objects below `audit/` that are no segment of these chunks.
+    """
+
+    segments: dict[str, dict[int, ObjectInfo]] = field(default_factory=dict)
+    foreign: list[ObjectInfo] = field(default_factory=list)
+
+
+class AuditSegments:
+    """The segments of one store's logs."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        # A local read takes microseconds; a bucket's takes tens of milliseconds, so the next ones are asked for early.
+        self._ahead = 1 if isinstance(objects, LocalObjects) else _AHEAD
+
+    @staticmethod
+    def key(chunk: str, number: int) -> str:
+        """Where a segment lies."""
+        return f"{AUDIT}{chunk}/{number:012d}.jsonl"
+
+    def exist(self) -> bool:
+        """Whether anything was ever logged.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return next(self._objects.list(AUDIT), None) is not None
+
+    def create(self, chunk: str, number: int, data: bytes) -> bool:
+        """Put a segment if it is absent; see `ObjectStore.create`."""
+        return self._objects.create(self.key(chunk, number), data)
+
+    def get(self, chunk: str, number: int) -> bytes | None:
+        """A segment's bytes; None where there is none.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return self._objects.get(self.key(chunk, number))
+
+    def list(self, chunks: Iterable[str], *, whole: bool) -> Listing:
+        """List the logs of some chunks.
+
+        Args:
+            chunks: their names.
+            whole: they are all the chunks that the store has, so that one LIST serves, and what lies beside is foreign.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = Listing({chunk: {} for chunk in chunks})
+        for prefix in [AUDIT] if whole else [f"{AUDIT}{chunk}/" for chunk in found.segments]:
+            for item in self._objects.list(prefix):
+                match = _KEY.fullmatch(item.key)
+                if match and match[1] in found.segments:
+                    found.segments[match[1]][int(match[2])] = item
+                else:
+                    found.foreign.append(item)
+        return found
+
+    def read(self, chunk: str, numbers: Iterable[int]) -> Iterator[tuple[int, bytes | StoreError | None]]:
+        """Segments in the order of `numbers`: the bytes, None where there is no such object, or the store's failure."""
+
+        def one(number: int) -> bytes | StoreError | None:
+            try:
+                return self.get(chunk, number)
+            except StoreError as error:
+                return error
+
+        if self._ahead == 1:
+            for number in numbers:
+                yield number, one(number)
+            return
+        with ThreadPoolExecutor(self._ahead) as pool:
+            waiting = iter(numbers)
+            flying = [(number, pool.submit(one, number)) for number in islice(waiting, self._ahead)]
+            while flying:
+                number, result = flying.pop(0)
+                yield number, result.result()
+                flying.extend((after, pool.submit(one, after)) for after in islice(waiting, 1))
+
+    def tail(self, chunk: str, after: int, *, listed: bool = True) -> Iterator[tuple[int, bytes]]:
+        """Every segment after a number, in order.
+
+        Args:
+            chunk: whose log.
+            after: the last number that is known; -1 for the whole log.
+            listed: look for later ones by a LIST first, so that a log with a gap is told from one that ends; False:
+                ask for the next until there is none.
+
+        Raises:
+            AuditLogError: a segment is gone with later ones still there; nothing may be appended to such a log.
+            StoreError: the store failed.
+        """
+        last = after
+        if listed:
+            for item in self._objects.list(f"{AUDIT}{chunk}/", after=self.key(chunk, after) if after >= 0 else ""):
+                match = _KEY.fullmatch(item.key)
+                last = max(last, int(match[2])) if match else last
+        for number, data in self.read(chunk, range(after + 1, last + 1)):
+            if isinstance(data, StoreError):
+                raise data
+            if data is None:
+                raise AuditLogError(
+                    f"the segment {self.key(chunk, number)} is gone while later ones are there: nothing is appended "
+                    "to a damaged log; see `subject-pipeline audit verify`"
+                )
+            yield number, data
+        number = last + 1
+        while (data := self.get(chunk, number)) is not None:
+            yield number, data
+            number += 1

@@ -1,0 +1,133 @@
+"""Files of access events, JSON lines or parquet, local or in a store, read as a stream of lines with their places."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from subject_pipeline.errors import SourceError
+
+MAX_LINE = 4 << 20
+"""Bytes of a line; a longer one is rejected without being read into memory whole."""
+
+_LINES = {".jsonl", ".ndjson"}
+_PARQUET = {".parquet", ".pq"}
+_BATCH = 8_192
+_REMEMBERED = 80
+
+
+@dataclass(slots=True)
+class EventLine:
+    """One line of a file of events.
+
+    Attributes:
+        number: from 1; of a parquet file the row's.
+        raw: what the line is hashed over; a parquet row as JSON.
+        value: what it holds; None where `problem` says why not.
+        problem: why it cannot be an event; empty where nothing is known against it.
+    """
+
+    number: int
+    raw: bytes
+    value: Any
+    problem: str = ""
+
+
+def is_event_file(name: str) -> bool:
+    """Whether a file's name says that it holds events; one that begins with `.` or `_` is another's unfinished work."""
+    path = Path(name)
+    return path.suffix in _LINES | _PARQUET and not path.name.startswith((".", "_"))
+
+
+def check_event_file(name: str) -> None:
+    """Refuse a file whose name does not say what is in it.
+
+    Raises:
+        SourceError: it ends in none of .jsonl, .ndjson, .parquet and .pq.
+    """
+    if Path(name).suffix not in _LINES | _PARQUET:
+        raise SourceError(f"cannot read events from {name}: name it .jsonl, .ndjson, .parquet or .pq")
+
+
+def read_events(name: str, file: BinaryIO) -> Iterator[EventLine]:
+    """The lines of a file, in order; one that holds no JSON is given with its problem and stops nothing.
+
+    Args:
+        name: the file's, whose ending tells its format.
+        file: open for reading; a parquet file must be seekable.
+
+    Raises:
+        SourceError: the file cannot be read, or is not parquet.
+    """
+    check_event_file(name)
+    try:
+        yield from _rows(name, file) if Path(name).suffix in _PARQUET else _lines(file)
+    except OSError as error:
+        raise SourceError(f"cannot read events from {name}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def local_events(path: Path) -> Iterator[BinaryIO]:
+    """A local file of events, open for reading.
+
+    Raises:
+        SourceError: there is no such file, or it cannot be opened.
+    """
+    check_event_file(str(path))
+    try:
+        if path.is_dir():
+            raise SourceError(f"cannot read events from {path}: it is a folder")
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError as error:
+        raise SourceError(f"cannot read events from {path}: there is no such file") from error
+    except PermissionError as error:
+        raise SourceError(f"cannot read events from {path}: {error.strerror}") from error
+
+
+def _lines(file: BinaryIO) -> Iterator[EventLine]:
+    number = 0
+    while line := file.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+            yield EventLine(number, line[:_REMEMBERED], None, f"longer than {MAX_LINE:,} bytes")
+            continue
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        line = line.strip()
+        if not line:
+            continue
+        try:
+            yield EventLine(number, line, orjson.loads(line))
+        except orjson.JSONDecodeError as error:
+            yield EventLine(number, line, None, f"not JSON (at character {error.colno})")
+
+
+def _rows(name: str, file: BinaryIO) -> Iterator[EventLine]:
+    try:
+        number = 0
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield _row(number, row)
+    except (pa.ArrowException, ValueError) as error:
+        raise SourceError(f"cannot read events from {name}: not parquet: {str(error).splitlines()[0]}") from error
+
+
+def _row(number: int, row: dict[str, Any]) -> EventLine:
+    raw = json.dumps(row, default=str, sort_keys=True).encode()
+    payload = row.get("payload")
+    if isinstance(payload, str):
+        try:
+            row["payload"] = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return EventLine(number, raw, None, "payload: not JSON text")
+    return EventLine(number, raw, row)

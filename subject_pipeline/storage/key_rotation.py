@@ -1,0 +1,72 @@
+"""Rotating a key ring's file, and copying it for writers: of concurrent calls none loses another's key."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.errors import KeyRingError
+from subject_pipeline.storage.key_ring_file import file_errors, read_ring, replace_ring
+
+
+def rotate_ring(path: Path, key: bytes) -> KeyRing:
+    """Make a new 32-byte key the active one of a ring's file, on disk when this returns.
+
+    Raises:
+        KeyRingError: the ring cannot be read or written, or is a writer's copy: rows of a key that only a copy has
+            could be verified no more once the copy is replaced.
+    """
+    with _locked(path):
+        ring = read_ring(path)
+        if ring.signing is not None and ring.signing.private is None:
+            raise KeyRingError(
+                f"cannot rotate the key ring {path}: it is a writer's copy, and its original would not know the new "
+                "key; rotate the original, with --writer-copy"
+            )
+        rotated = ring.rotated(key)
+        replace_ring(path, rotated)
+        return rotated
+
+
+def write_copy(path: Path, copy: Path) -> None:
+    """Write the writer's copy of a ring as it is now, in place of an earlier one if there is one.
+
+    Raises:
+        KeyRingError: as `check_copy`, or a file cannot be read or written.
+    """
+    with _locked(path):
+        check_copy(path, copy)
+        replace_ring(copy, read_ring(path).writer_copy())
+
+
+def check_copy(path: Path, copy: Path) -> None:
+    """See that nothing but an earlier copy of a ring is where its writer's copy goes; no key is lost by it.
+
+    Raises:
+        KeyRingError: it is the ring itself, has keys that the ring has not, or is something else.
+    """
+    if os.path.realpath(copy) == os.path.realpath(path):
+        raise KeyRingError(f"cannot write the writer's copy {copy}: it is the key ring itself; name another file")
+    if not os.path.lexists(copy):
+        return
+    earlier = read_ring(copy)
+    if earlier.signing is not None and earlier.signing.private is not None:
+        raise KeyRingError(f"cannot replace {copy}: it has a private signing key, so it is no writer's copy")
+    if not earlier.keys.keys() <= read_ring(path).keys.keys():
+        raise KeyRingError(f"cannot replace {copy}: it has keys that {path} has not, so it is not a copy of it")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        while True:
+            with file_errors("rotate", path):
+                file = held.enter_context(path.open("r+b"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whoever had the lock may have put another file in this one's place.
+                if os.path.sameopenfile(file.fileno(), held.enter_context(path.open("rb")).fileno()):
+                    break
+            held.pop_all().close()
+        yield

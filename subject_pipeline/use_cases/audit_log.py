@@ -1,0 +1,392 @@
+"""The audit log's writer: group commit per chunk, settled by reading back, rebased after a lost race.
+
+An append that returned is on disk. One that raised says whether its rows may be there: `OutcomeUnknownError` where
+that could not be learnt, any other error where they are not. Either way the same event may be appended again.
+"""
+
+import datetime as dt
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from typing import NamedTuple
+
+from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.audit_index import SegmentDelta
+from subject_pipeline.domain.audit_segments import MAX_BYTES, MAX_ROWS, LogHead, write_segment
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.domain.manifests import format_time
+from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
+from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError, IndexState
+from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.audit_state import ChunkState
+from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.use_cases.store import SubjectStore
+
+INDEX_AFTER_SEGMENTS = 64
+INDEX_AFTER_BYTES = 8 << 20
+_ROW_BYTES = 600
+"""What a row takes beside its texts."""
+_FIRST_WAIT_S = 0.004
+_MEMORY = 512 << 20
+_LOG = logging.getLogger(__name__)
+
+
+class Appended(NamedTuple):
+    """What became of one event.
+
+    Attributes:
+        new: it was appended now; False: the log held it already.
+        seq: its row's; -1 where it was there already.
+        mac: its row's; empty where it was there already.
+    """
+
+    new: bool
+    seq: int
+    mac: str
+
+
+_THERE_ALREADY = Appended(new=False, seq=-1, mac="")
+
+
+class _Ticket:
+    """Events that wait for one chunk's leader, and what became of them."""
+
+    __slots__ = ("done", "error", "events", "results", "size", "unique")
+
+    def __init__(self, events: Sequence[AccessEvent], size: int, *, unique: bool) -> None:
+        self.events = events
+        self.size = size
+        self.unique = unique
+        self.results: list[Appended] = []
+        self.error: SubjectPipelineError | None = None
+        self.done = False
+
+
+class _Lane:
+    """One chunk's queue and state; whoever finds it idle leads."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.waiting: deque[_Ticket] = deque()
+        self.busy = False
+        self.state: ChunkState | None = None
+        self.indexing: Future[None] | None = None
+
+
+class AuditLog:
+    """The audit log of one store: appends from any number of threads, processes and machines land in intact chains.
+
+    Chunks never wait for each other; appends of this process to one chunk share a segment.
+    """
+
+    def __init__(
+        self,
+        store: SubjectStore,
+        ring: KeyRingFile,
+        *,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self.store = store
+        self.ring = ring
+        self.segments = AuditSegments(store.objects)
+        self.index = AuditIndex(store.objects, ring.key)
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+        self._layout: StoreLayout | None = None
+        self._background: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+
+    @property
+    def layout(self) -> StoreLayout:
+        """The store's layout, written now if this is its first use.
+
+        Raises:
+            ConfigurationError: another chunk count is wanted than the store has.
+            StoreError: the store failed.
+        """
+        if self._layout is None:
+            self._layout = self.store.layout_or_create()
+        return self._layout
+
+    def now(self) -> str:
+        """The time, as events carry it."""
+        return format_time(self._clock())
+
+    def append(self, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
+        """Append events, whatever chunks they fall into; those that the log holds already are left as they are.
+
+        Args:
+            events: in the order in which they become rows of their subjects' chains.
+            unique: their ids were made for them just now, so none can be there already.
+
+        Returns:
+            One result per event, in order.
+
+        Raises:
+            KeyRingError: there is no usable key ring.
+            AuditLogError: a log is damaged; nothing is appended to it.
+            OutcomeUnknownError: it could not be learnt whether the rows are there.
+            StoreError: the store failed. Rows of other chunks may be there, none of the chunk that the message names.
+        """
+        self.ring.ring()
+        chunk_of = self.layout.chunks.chunk_of
+        placed = [(chunk_of(storage_key(event.candidate_id)), at) for at, event in enumerate(events)]
+        results: dict[int, Appended] = {}
+        for chunk, group in groupby(sorted(placed), key=lambda pair: pair[0]):
+            places = [at for _, at in group]
+            done = self.append_to(chunk, [events[at] for at in places], unique=unique)
+            results.update(zip(places, done, strict=True))
+        return [results[at] for at in range(len(events))]
+
+    def append_to(self, chunk: str, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
+        """Append events that all fall into one chunk, as few segments as hold them; otherwise as `append`."""
+        if os.getpid() != self._pid:
+            raise StoreError("this audit log was opened in another process; open it anew after a fork, or use spawn")
+        with self._lock:
+            lane = self._lanes.setdefault(chunk, _Lane())
+        return [
+            result
+            for part, size in _parts(events)
+            for result in self._append_part(lane, chunk, _Ticket(part, size, unique=unique))
+        ]
+
+    def _append_part(self, lane: _Lane, chunk: str, ticket: _Ticket) -> list[Appended]:
+        with lane.condition:
+            lane.waiting.append(ticket)
+            while lane.busy and not ticket.done:
+                lane.condition.wait()
+            if not ticket.done:
+                lane.busy = True
+        if not ticket.done:
+            self._lead(lane, chunk, ticket)
+        if ticket.error is not None:
+            # A fresh error a caller: one object raised in several threads would mix up their tracebacks.
+            raise type(ticket.error)(*ticket.error.args) from ticket.error
+        return ticket.results
+
+    def chunk_state(self, chunk: str) -> ChunkState:
+        """What a chunk's log holds now, read anew.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        return self._load(chunk, use_index=True)
+
+    def rebuild_index(self, chunk: str) -> tuple[int, int]:
+        """Derive a chunk's index anew from its whole log, in place of the one that is there.
+
+        Returns:
+            How many segments were read, and how many objects of the former index went.
+
+        Raises:
+            KeyRingError: there is no usable key ring.
+            AuditLogError: the log is damaged; the index is left as it is.
+            StoreError: the store failed.
+        """
+        ring = self.ring.ring()
+        state = self._load(chunk, use_index=False)
+        if not state.pending:
+            return 0, self.index.remove(chunk)
+        kept = self.index.write(state.base, state.pending, key_id=ring.active, key=ring.active_key)
+        return len(state.pending), self.index.remove(chunk, keep=kept)
+
+    def _load(self, chunk: str, *, use_index: bool) -> ChunkState:
+        head = LogHead(self.layout.log_id, chunk)
+        return ChunkState.load(self.index, self.segments, head, self.ring.key, use_index=use_index)
+
+    def close(self, *, index_after_bytes: int = INDEX_AFTER_BYTES) -> None:
+        """Finish the index writes that are due; the log itself needs no closing.
+
+        Args:
+            index_after_bytes: also index chunks with so much beyond their index.
+        """
+        for lane in list(self._lanes.values()):
+            if lane.indexing is not None:
+                lane.indexing.result()
+            with lane.condition:
+                self._index_if_due(lane, index_after_bytes)
+        with self._lock:
+            background, self._background = self._background, None
+        if background is not None:
+            background.shutdown(wait=True)
+
+    def _lead(self, lane: _Lane, chunk: str, own: _Ticket) -> None:
+        """Commit what waits, group by group, until one's own is done; then hand over to whoever waits."""
+        try:
+            while not own.done:
+                with lane.condition:
+                    group = _take(lane.waiting)
+                failure: SubjectPipelineError | None = OutcomeUnknownError(
+                    f"an append to the log of {chunk} was interrupted; its rows may be there"
+                )
+                try:
+                    self._commit(lane, chunk, group)
+                    failure = None
+                except SubjectPipelineError as error:
+                    failure = error
+                finally:
+                    with lane.condition:
+                        if failure is not None:
+                            lane.state = None  # what was learnt may be stale: the next append reads anew
+                        for ticket in group:
+                            ticket.error, ticket.done = failure, True
+                        lane.condition.notify_all()
+        finally:
+            with lane.condition:
+                lane.busy = False
+                if lane.state is not None:
+                    self._index_if_due(lane, INDEX_AFTER_BYTES)
+                lane.condition.notify_all()
+        self._shrink()
+
+    def _commit(self, lane: _Lane, chunk: str, group: Sequence[_Ticket]) -> None:
+        ring = self.ring.ring()
+
+        def attempt() -> None:
+            state = lane.state
+            if state is None:
+                state = lane.state = self.chunk_state(chunk)
+            try:
+                fresh = _fresh(state, group)
+            except IndexLostError:
+                state = lane.state = self._load(chunk, use_index=False)
+                fresh = _fresh(state, group)
+            wanted = [event for events, _ in fresh for event in events if event is not None]
+            identities = [identity for _, known in fresh for identity in known]
+            if wanted:
+                written = write_segment(
+                    state.head,
+                    state.chains({event.candidate_id for event in wanted}),
+                    wanted,
+                    key_id=ring.active,
+                    key=ring.active_key,
+                    written_at=self.now(),
+                )
+                if not self.segments.create(chunk, written.head.number, written.data):
+                    state.catch_up()
+                    raise ConflictError(f"other writers kept winning the log of {chunk}; nothing was appended to it")
+                state.advance(written, wanted, identities)
+            rows = iter(written.rows if wanted else ())
+            for ticket, (events, _) in zip(group, fresh, strict=True):
+                ticket.results = [
+                    _THERE_ALREADY if event is None else Appended(True, *next(rows))  # noqa: FBT003 - a tuple's field
+                    for event in events
+                ]
+
+        retrying(attempt, first_wait_s=_FIRST_WAIT_S)
+
+    def _index_if_due(self, lane: _Lane, after_bytes: int) -> None:
+        """Start writing the index in the background where much was appended since; the lane's lock is held."""
+        state = lane.state
+        if state is None or not state.pending or (lane.indexing is not None and not lane.indexing.done()):
+            return
+        size = sum(delta.size for delta in state.pending)
+        if len(state.pending) < INDEX_AFTER_SEGMENTS and size < after_bytes:
+            return
+        with self._lock:
+            if self._background is None:
+                self._background = ThreadPoolExecutor(1, "audit-index")
+            lane.indexing = self._background.submit(self._write_index, lane, state, list(state.pending))
+
+    def _write_index(self, lane: _Lane, state: ChunkState, deltas: list[SegmentDelta]) -> None:
+        ring = self.ring.ring()
+        try:
+            base = self._index_of_another(state, deltas) if state.trusts_index else None
+            if base is None:
+                base = self.index.write(state.base, deltas, key_id=ring.active, key=ring.active_key)
+        except SubjectPipelineError as error:
+            _LOG.warning("the audit index of %s was not written: %s", state.head.chunk, error)
+            with lane.condition:
+                if lane.state is state and not lane.busy:
+                    lane.state = None  # its index may be gone: the next append reads anew
+            return
+        with lane.condition:
+            while lane.busy:
+                lane.condition.wait()
+            if lane.state is state:
+                state.indexed(base)
+
+    def _index_of_another(self, state: ChunkState, deltas: list[SegmentDelta]) -> IndexState | None:
+        """The index that another process wrote meanwhile, if it covers at least half of what waits here."""
+        newest = self.index.newest(state.base.head.log_id, state.base.head.chunk)
+        covered = {delta.number: delta.mac for delta in deltas[len(deltas) // 2 :]}
+        return newest if newest and covered.get(newest.head.number) == newest.head.mac else None
+
+    def _shrink(self) -> None:
+        """Forget the state of idle chunks, the least recently led first, while memory is tight."""
+        lanes = list(self._lanes.values())
+        weights = [lane.state.weight if lane.state else 0 for lane in lanes]
+        total = sum(weights)
+        for lane, weight in zip(lanes, weights, strict=True):
+            if total < _MEMORY:
+                return
+            with lane.condition:
+                if not lane.busy:
+                    lane.state = None
+                    total -= weight
+
+
+def _take(waiting: deque[_Ticket]) -> list[_Ticket]:
+    """The tickets that share the next segment: at least one, up to the limits of a segment."""
+    group = [waiting.popleft()]
+    rows, size = len(group[0].events), group[0].size
+    while waiting:
+        rows, size = rows + len(waiting[0].events), size + waiting[0].size
+        if rows > MAX_ROWS or size > MAX_BYTES:
+            break
+        group.append(waiting.popleft())
+    return group
+
+
+def _parts(events: Sequence[AccessEvent]) -> Iterator[tuple[list[AccessEvent], int]]:
+    """Events in parts that a segment each can hold, with about how many bytes their rows take."""
+    part: list[AccessEvent] = []
+    size = 0
+    for event in events:
+        added = _row_size(event)
+        if part and (len(part) == MAX_ROWS or size + added > MAX_BYTES):
+            yield part, size
+            part, size = [], 0
+        part.append(event)
+        size += added
+    if part:
+        yield part, size
+
+
+def _row_size(event: AccessEvent) -> int:
+    texts = len(event.candidate_id) + len(event.event_id) + len(event.actor) + len(event.action)
+    optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "")
+    return _ROW_BYTES + texts + optional + (sum(map(len, event.fields)) if event.fields else 0)
+
+
+def _fresh(state: ChunkState, group: Sequence[_Ticket]) -> list[tuple[Sequence[AccessEvent | None], list[bytes]]]:
+    """For each ticket its events, None in the place of those that the log, or this group, holds already.
+
+    With each the identities of those that are left.
+    """
+    taken: set[bytes] = set()
+    found: list[tuple[Sequence[AccessEvent | None], list[bytes]]] = []
+    for ticket in group:
+        identities = [event.identity() for event in ticket.events]
+        if ticket.unique:
+            found.append((ticket.events, identities))
+            continue
+        kept: list[AccessEvent | None] = []
+        left: list[bytes] = []
+        for event, identity in zip(ticket.events, identities, strict=True):
+            if identity in taken or identity in state.events(event.ts[:7]):
+                kept.append(None)
+            else:
+                taken.add(identity)
+                kept.append(event)
+                left.append(identity)
+        found.append((kept, left))
+    return found

@@ -1,0 +1,157 @@
+"""What a writer knows of one chunk's log: where it ends, where its chains end, and which events it holds."""
+
+from collections.abc import Iterable, Sequence
+
+from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.audit_index import SegmentDelta
+from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, KeyLookup, Macs
+from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Segment, Written, evidence_of
+from subject_pipeline.errors import AuditLogError
+from subject_pipeline.storage.audit_index import AuditIndex, IndexState
+from subject_pipeline.storage.audit_segments import AuditSegments
+
+
+class ChunkState:
+    """One chunk's log as its writer sees it; not thread-safe, one leader at a time holds it."""
+
+    def __init__(self, index: AuditIndex, segments: AuditSegments, base: IndexState, keys: KeyLookup) -> None:
+        self._index = index
+        self._segments = segments
+        self._macs = Macs(keys, SEGMENT_DOMAIN)
+        self._chains: dict[str, ChainHead] = {}
+        self._events: dict[str, set[bytes]] = {}
+        self.base = base
+        self.trusts_index = True
+        self.head = base.head
+        self.pending: list[SegmentDelta] = []
+
+    @classmethod
+    def load(
+        cls, index: AuditIndex, segments: AuditSegments, head: LogHead, keys: KeyLookup, *, use_index: bool = True
+    ) -> "ChunkState":
+        """The state of a log now: the newest index, and the segments after it.
+
+        Args:
+            index: the store's.
+            segments: the store's.
+            head: where the log begins: its ids, and no segment.
+            keys: the ring's.
+            use_index: False: read the log from its beginning.
+
+        Raises:
+            AuditLogError: the log is shorter than its index, or a segment read is damaged.
+            StoreError: the store failed.
+        """
+        base = index.newest(head.log_id, head.chunk) if use_index else None
+        state = cls(index, segments, base or IndexState(head), keys)
+        state.trusts_index = use_index
+        state.catch_up(listed=True)
+        if base is not None and not state.pending:
+            state.check_head()
+        return state
+
+    def catch_up(self, *, listed: bool = False) -> None:
+        """Read what others have written since; otherwise as `load`, and `listed` as in `AuditSegments.tail`."""
+        for _, data in self._segments.tail(self.head.chunk, self.head.number, listed=listed):
+            self.take(data)
+
+    def check_head(self) -> None:
+        """Refuse a log whose last segment is not the one that its index names."""
+        head = self.head
+        where = AuditSegments.key(head.chunk, head.number)
+        data = self._segments.get(head.chunk, head.number)
+        if data is None:
+            raise AuditLogError(f"the log of {head.chunk} is shorter than its index: {where} is gone; {_ADVICE}")
+        segment = Segment.parse(data)
+        before = head._replace(number=head.number - 1)
+        problem = segment.problem(before, self._macs, prev_known=False)
+        if problem is None and segment.mac != head.mac:
+            problem = "it is not the one that the audit index was made of"
+        if problem is not None:
+            raise AuditLogError(f"{where} is damaged: {problem}; {_ADVICE}")
+
+    def take(self, data: bytes) -> None:
+        """Go one segment on, one that another has written.
+
+        Raises:
+            AuditLogError: it does not follow from what was read so far.
+        """
+        segment = Segment.parse(data)
+        problem = segment.problem(self.head, self._macs)
+        if problem is not None:
+            where = AuditSegments.key(self.head.chunk, self.head.number + 1)
+            raise AuditLogError(f"{where} is damaged: {problem}; {_ADVICE}")
+        chains: dict[str, ChainHead] = {}
+        events: dict[str, list[bytes]] = {}
+        for row in segment.rows():
+            try:
+                candidate_id, ts, event_id = row["candidate_id"], row["ts"], row["event_id"]
+                last = chains.get(candidate_id) or self.chain(candidate_id)
+                evidence = evidence_of(row["action"], row.get("payload_sha256"), event_id)
+                chains[candidate_id] = ChainHead(
+                    row["seq"],
+                    row["mac"],
+                    row["mac"] if last is None else last.root,
+                    evidence or (last.evidence if last else None),
+                )
+                identity = AccessEvent(candidate_id, event_id, ts, "", "", "").identity()
+            except (KeyError, TypeError, AttributeError) as error:
+                where = AuditSegments.key(self.head.chunk, self.head.number + 1)
+                raise AuditLogError(f"a row of {where} is damaged; {_ADVICE}") from error
+            events.setdefault(ts[:7], []).append(identity)
+        self._add(SegmentDelta(self.head.number + 1, segment.mac, len(data), chains, events))
+
+    def advance(self, written: Written, events: Sequence[AccessEvent], identities: Sequence[bytes]) -> None:
+        """Go one segment on, one of our own: with its events, and their identities."""
+        months: dict[str, list[bytes]] = {}
+        for event, identity in zip(events, identities, strict=True):
+            months.setdefault(event.ts[:7], []).append(identity)
+        self._add(SegmentDelta(written.head.number, written.head.mac, len(written.data), written.chains, months))
+
+    def _add(self, delta: SegmentDelta) -> None:
+        self._chains.update(delta.chains)
+        for month, identities in delta.events.items():
+            if month in self._events:
+                self._events[month].update(identities)
+        self.pending.append(delta)
+        self.head = self.head._replace(number=delta.number, mac=delta.mac)
+
+    def chain(self, candidate_id: str) -> ChainHead | None:
+        """Where a subject's chain ends; None where it has none."""
+        known = self._chains.get(candidate_id)
+        return known or (self.base.chain(candidate_id) if self.base.heads else None)
+
+    def chains(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
+        """Where the chains of these subjects end; those without one are left out."""
+        found = {candidate_id: self.chain(candidate_id) for candidate_id in candidate_ids}
+        return {candidate_id: head for candidate_id, head in found.items() if head is not None}
+
+    def events(self, month: str) -> set[bytes]:
+        """Identities of all events of a month, read from the index at the month's first use.
+
+        Raises:
+            IndexLostError: the index is damaged: load the state anew without it.
+            StoreError: the store failed.
+        """
+        if month not in self._events:
+            found = self._index.events(self.base, month)
+            for delta in self.pending:
+                found.update(delta.events.get(month, ()))
+            self._events[month] = found
+        return self._events[month]
+
+    def indexed(self, base: IndexState) -> None:
+        """An index was written: what it covers need not be kept beside it."""
+        self.base = base
+        self.pending = [delta for delta in self.pending if delta.number > base.head.number]
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes this keeps in memory."""
+        held = [*self._events.values(), *(known for delta in self.pending for known in delta.events.values())]
+        return sum(map(len, held)) * _DIGEST_BYTES + len(self._chains) * _CHAIN_BYTES + len(self.base.heads)
+
+
+_DIGEST_BYTES = 96
+_CHAIN_BYTES = 600
+_ADVICE = "nothing is appended to a damaged log; see `subject-pipeline audit verify`"

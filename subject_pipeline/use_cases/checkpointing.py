@@ -1,0 +1,185 @@
+"""Checkpoints: the state that a verification found, signed, so that nothing of it can vanish unnoticed.
+
+Nothing red turns green here: a chunk in which anything was found keeps its previous entries, and where the last
+checkpoint itself does not hold, none is written.
+"""
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from subject_pipeline.domain import merkle
+from subject_pipeline.domain.audit_verdicts import BrokenLog
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, RosterEntry, origin
+from subject_pipeline.domain.manifests import format_time
+from subject_pipeline.domain.proofs import build_proof
+from subject_pipeline.domain.signed_notes import sign_note, verifier_line
+from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.storage.checkpoints import Checkpoint, Roster
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import Progress, Verification, finish
+
+_BLOCKING = {"bad_checkpoint", "unreadable"}
+
+
+@dataclass(slots=True)
+class CheckpointReport:
+    """What writing a checkpoint found and did.
+
+    Attributes:
+        verification: the incremental verification that it rests on.
+        written: the new checkpoint; None where the last one does not hold, or the store failed.
+        carried: chunks whose previous entries were carried on, since something was found in them.
+        entries: subjects in the new checkpoint.
+    """
+
+    verification: Verification
+    written: Checkpoint | None = None
+    carried: list[str] = field(default_factory=list)
+    entries: int = 0
+
+
+def write_checkpoint(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    *,
+    known_notes: Sequence[str] = (),
+    progress: Progress | None = None,
+    clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> CheckpointReport:
+    """Verify incrementally against the last checkpoint, then write the next.
+
+    Args:
+        store: what to anchor.
+        ring: the keys, the private signing key among them.
+        known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
+        progress: told after each chunk.
+        clock: gives the note's time.
+
+    Raises:
+        KeyRingError: there is no usable key ring, or it has no private signing key.
+        ConflictError: other checkpoints kept being written meanwhile.
+        StoreError: the store failed; whether the checkpoint is there is said.
+    """
+    store.layout_or_create()
+    return retrying(lambda: _attempt(store, ring, known_notes, progress, clock))
+
+
+def _attempt(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    known_notes: Sequence[str],
+    progress: Progress | None,
+    clock: Callable[[], dt.datetime],
+) -> CheckpointReport:
+    started = time.perf_counter()
+    signing = ring.ring().signing
+    if signing is None or signing.private is None:
+        raise KeyRingError("this key ring has no private signing key: it is a writer's copy; sign with the whole ring")
+    verifier = Verifier(store, ring, incremental=True)
+    if verifier.layout is None:
+        raise StoreError("the store's layout is gone")
+    chunks = verifier.layout.chunks.names
+    verifier.begin(chunks, known_notes=known_notes, listed=True)
+    blocked = any(one.chunk is None and one.kind in _BLOCKING for one in verifier.problems)
+    previous = verifier.checkpoint
+    number = previous.note.number + 1 if previous else 0
+    report = CheckpointReport(Verification(incremental=True))
+    leaves = []
+    for done, chunk in enumerate(chunks, start=1):
+        found = verifier.chunk(chunk)
+        if progress is not None:
+            progress(done, len(chunks))
+        report.verification.add(found)
+        if not found.sound:
+            report.carried.append(found.chunk)
+        if blocked or any(one.kind in _BLOCKING and one.segment is None for one in found.problems):
+            blocked = True
+            continue
+        try:
+            roster = _roster(verifier, previous, found)
+        except CheckpointError as error:
+            report.verification.broken_logs.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
+            blocked = True
+            continue
+        report.entries += len(roster.entries)
+        leaves.append(verifier.checkpoints.write_roster(number, found.chunk, roster))
+    finish(report.verification, verifier, started)
+    if blocked:
+        return report
+    note = CheckpointNote(
+        verifier.layout.log_id,
+        number,
+        merkle.root([leaf.leaf() for leaf in leaves]).hex(),
+        format_time(clock()),
+        previous.sha256 if previous else NO_HASH,
+    )
+    signed = sign_note(note.text(), origin(note.log_id), signing.private)
+    if not verifier.checkpoints.write(note, signed, leaves):
+        raise ConflictError(f"another checkpoint {number} was written meanwhile")
+    report.written = Checkpoint(note, signed, {leaf.chunk: leaf for leaf in leaves})
+    with contextlib.suppress(StoreError):  # they only take room
+        verifier.checkpoints.forget_old_rosters(number)
+    report.verification.elapsed_s = time.perf_counter() - started
+    return report
+
+
+def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster:
+    """The chunk's roster in the next checkpoint: anew where it was read and is sound, else as it was."""
+    old = found.roster
+    if old is None:
+        old = verifier.checkpoints.roster(previous, found.chunk) if previous else Roster()
+    log = found.log
+    if not found.sound or (log is None and found.hashes is None):
+        return old
+    before = {entry.candidate_id: entry for entry in old.entries}
+    chains = {entry.candidate_id: (entry.seq, entry.mac) for entry in old.entries if entry.seq >= 0}
+    if log is not None:
+        chains = {**chains, **log.chains} if found.resumed else dict(log.chains)
+    hashes = found.hashes
+    if hashes is None:
+        hashes = {entry.candidate_id: entry.manifest_sha256 for entry in old.entries if entry.manifest_sha256}
+    entries = []
+    for candidate_id in chains.keys() | hashes.keys():
+        seq, mac = chains.get(candidate_id, (-1, NO_HASH))
+        known = before.get(candidate_id)
+        key = known.storage_key if known else storage_key(candidate_id)
+        entries.append(RosterEntry(candidate_id, key, seq, mac, hashes.get(candidate_id, "")))
+    entries.sort(key=lambda entry: (entry.storage_key, entry.candidate_id))
+    head = (log.head.number, log.head.mac) if log is not None else (old.segment, old.segment_mac)
+    return Roster(entries, found.segments, found.table_files, *head)
+
+
+def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> dict[str, Any]:
+    """A self-contained proof that the head of a subject's chain is in the latest checkpoint.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it does not hold.
+        UnknownSubjectError: the latest checkpoint does not know the subject.
+        KeyRingError: there is no usable key ring.
+        StoreError: the store failed.
+    """
+    verifier = Verifier(store, ring, incremental=True)
+    signing = ring.ring().signing
+    checkpoint = verifier.checkpoints.latest(whole=False) if verifier.layout else None
+    if verifier.layout is None or checkpoint is None or signing is None:
+        raise CheckpointError("there is no checkpoint yet: write one with `subject-pipeline audit checkpoint`")
+    chunk = verifier.layout.chunks.chunk_of(storage_key(candidate_id))
+    roster = verifier.checkpoints.roster(checkpoint, chunk)
+    places = [at for at, entry in enumerate(roster.entries) if entry.candidate_id == candidate_id]
+    if not places:
+        raise UnknownSubjectError(
+            f"checkpoint {checkpoint.note.number} knows no subject {candidate_id!r}: if its rows are newer, write "
+            "another with `subject-pipeline audit checkpoint`"
+        )
+    leaves = [leaf.leaf() for leaf in checkpoint.leaves.values()]
+    at = list(checkpoint.leaves).index(chunk)
+    line = verifier_line(origin(verifier.layout.log_id), signing.public)
+    return build_proof(checkpoint.signed, line, leaves, at, roster.entry_leaves(), places[0])

@@ -1,0 +1,109 @@
+"""Evidence: what the registry announces in the audit log before it changes or deletes a manifest that is there.
+
+The caller pins the table's version, announces, and commits against that version; on a conflict it does all of it
+again. So whatever is in the table was announced before, and an operation that was killed in between shows as
+`unapplied` until it is run again.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from subject_pipeline.domain.access_events import AccessEvent, evidence_event
+from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH, ChainHead
+from subject_pipeline.errors import KeyRingError
+from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.store import SubjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A manifest's hash before and after; empty where there is none."""
+
+    candidate_id: str
+    before: str
+    after: str
+
+
+class ManifestEvidence:
+    """Announces changes of manifests once the store has, or can have, an audit log."""
+
+    def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
+        self._store = store
+        self._ring = ring
+        self._actor = actor
+        self._log: AuditLog | None = None
+
+    def open(self) -> bool:
+        """Whether changes must be announced: yes, once there is a key ring; no in a store that never had a log.
+
+        Raises:
+            KeyRingError: the store has an audit log, and there is no key ring to write it with.
+            StoreError: the store failed.
+        """
+        if self._ring.configured:
+            self._ring.ring()
+            if self._log is None:
+                self._log = AuditLog(self._store, self._ring)
+            return True
+        if AuditSegments(self._store.objects).exist():
+            raise KeyRingError(
+                "this store has an audit log, in which a change of a manifest must be announced: set SUBJECT_KEY_RING "
+                "to its key ring"
+            )
+        return False
+
+    def chains(self, chunk: str, candidate_ids: Sequence[str]) -> Mapping[str, ChainHead]:
+        """Where these subjects' chains end now; those without one are left out.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        return self._log.chunk_state(chunk).chains(candidate_ids) if self._log else {}
+
+    def announce(self, chunk: str, changes: Sequence[Change], chains: Mapping[str, ChainHead]) -> None:
+        """Append a row for each change that needs one and is not announced already; on disk when this returns.
+
+        A first registration needs none; one after a deletion, or after any other announcement, does.
+
+        Args:
+            chunk: that of all these subjects.
+            changes: what is about to be committed.
+            chains: as `chains` gave them after the table's version was pinned.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        if self._log is None:
+            return
+        events = [event for change in changes if (event := self._event(change, chains.get(change.candidate_id)))]
+        if events:
+            self._log.append_to(chunk, events, unique=True)
+
+    def close(self) -> None:
+        """Finish what the log's writer does in the background."""
+        if self._log is not None:
+            self._log.close()
+
+    def _event(self, change: Change, chain: ChainHead | None) -> AccessEvent | None:
+        last = chain.evidence if chain else None
+        prior = change.before[:PRIOR_LENGTH] or NO_PRIOR
+        if last is None and not change.before:
+            return None
+        announced = last is not None and last.deleted == (not change.after) and last.sha256 == change.after
+        # A deletion is announced already only if it was of this manifest: it may have been registered again since.
+        if announced and last is not None and (change.after or last.prior == prior):
+            return None
+        if self._log is None:
+            return None
+        return evidence_event(
+            candidate_id=change.candidate_id,
+            event_id=f"{prior}.{uuid.uuid4().hex[:16]}",
+            ts=self._log.now(),
+            actor=self._actor,
+            manifest_sha256=change.after or None,
+        )

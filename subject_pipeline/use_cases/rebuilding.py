@@ -1,0 +1,41 @@
+"""Rebuilding: everything that is derived, from the table and the log alone."""
+
+from dataclasses import dataclass
+
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import Progress
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was derived anew: chunks with a log, their segments, and index objects that went."""
+
+    chunks: int = 0
+    segments: int = 0
+    removed: int = 0
+
+
+def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Progress | None = None) -> Rebuilt:
+    """Derive the audit index of every chunk anew, reading the whole log; writers may go on meanwhile.
+
+    Raises:
+        KeyRingError: there is no usable key ring.
+        AuditLogError: a log is damaged; its index is left as it is.
+        StoreError: the store failed; run it again.
+    """
+    ring.ring()
+    done = Rebuilt()
+    layout = store.layout()
+    if layout is None:
+        return done
+    log = AuditLog(store, ring)
+    for at, chunk in enumerate(layout.chunks.names, start=1):
+        segments, removed = log.rebuild_index(chunk)
+        done.chunks += segments > 0
+        done.segments += segments
+        done.removed += removed
+        if progress is not None:
+            progress(at, layout.chunks.count)
+    return done

@@ -1,0 +1,146 @@
+"""Verification of a whole store, or of some of its chunks or subjects: what was found, counted and named."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.domain.manifest_verdicts import BrokenManifest
+from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.storage.checkpoints import Checkpoint
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.use_cases.store import SubjectStore
+
+Progress = Callable[[int, int], None]
+"""Called with chunks done and chunks in all."""
+
+Watch = Callable[[ChunkFindings, int, int], None]
+"""Called with a chunk's findings, chunks done and chunks in all."""
+
+
+@dataclass(slots=True)
+class Verification:
+    """What one verification found; `intact + broken + unreadable = chains`.
+
+    Attributes:
+        incremental: only what changed since the last checkpoint was read.
+        subjects: manifests in the table.
+        chains: chains that were judged: in an incremental one those whose log was read.
+        rows: lines read.
+        checkpoint: what was held against.
+        unknown: subjects asked for that have neither rows nor a manifest.
+    """
+
+    incremental: bool
+    subjects: int = 0
+    chains: int = 0
+    rows: int = 0
+    unreadable: int = 0
+    broken_chains: list[BrokenChain] = field(default_factory=list)
+    broken_logs: list[BrokenLog] = field(default_factory=list)
+    broken_manifests: list[BrokenManifest] = field(default_factory=list)
+    unregistered: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
+    elapsed_s: float = 0.0
+
+    @property
+    def broken(self) -> int:
+        """Chains that are not as they were written."""
+        return len(self.broken_chains)
+
+    @property
+    def intact(self) -> int:
+        """Chains in which nothing was found."""
+        return self.chains - self.broken - self.unreadable
+
+    @property
+    def sound(self) -> bool:
+        """Nothing at all was found."""
+        return not (self.broken_chains or self.broken_logs or self.broken_manifests or self.unreadable)
+
+    def add(self, found: ChunkFindings, only: Collection[str] = ()) -> None:
+        """Count one chunk's findings; with `only`, its chains and manifests of these subjects alone."""
+        self.broken_logs += found.logs
+        self.broken_manifests += [one for one in found.manifests if not only or one.candidate_id in only]
+        self.unregistered += [one for one in found.unregistered if not only or one in only]
+        log = found.log
+        if log is None:
+            return
+        judged = log.chains.keys() | log.broken.keys() | log.unreadable
+        wanted = judged & set(only) if only else judged
+        self.chains += len(wanted)
+        self.rows += log.rows
+        self.unreadable += len(log.unreadable & wanted)
+        self.broken_chains += [one for candidate_id, one in sorted(log.broken.items()) if candidate_id in wanted]
+        for result, count in log.results.items():
+            self.results[result] += count
+
+
+def verify(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    *,
+    chunks: Sequence[str] | None = None,
+    candidate_ids: Sequence[str] = (),
+    incremental: bool = False,
+    whole: Collection[str] = (),
+    known_notes: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> Verification:
+    """Verify a store's audit log and manifests; problems are data, not errors.
+
+    Args:
+        store: where they are.
+        ring: the keys.
+        chunks: only these; None: all.
+        candidate_ids: only the chains and manifests of these subjects, and the logs that they are in.
+        incremental: read only what the last checkpoint does not have.
+        whole: chunks to read whole all the same.
+        known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
+        watch: given each chunk's findings, with chunks done and chunks in all.
+
+    Raises:
+        KeyRingError: there is no usable key ring.
+        ConfigurationError: another chunk count is wanted than the store has, or a chunk is named that it does not have.
+        StoreError: the store cannot be read at all.
+    """
+    started = time.perf_counter()
+    verifier = Verifier(store, ring, incremental=incremental)
+    wanted = _wanted(verifier.layout, chunks, candidate_ids)
+    verifier.begin(wanted, known_notes=known_notes)
+    report = Verification(incremental)
+    seen: set[str] = set()
+    for done, chunk in enumerate(wanted, start=1):
+        found = verifier.chunk(chunk, whole=chunk in whole)
+        report.add(found, only=candidate_ids)
+        if watch is not None:
+            watch(found, done, len(wanted))
+        if candidate_ids:
+            seen |= found.subjects if found.log else set(candidate_ids)
+    report.unknown = [candidate_id for candidate_id in candidate_ids if candidate_id not in seen]
+    finish(report, verifier, started)
+    return report
+
+
+def finish(report: Verification, verifier: Verifier, started: float) -> None:
+    """Complete a report with what concerns the whole store."""
+    report.subjects = verifier.subjects
+    report.checkpoint = verifier.checkpoint
+    charged = {id(one) for one in report.broken_logs}
+    report.broken_logs[:0] = [one for one in verifier.problems if id(one) not in charged]
+    report.elapsed_s = time.perf_counter() - started
+
+
+def _wanted(layout: StoreLayout | None, chunks: Sequence[str] | None, candidate_ids: Sequence[str]) -> list[str]:
+    if layout is None:
+        return []
+    if candidate_ids:
+        chunks = [layout.chunks.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids]
+    if chunks is None:
+        return list(layout.chunks.names)
+    return [layout.chunks.names[index] for index in layout.chunks.indices(chunks)]

@@ -1,0 +1,178 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline_tests.cli.conftest import Run
+
+EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
+VERIFY_KEYS = {
+    "mode", "subjects", "chains", "rows", "intact", "broken", "unreadable", "broken_chains", "broken_logs",
+    "broken_manifests", "unregistered", "checkpoint", "results", "elapsed_s",
+}  # fmt: skip
+
+
+@pytest.fixture
+def ring(run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A key ring that the environment names."""
+    path = workplace / "ring.json"
+    assert run("keys", "new", path).status == 0
+    monkeypatch.setenv("SUBJECT_KEY_RING", str(path))
+    return path
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_append_tells_seq_and_mac_and_is_idempotent_by_event_id(run: Run) -> None:
+    """The same event again is not appended, and the row that is there is told."""
+    first = run("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e", "--json").json
+    assert (first["candidate_id"], first["first_seq"], first["last_seq"], first["appended"]) == ("P-1", 0, 0, 1)
+    again = run("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e", "--json").json
+    assert again == {**first, "appended": 0}
+    assert run("audit", "append", "P-1", "--action", "view", "--json").json["last_seq"] == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_a_payload_is_reduced_to_result_and_hash(run: Run, workplace: Path) -> None:
+    """Result and SHA-256 are in the row, its content nowhere in the store."""
+    (workplace / "payload.json").write_text('{"denied": true, "ssn": "secret-078-05-1120"}', encoding="utf-8")
+    assert run("audit", "append", "P-1", "--action", "view", "--payload", "payload.json").status == 0
+    (row,) = run("audit", "show", "P-1", "--json").json["rows"]
+    assert row["row"]["result"] == "denied"
+    assert len(row["row"]["payload_sha256"]) == 64
+    files = [path for path in (workplace / "data").rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"secret-078" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("append", "P-1", "--action", "manifest_deleted"),
+        ("append", "", "--action", "view"),
+        ("append", "P-1", "--action", "view", "--ts", "yesterday"),
+        ("append", "P-1", "--action", "view", "--payload", "nowhere.json"),
+        ("ingest", "nowhere.jsonl"),
+        ("ingest", "."),
+        ("verify", "--known-note", "nowhere"),
+        ("prove", "P-1"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("ring")
+def test_a_wrong_call_writes_nothing(run: Run, workplace: Path, arguments: tuple[str, ...]) -> None:
+    """Exit 2, a message, and no audit log."""
+    ran = run("audit", *arguments)
+    assert ran.status == 2
+    assert ran.err
+    assert not (workplace / "data" / "audit").exists()
+
+
+@pytest.mark.parametrize("variable", [None, "", "no-such-file"])
+def test_without_a_ring_appending_and_verifying_stop(
+    run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    """Exit 2 with a message that says how to make one, whether the variable is unset, empty or names nothing."""
+    if variable is not None:
+        monkeypatch.setenv("SUBJECT_KEY_RING", variable)
+    (workplace / "e.jsonl").write_text(json.dumps(EVENT), encoding="utf-8")
+    for arguments in (["append", "P-1", "--action", "view"], ["ingest", "e.jsonl"], ["verify"], ["checkpoint"]):
+        ran = run("audit", *arguments, "--json")
+        assert ran.status == 2
+        assert "subject-pipeline keys new" in ran.json["error"]
+    assert not (workplace / "data" / "audit").exists()
+
+
+def test_a_ring_that_others_can_read_is_refused(run: Run, ring: Path) -> None:
+    """The message says how to mend it."""
+    ring.chmod(0o644)
+    ran = run("audit", "verify")
+    assert ran.status == 2
+    assert "chmod 600" in ran.err
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_ingestion_counts_everything_and_names_what_is_rejected(run: Run, workplace: Path) -> None:
+    """Bad lines exit 1 with file, line and reason; the dead letters hold their hashes and not their content."""
+    lines = [EVENT, {**EVENT, "event_id": "e-2", "payload": {"error": "boom"}}, EVENT, {"secret-content": 1}]
+    text = "\r\n".join([json.dumps(line) for line in lines] + ["{broken secret-content", "", "  "])
+    (workplace / "e.jsonl").write_text("\ufeff" + text, encoding="utf-8")
+    ran = run("audit", "ingest", "e.jsonl", "--json")
+    assert ran.status == 1
+    found = ran.json
+    counts = {name: found[name] for name in ("files", "events", "appended", "already_present", "rejected")}
+    assert counts == {"files": 1, "events": 5, "appended": 2, "already_present": 1, "rejected": 2}
+    assert found["unregistered"] == 3
+    assert [(one["file"], one["line"]) for one in found["rejections"]] == [("e.jsonl", 4), ("e.jsonl", 5)]
+    files = [path for path in (workplace / "data").rglob("*") if path.is_file()]
+    assert [path.parent.name for path in files].count("dead_letters") == 1
+    assert not any(b"secret-content" in path.read_bytes() for path in files)
+    again = run("audit", "ingest", "e.jsonl", "--json").json
+    assert (again["appended"], again["already_present"], again["rejected"]) == (0, 3, 2)
+    assert len(list((workplace / "data" / "dead_letters").iterdir())) == 1, "the same report is not written twice"
+
+
+@pytest.mark.usefixtures("ring")
+def test_verification_exits_1_on_tampering_and_names_it(run: Run, workplace: Path) -> None:
+    """Exit 0 and every field of the contract where all is well; exit 1, the chain and the log where it is not."""
+    assert run("sample", "events", "--rows", 200, "--out", "e.jsonl").status == 0
+    assert run("audit", "ingest", "e.jsonl").status == 0
+    sound = run("audit", "verify", "--json")
+    assert sound.status == 0
+    assert set(sound.json) == VERIFY_KEYS
+    assert (sound.json["rows"], sound.json["mode"], sound.json["checkpoint"]) == (200, "full", None)
+    assert sum(sound.json["results"].values()) == 200
+    path = min((workplace / "data" / "audit").glob("*/*.jsonl"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"actor":"', '"actor":"x', 1), encoding="utf-8")
+    whose = text.splitlines()[1].partition('"candidate_id":"')[2].partition('"')[0]
+    broken = run("audit", "verify", "--json")
+    assert broken.status == 1
+    (chain,) = broken.json["broken_chains"]
+    assert (chain["candidate_id"], chain["storage_key"], chain["kind"], chain["seq"]) == (whose, whose, "bad_mac", 0)
+    (log,) = broken.json["broken_logs"]
+    assert (log["chunk"], log["segment"], log["kind"]) == (path.parent.name, 0, "bad_segment")
+    assert whose in run("audit", "verify", whose).out
+    assert run("audit", "append", whose, "--action", "view").status == 2, "nothing is appended to a damaged log"
+
+
+@pytest.mark.usefixtures("ring")
+def test_checkpoint_proof_and_incremental_verification(run: Run, workplace: Path) -> None:
+    """A checkpoint is signed, held against, and proves a chain's head to somebody without the store."""
+    for number in range(3):
+        assert run("audit", "append", "P-1", "--action", "view", "--event-id", f"e-{number}").status == 0
+    assert run("audit", "prove", "P-1", "--out", "proof.json").status == 1
+    written = run("audit", "checkpoint", "--json").json
+    assert written["number"] == 0
+    (workplace / "note").write_text(written["note"], encoding="utf-8")
+    report = run("audit", "verify", "--incremental", "--known-note", "note", "--json")
+    assert report.status == 0
+    assert report.json["checkpoint"]["number"] == 0
+    assert report.json["rows"] == 0
+    proof = run("audit", "prove", "P-1", "--out", "proof.json", "--json").json
+    assert proof["seq"] == 2
+    assert json.loads((workplace / "proof.json").read_text(encoding="utf-8"))["candidate_id"] == "P-1"
+    assert run("audit", "prove", "P-2", "--out", "other.json").status == 1
+    assert run("rebuild", "--json").json["chunks"] == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_ids_are_compared_whole(run: Run) -> None:
+    """`P_1` is unknown where `P/1` has rows, though they share a storage key."""
+    assert run("audit", "append", "P/1", "--action", "view").status == 0
+    assert len(run("audit", "show", "P/1", "--json").json["rows"]) == 1
+    for command in ("show", "verify"):
+        assert run("audit", command, "P_1").status == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_deleting_a_subject_is_announced_in_its_chain(run: Run, workplace: Path) -> None:
+    """The chain stays, by duty; its last row says that the manifest was deleted, and by whom."""
+    manifest = {"candidate_id": "P-1", "created_at": EVENT["ts"], "updated_at": EVENT["ts"]}
+    document = {"schema": "subject_manifest.v1", **manifest, "retention": {"general_pii_until": EVENT["ts"]}}
+    (workplace / "m.json").write_text(json.dumps(document), encoding="utf-8")
+    assert run("subjects", "import", "m.json").status == 0
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    assert run("subjects", "delete", "P-1").status == 0
+    rows = run("audit", "show", "P-1", "--json").json["rows"]
+    assert [row["row"]["action"] for row in rows] == ["view", "manifest_deleted"]
+    assert run("audit", "verify").status == 0

@@ -1,0 +1,191 @@
+"""A small audit log to tamper with, and what anybody, or a holder of its keys, can do to it.
+
+Bytes are made with the standard library alone, so that no test holds the code to itself.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Written, write_segment
+from subject_pipeline.domain.audit_verdicts import LogJudge, LogVerdict
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.chunks import ChunkLayout
+
+ROW = "subject-audit-row/v1"
+SEGMENT = "subject-audit-segment/v1"
+NONE = "0" * 64
+
+LOG_ID = "0123456789abcdef" * 2
+LAYOUT = ChunkLayout(4)
+CHUNK, OTHER_CHUNK = LAYOUT.names[:2]
+START = LogHead(LOG_ID, CHUNK)
+
+OLD_KEY, NEW_KEY, STRANGE_KEY = (bytes(range(at, at + 32)) for at in (0, 32, 64))
+
+
+def key_id(key: bytes) -> str:
+    """The id that names a key."""
+    return hashlib.sha256(key).hexdigest()[:16]
+
+
+RING = {key_id(key): key for key in (OLD_KEY, NEW_KEY)}
+
+
+def _subjects(chunk: str) -> list[str]:
+    return [name for at in range(100) if LAYOUT.chunk_of(storage_key(name := f"WORKER/{at}")) == chunk]
+
+
+A, B, C, D, NOBODY = _subjects(CHUNK)[:5]
+STRANGER = _subjects(OTHER_CHUNK)[0]
+
+Segments = list[bytes | str | None]
+"""A log as a reader gets it: None where a segment is gone, a text where the store failed to give it."""
+
+
+def event(candidate_id: str, event_id: str, **changes: Any) -> AccessEvent:
+    """An event with nothing optional."""
+    parts = {"ts": "2026-06-30T12:00:00.000000Z", "actor": "ada", "action": "read", "result": "success", **changes}
+    return AccessEvent(candidate_id, event_id, **parts)
+
+
+def full_event(candidate_id: str, event_id: str) -> AccessEvent:
+    """An event with every optional field, in letters that ASCII does not have."""
+    return event(
+        candidate_id,
+        event_id,
+        actor="Žofie \U0001f600",
+        dataset="löhne",
+        fields=("straße", "name"),
+        purpose='payroll "Q3"\n\u2028\x7f',
+        trace_id="00-4bf9",
+        payload_sha256="ab" * 32,
+    )
+
+
+def write_log(plan: Iterable[tuple[bytes, Sequence[AccessEvent]]], head: LogHead = START) -> list[Written]:
+    """The segments of a log: of each its key, and its events."""
+    chains: dict[str, ChainHead] = {}
+    log = []
+    for key, events in plan:
+        written_at = f"2026-07-01T00:00:{head.number + 1:02}.000000Z"
+        written = write_segment(head, chains, events, key_id=key_id(key), key=key, written_at=written_at)
+        head = written.head
+        chains.update(written.chains)
+        log.append(written)
+    return log
+
+
+def sample_log(head: LogHead = START, event_of: Callable[..., AccessEvent] = event) -> list[bytes]:
+    """Four segments, four subjects, two keys: A0 B0 A1 | C0 A2 | B1 A3 C1 | A4 D0 B2."""
+    plan = [
+        (OLD_KEY, [event_of(A, "a0"), event_of(B, "b0"), event_of(A, "a1")]),
+        (OLD_KEY, [event_of(C, "c0"), full_event(A, "a2")]),
+        (NEW_KEY, [event_of(B, "b1"), event_of(A, "a3"), event_of(C, "c1")]),
+        (NEW_KEY, [event_of(A, "a4"), event_of(D, "d0"), event_of(B, "b2")]),
+    ]
+    return [written.data for written in write_log(plan, head)]
+
+
+def judge(
+    segments: Iterable[bytes | str | None],
+    chains: Mapping[str, tuple[int, str]] | None = None,
+    *,
+    start: LogHead = START,
+    keys: Mapping[str, bytes] = RING,
+    resumed: bool = False,
+) -> LogVerdict:
+    """The verdict over a log; `chains` are what a checkpoint anchored."""
+    judging = LogJudge(start=start, layout=LAYOUT, keys=keys.get, chains=chains or {}, resumed=resumed)
+    for data in segments:
+        if data is None:
+            judging.gone()
+        elif isinstance(data, str):
+            judging.unreadable(data)
+        else:
+            judging.segment(data)
+    return judging.finish()
+
+
+def chains_found(verdict: LogVerdict) -> dict[str, tuple[str, int]]:
+    """Kind and seq of every broken chain."""
+    return {candidate_id: (broken.kind, broken.seq) for candidate_id, broken in verdict.broken.items()}
+
+
+def logs_found(verdict: LogVerdict) -> list[tuple[int | None, str]]:
+    """Segment and kind of every problem of the log."""
+    return [(broken.segment, broken.kind) for broken in verdict.logs]
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON of what rows hold."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def mac_of(inner: bytes, key: bytes, domain: str) -> str:
+    """HMAC-SHA256 over domain, a zero byte and the inner bytes."""
+    return hmac.new(key, domain.encode() + b"\0" + inner, hashlib.sha256).hexdigest()
+
+
+def line_of(kind: str, inner: Mapping[str, Any], mac: str) -> bytes:
+    """A line of a segment, without its LF; `kind` is `row` or `segment`."""
+    return b'{"mac":"%b","%b":%b}' % (mac.encode(), kind.encode(), canonical(inner))
+
+
+def signed(kind: str, inner: Mapping[str, Any], key: bytes | None = None) -> bytes:
+    """A line with the MAC of the key that it names, or of another."""
+    key = key if key is not None else RING.get(str(inner.get("key_id")), STRANGE_KEY)
+    return line_of(kind, inner, mac_of(canonical(inner), key, ROW if kind == "row" else SEGMENT))
+
+
+def lines_of(segment: bytes) -> list[bytes]:
+    """The header's line, then the rows', each without its LF."""
+    return segment.split(b"\n")[:-1]
+
+
+def joined(lines: Iterable[bytes]) -> bytes:
+    """A segment of these lines."""
+    return b"".join(line + b"\n" for line in lines)
+
+
+def rows_of(segments: Iterable[bytes]) -> list[dict[str, Any]]:
+    """The rows of a log, in order, each with its own MAC under `mac`."""
+    parsed = [json.loads(line) for segment in segments for line in lines_of(segment)[1:]]
+    return [{"mac": line["mac"], **line["row"]} for line in parsed]
+
+
+def heads_of(segments: Iterable[bytes]) -> dict[str, tuple[int, str]]:
+    """Seq and MAC of the last row of every chain."""
+    return {row["candidate_id"]: (row["seq"], row["mac"]) for row in rows_of(segments)}
+
+
+def reseal(segments: Sequence[bytes]) -> list[bytes]:
+    """Headers anew, as a holder of the keys makes them for whatever rows stand there."""
+    log, prev = [], NONE
+    for number, segment in enumerate(segments):
+        header = json.loads(lines_of(segment)[0])["segment"]
+        body = joined(lines_of(segment)[1:])
+        header |= {"number": number, "prev": prev, "rows": body.count(b"\n")}
+        header["rows_sha256"] = hashlib.sha256(body).hexdigest()
+        line = signed("segment", header)
+        prev = json.loads(line)["mac"]
+        log.append(line + b"\n" + body)
+    return log
+
+
+def rechain(segments: Sequence[bytes]) -> list[bytes]:
+    """Rows and headers anew, as a holder of the keys links up whatever rows are left."""
+    log = []
+    heads: dict[str, tuple[int, str]] = {}
+    for segment in segments:
+        first, *lines = lines_of(segment)
+        rows = [json.loads(line)["row"] for line in lines]
+        for at, row in enumerate(rows):
+            seq, mac = heads.get(row["candidate_id"], (-1, NONE))
+            lines[at] = signed("row", row | {"seq": seq + 1, "prev": mac})
+            heads[row["candidate_id"]] = (seq + 1, json.loads(lines[at])["mac"])
+        log.append(joined([first, *lines]))
+    return reseal(log)

@@ -1,0 +1,624 @@
+import asyncio
+import contextvars
+import datetime as dt
+import getpass
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subject_pipeline.domain.canonical_json import canonical_json
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.errors import (
+    ConfigurationError,
+    EventError,
+    KeyRingError,
+    OutcomeUnknownError,
+    StoreError,
+    WithheldError,
+)
+from subject_pipeline.gateway import AuditedTools, find_subjects
+from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.storage.catalog import Catalog
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import verify
+
+SECRET = "a-phone-number-of-4711"
+FIELDS = ("candidate_id", "subject_id")
+
+Rows = Callable[[str], list[dict[str, Any]]]
+"""The rows of a subject."""
+
+
+class Objects:
+    """The objects of a store, with something done before each segment of the audit log is put there."""
+
+    def __init__(self, inner: ObjectStore, before: Callable[[], None]) -> None:
+        self._inner = inner
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put if absent, or not at all."""
+        if key.startswith("audit/"):
+            self._before()
+        return self._inner.create(key, data)
+
+
+def _with(store: SubjectStore, objects: Any) -> SubjectStore:
+    return replace(store, objects=objects, catalog=Catalog(objects))
+
+
+def _failing(store: SubjectStore, error: Exception) -> SubjectStore:
+    def fail() -> None:
+        raise error
+
+    return _with(store, Objects(store.objects, fail))
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRingFile:
+    """A ring of its own."""
+    path = tmp_path / "ring.json"
+    create_ring(path, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
+    return KeyRingFile(path)
+
+
+@pytest.fixture
+def tools(store: SubjectStore, ring: KeyRingFile) -> Iterator[AuditedTools]:
+    """The hook of the store, with nothing chosen."""
+    with AuditedTools(AuditLog(store, ring), actor="assistant") as opened:
+        yield opened
+
+
+@pytest.fixture
+def rows(store: SubjectStore, ring: KeyRingFile) -> Rows:
+    """Reads the store's log."""
+    return lambda subject: [stored["row"] for stored in show(store, ring, subject)]
+
+
+def _nothing_logged(store: SubjectStore) -> bool:
+    return not AuditSegments(store.objects).exist()
+
+
+def _times_named(store: SubjectStore, subject: str) -> int:
+    """How often a subject is named in the log's bytes."""
+    logged = [store.objects.get(info.key) or b"" for info in store.objects.list("audit/")]
+    return sum(data.count(f'"candidate_id":"{subject}"'.encode()) for data in logged)
+
+
+def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows) -> None:
+    """Given and found ids are recorded once each, with what the caller told and the result of the payload."""
+    payload = {"records": [{"candidate_id": "W-2"}, {"candidate_id": "W-1"}, {"candidate_id": "W-2"}]}
+    before = dt.datetime.now(dt.UTC)
+
+    returned = tools.after(
+        "find_workers",
+        payload,
+        subjects=["W-1", "W-3", "W-1"],
+        actor="ada",
+        purpose="staffing",
+        trace_id="t-1",
+        dataset="workers",
+        event_id="e-1",
+    )
+
+    assert returned is payload
+    for subject in ("W-1", "W-2", "W-3"):
+        (row,) = rows(subject)
+        told = ("action", "actor", "purpose", "trace_id", "dataset", "event_id", "result", "seq")
+        assert [row[name] for name in told] == [
+            "find_workers",
+            "ada",
+            "staffing",
+            "t-1",
+            "workers",
+            "e-1",
+            "success",
+            0,
+        ]
+        assert before <= dt.datetime.fromisoformat(row["ts"]) <= dt.datetime.now(dt.UTC)
+        assert row["payload_sha256"] == hashlib.sha256(canonical_json(payload)).hexdigest()
+
+
+def test_what_is_not_told_is_absent(tools: AuditedTools, rows: Rows) -> None:
+    """The actor is the hook's, the event's id random and one for all subjects of a call; the rest is left out."""
+    tools.after("read", {}, subjects=["W-1", "W-2"])
+    tools.after("read", {}, subjects="W-1")
+
+    first, second = rows("W-1")
+    (other,) = rows("W-2")
+    assert first["actor"] == "assistant"
+    assert not {"purpose", "trace_id", "dataset", "fields"} & first.keys()
+    assert first["event_id"] == other["event_id"] != second["event_id"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "subjects"),
+    [
+        ({"candidate_id": "A"}, ["A"]),
+        ({"subject_id": "B", "candidate_id": "A"}, ["A", "B"]),
+        ([{"candidate_id": "A"}, {"subject_id": "B"}, {"candidate_id": "A"}], ["A", "B"]),
+        ({"records": [{"candidate_id": "A"}], "more": [{"candidate_id": "B"}]}, ["A", "B"]),
+        ({"worker": {"candidate_id": "A"}}, ["A"]),
+        (
+            {"data": {"workers": {"edges": [{"node": {"candidate_id": "A"}}, {"node": {"candidate_id": "B"}}]}}},
+            ["A", "B"],
+        ),
+        ([[{"candidate_id": "A"}], [[{"candidate_id": "B"}]]], ["A", "B"]),
+        ({"candidate_id": "A", "referred_by": {"candidate_id": "B"}}, ["A", "B"]),
+        ({"candidate_id": ["A", "B"]}, ["A", "B"]),
+        (({"candidate_id": "A"},), ["A"]),
+        (MappingProxyType({"candidate_id": "A"}), ["A"]),
+        ({"candidate_id": None}, []),
+        ({"id": "A", "candidate_ids": "B"}, []),
+        ({"name": "candidate_id"}, []),
+        ("candidate_id", []),
+        (None, []),
+        ([], []),
+    ],
+)
+def test_subjects_are_found_in_any_envelope(payload: object, subjects: list[str]) -> None:
+    """Records at the top, in lists and below other fields name their subjects, each once, in order of first sight."""
+    assert list(find_subjects(payload, FIELDS)) == subjects
+
+
+@pytest.mark.parametrize("number", [17, 1.5, True])
+def test_a_number_is_no_id(number: object, caplog: pytest.LogCaptureFixture) -> None:
+    """Ids have prefixes, so a number under an id field names nobody; it is warned of, once and without the number."""
+    assert not find_subjects([{"subject_id": number}, {"subject_id": number}], FIELDS)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "an answer's subject_id holds a number, which names no subject: an id is text"
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*FIELDS, "x", "y", "z"]) | st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=30,
+)
+
+
+def _recursively(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name in FIELDS:
+            held = value.get(name)
+            yield from (one for one in (held if isinstance(held, list) else [held]) if isinstance(one, str))
+        for item in value.values():
+            yield from _recursively(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _recursively(item)
+
+
+@given(JSON)
+def test_no_record_is_overlooked(payload: object) -> None:
+    """Whatever JSON an answer is, its ids are found, in order of first sight."""
+    assert list(find_subjects(payload, FIELDS)) == list(dict.fromkeys(_recursively(payload)))
+
+
+def test_depth_and_loops_hide_nobody(tools: AuditedTools, rows: Rows) -> None:
+    """An answer nested beyond Python's own depth, or that contains itself, is searched to its end, and recorded."""
+    deep: list[Any] = [{"candidate_id": "W-1"}]
+    for _ in range(100_000):
+        deep = [deep]
+    looped: dict[str, Any] = {"candidate_id": "W-2"}
+    looped["self"] = [looped]
+
+    tools.after("read", deep)
+    tools.after("read", looped)
+
+    assert [row.get("payload_sha256") for row in (*rows("W-1"), *rows("W-2"))] == [None, None]
+    while deep[0] and isinstance(deep[0], list):
+        deep = deep[0]  # taken apart here: freeing it at once would use the C stack
+
+
+@pytest.mark.parametrize("id_fields", ["worker", ["worker"], ("x", "worker")])
+def test_id_fields_are_the_callers(store: SubjectStore, ring: KeyRingFile, rows: Rows, id_fields: Any) -> None:
+    """Only the fields that the gateway names hold ids; one name alone may be given as such."""
+    with AuditedTools(AuditLog(store, ring), actor="a", id_fields=id_fields) as tools:
+        tools.after("read", {"worker": "W-1", "candidate_id": "W-2", "w": "W-3"})
+
+    (row,) = rows("W-1")
+    assert row["fields"] == ["candidate_id", "w"]
+    assert [_times_named(store, subject) for subject in ("W-2", "W-3", "w")] == [0, 0, 0]
+
+
+def test_nobody_named_nothing_recorded(tools: AuditedTools, store: SubjectStore) -> None:
+    """An answer about nobody goes out, and no log is begun."""
+    payload = {"status": 404, "weather": "rain"}
+
+    assert tools.after("read", payload) is payload
+    assert asyncio.run(tools.after_async("read", payload)) is payload
+    assert _nothing_logged(store)
+
+
+def test_fields_are_names_of_the_subjects_own_records(tools: AuditedTools, rows: Rows) -> None:
+    """Sorted names over all records of a subject, without ids, without those of others, without what is no name."""
+    tools.after(
+        "find",
+        {
+            "total": 3,
+            "records": [
+                {"candidate_id": "W-1", "phone": SECRET, "name": "Ada"},
+                {"candidate_id": "W-1", "subject_id": "W-1", "city": {"zip": 1}},
+                {"candidate_id": "W-2", "salary": 1, "Ada Lovelace": 2, "4711": 3, "ä": 4, "a" * 65: 5, "x\n": 6},
+                {"candidate_id": "W-3"},
+            ],
+        },
+        subjects=["W-4"],
+    )
+
+    assert [row.get("fields") for subject in ("W-1", "W-2", "W-3", "W-4") for row in rows(subject)] == [
+        ["city", "name", "phone"],
+        ["salary"],
+        None,
+        None,
+    ]
+
+
+def test_fields_are_at_most_200(tools: AuditedTools, rows: Rows) -> None:
+    """Of very wide records the first 200 names are kept."""
+    tools.after("read", {"candidate_id": "W-1"} | {f"f{number:04}": 0 for number in reversed(range(5_000))})
+
+    assert rows("W-1")[0]["fields"] == [f"f{number:04}" for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("signals", "result"),
+    [
+        ({"error": None, "denied": False, "not_found": "", "status": 200}, "success"),
+        ({"error": 0, "status": "ok"}, "success"),
+        ({"error": "boom", "not_found": True, "denied": True, "status": 500}, "denied"),
+        ({"error": "boom", "not_found": True, "status": 403}, "not_found"),
+        ({"error": "boom", "status": 403}, "error"),
+        ({"status": "forbidden"}, "denied"),
+        ({"nested": {"denied": True}}, "success"),
+    ],
+)
+def test_the_result_is_the_payloads(tools: AuditedTools, rows: Rows, signals: dict[str, Any], result: str) -> None:
+    """Falsy signals do not count, and the gravest of several does."""
+    tools.after("read", {"candidate_id": "W-1"} | signals)
+
+    assert [row["result"] for row in rows("W-1")] == [result]
+
+
+@pytest.mark.parametrize("value", [dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 2**53, float("nan"), b"x", {1}, "\ud800"])
+def test_what_has_no_canonical_form_is_recorded_without_hash(
+    tools: AuditedTools, rows: Rows, caplog: pytest.LogCaptureFixture, value: object
+) -> None:
+    """The access counts more than its hash; a warning says so, without the answer's content."""
+    tools.after("read", {"candidate_id": "W-1", "phone": SECRET, "value": value})
+
+    (row,) = rows("W-1")
+    assert "payload_sha256" not in row
+    assert row["fields"] == ["phone", "value"]
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage().startswith("read: recorded without the hash of its payload: cannot form canonical JSON")
+    assert SECRET not in caplog.text
+
+
+def test_a_call_that_is_recorded_again_is_there_once(tools: AuditedTools, rows: Rows) -> None:
+    """With an id of the call the first row wins; the answer goes out both times."""
+    tools.after("read", {"denied": True}, subjects=["W-1"], event_id="call-1")
+    payload = {"candidate_id": "W-1"}
+
+    assert tools.after("read", payload, event_id="call-1") is payload
+    assert [row["result"] for row in rows("W-1")] == ["denied"]
+
+
+def test_no_value_of_an_answer_is_stored(tools: AuditedTools, tmp_path: Path) -> None:
+    """No byte of the store holds a value of the payload, wherever it stood."""
+    payload = {"candidate_id": "W-1", "phone": SECRET, "error": SECRET, "inner": {"subject_id": "W-2", "x": [SECRET]}}
+    tools.after("read", payload | {SECRET + " as a key": 1})
+    tools.close()
+
+    stored = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert any(b'"W-1"' in data for data in stored)
+    assert not any(SECRET.encode() in data for data in stored)
+
+
+FAILURES = [StoreError("the disk is full"), OutcomeUnknownError("no answer of the store"), OSError("unforeseen")]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_an_answer_whose_access_cannot_be_recorded_is_withheld(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    error: Exception,
+    in_loop: bool,
+) -> None:
+    """By default whatever fails the append raises, with its reason and cause and without the answer."""
+    tools = AuditedTools(AuditLog(_failing(store, error), ring), actor="a")
+    payload = {"candidate_id": "W-1", "phone": SECRET}
+
+    with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* recorded: ") as withheld:
+        asyncio.run(tools.after_async("read", payload)) if in_loop else tools.after("read", payload)
+
+    assert isinstance(withheld.value.__cause__, type(error))
+    assert SECRET not in str(withheld.value)
+    assert _nothing_logged(store)
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_by_choice_the_answer_is_released_and_the_failure_logged(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    in_loop: bool,
+) -> None:
+    """With `release` the answer goes out; one error is logged, without the answer or what is not our own words."""
+    tools = AuditedTools(AuditLog(_failing(store, error), ring), actor="a", on_failure="release")
+    payload = {"candidate_id": "W-1", "phone": SECRET}
+
+    returned = asyncio.run(tools.after_async("read", payload)) if in_loop else tools.after("read", payload)
+
+    assert returned is payload
+    (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    reason = str(error) if isinstance(error, StoreError) else "OSError"
+    assert logged.getMessage() == f"read: the answer is released, but the access to it was not recorded: {reason}"
+    assert logged.exc_info is None
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        ({"candidate_id": ""}, {}),
+        ({"candidate_id": " "}, {}),
+        ({"candidate_id": "W" * 201}, {}),
+        ({"candidate_id": "\ud800"}, {}),
+        ([{"candidate_id": "W-1"}, {"candidate_id": ""}], {}),
+        ({}, {"subjects": [None]}),
+        ({}, {"subjects": [17]}),
+        ({}, {"subjects": [[]]}),
+        ({}, {"subjects": None}),
+        ({}, {"subjects": ""}),
+        ({"candidate_id": "W-1"}, {"trace_id": "t" * 1_025}),
+        ({"candidate_id": "W-1"}, {"purpose": 7}),
+        ({"candidate_id": "W-1"}, {"dataset": "\ud800"}),
+        ({"candidate_id": "W-1"}, {"actor": ""}),
+        ({"candidate_id": "W-1"}, {"event_id": ""}),
+    ],
+)
+def test_what_no_row_can_hold_withholds_the_answer(
+    tools: AuditedTools, store: SubjectStore, payload: object, told: dict[str, Any]
+) -> None:
+    """An id that is no subject's, or a text too long, records nothing at all and lets nothing out."""
+    with pytest.raises(WithheldError, match="is withheld"):
+        tools.after("read", payload, **told)
+
+    assert _nothing_logged(store)
+
+
+class _Unreadable(Mapping[str, object]):
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError(SECRET)
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError(SECRET)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_an_answer_that_cannot_be_read_is_withheld(
+    tools: AuditedTools, store: SubjectStore, ring: KeyRingFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mapping that fails is no way around the record; its words, which may quote the answer, are not repeated."""
+    with pytest.raises(WithheldError, match=r"recorded: RuntimeError$"):
+        tools.after("read", _Unreadable(), subjects=["W-1"])
+    releasing = AuditedTools(AuditLog(store, ring), actor="a", on_failure="release")
+    releasing.after("read", _Unreadable(), subjects=["W-1"])
+
+    assert caplog.records[-1].getMessage().endswith("recorded: RuntimeError")
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("action", ["manifest_updated", "manifest_", "", " ", "a" * 1_025, None])
+@pytest.mark.parametrize("on_failure", ["withhold", "release"])
+def test_an_action_that_no_row_can_name_is_the_callers_error(
+    store: SubjectStore, ring: KeyRingFile, action: Any, on_failure: Any
+) -> None:
+    """Even with nobody named and even with `release` it raises, so that the first call shows it."""
+    tools = AuditedTools(AuditLog(store, ring), actor="a", on_failure=on_failure)
+
+    with pytest.raises(EventError, match=r"^action: "):
+        tools.after(action, {})
+    with pytest.raises(EventError, match=r"^action: "):
+        asyncio.run(tools.after_async(action, {"candidate_id": "W-1"}))
+    assert _nothing_logged(store)
+
+
+def test_a_hook_that_could_never_work_is_refused(store: SubjectStore, ring: KeyRingFile) -> None:
+    """A misspelt choice must not mean release, and an actor must be a name."""
+    misspelt: Any = "withold"
+    with pytest.raises(ConfigurationError, match="on_failure must be one of withhold, release, not 'withold'"):
+        AuditedTools(AuditLog(store, ring), actor="a", on_failure=misspelt)
+    with pytest.raises(EventError, match="actor: empty"):
+        AuditedTools(AuditLog(store, ring), actor="")
+
+
+def test_concurrent_calls_to_one_subject_land_in_one_chain(store: SubjectStore, ring: KeyRingFile, rows: Rows) -> None:
+    """Of fifty calls at once each has its row, and the chain is intact."""
+
+    async def all_at_once() -> list[dict[str, Any]]:
+        async with AuditedTools(AuditLog(store, ring), actor="a") as tools:
+            calls = [tools.after_async("read", {"candidate_id": "W-1", "n": n}, trace_id=f"t-{n}") for n in range(50)]
+            return await asyncio.gather(*calls)
+
+    assert [answer["n"] for answer in asyncio.run(all_at_once())] == list(range(50))
+    found = rows("W-1")
+    assert [row["seq"] for row in found] == list(range(50))
+    assert {row["trace_id"] for row in found} == {f"t-{n}" for n in range(50)}
+    verified = verify(store, ring)
+    assert (verified.sound, verified.rows, verified.chains) == (True, 50, 1)
+
+
+def test_an_append_does_not_block_the_event_loop(store: SubjectStore, ring: KeyRingFile) -> None:
+    """While the store is waited for other tasks go on; the answer is not out before the row is there."""
+    reached, gate = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reached.set()
+        assert gate.wait(30)
+
+    async def race() -> None:
+        async with AuditedTools(AuditLog(_with(store, Objects(store.objects, wait)), ring), actor="a") as tools:
+            call = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
+            assert await asyncio.to_thread(reached.wait, 30)
+            assert not call.done()
+            assert _nothing_logged(store)
+            gate.set()
+            await call
+            assert not _nothing_logged(store)
+
+    asyncio.run(race())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "too slow"])
+def test_a_cancelled_call_lets_nothing_out_and_may_be_recorded(
+    store: SubjectStore, ring: KeyRingFile, rows: Rows, how: str
+) -> None:
+    """The task ends at once; the append that was under way is finished before the hook is closed."""
+    reached, gate = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reached.set()
+        assert gate.wait(30)
+
+    async def give_up() -> None:
+        async with AuditedTools(AuditLog(_with(store, Objects(store.objects, wait)), ring), actor="a") as tools:
+            call = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
+            assert await asyncio.to_thread(reached.wait, 30)
+            if how == "cancelled":
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            else:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(call, timeout=0.01)
+            gate.set()
+
+    asyncio.run(give_up())
+    assert len(rows("W-1")) == 1
+
+
+def test_the_callers_context_is_seen_in_the_thread(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Context variables, which loggers and tracers hang on, hold in an asynchronous call too."""
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
+    seen: list[str] = []
+    objects = Objects(store.objects, lambda: seen.append(request.get()))
+
+    async def call() -> None:
+        request.set("r-1")
+        async with AuditedTools(AuditLog(_with(store, objects), ring), actor="a") as tools:
+            await tools.after_async("read", {"candidate_id": "W-1"})
+
+    asyncio.run(call())
+    assert seen == ["r-1"]
+
+
+def test_a_closed_hook_lets_nothing_out(tools: AuditedTools, store: SubjectStore) -> None:
+    """A call that comes after the end is withheld, not lost in a queue."""
+    tools.close()
+
+    with pytest.raises(WithheldError):
+        asyncio.run(tools.after_async("read", {"candidate_id": "W-1"}))
+    assert _nothing_logged(store)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_hook_from_before_a_fork_lets_nothing_out(
+    tools: AuditedTools,
+    store: SubjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    in_loop: bool,
+) -> None:
+    """In another process than it was opened in it withholds at once, with a reason, and does not hang."""
+    elsewhere = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: elsewhere)
+    payload = {"candidate_id": "W-1"}
+
+    with pytest.raises(WithheldError, match="open it anew after a fork"):
+        asyncio.run(tools.after_async("read", payload)) if in_loop else tools.after("read", payload)
+    assert _nothing_logged(store)
+
+
+def test_any_object_store_serves(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Over the client for buckets the same call leaves the same row."""
+    bucket = _with(store, RemoteObjects.in_memory())
+    with AuditedTools(AuditLog(bucket, ring), actor="a") as tools:
+        tools.after("read", {"candidate_id": "W-1"})
+
+    assert [stored["row"]["action"] for stored in show(bucket, ring, "W-1")] == ["read"]
+
+
+def test_a_hook_is_opened_from_the_environment(
+    tmp_path: Path, ring: KeyRingFile, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Store, ring and actor come from the settings; what is given wins over them."""
+    monkeypatch.setenv("SUBJECT_STORE_URL", str(tmp_path / "store"))
+    monkeypatch.setenv("SUBJECT_KEY_RING", str(ring.path))
+    with AuditedTools.open() as tools:
+        tools.after("read", {}, subjects=["W-1"])
+    monkeypatch.setenv("SUBJECT_ACTOR", "robot")
+    with AuditedTools.open() as tools:
+        tools.after("read", {}, subjects=["W-1"])
+    for name in ("SUBJECT_STORE_URL", "SUBJECT_KEY_RING"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    with AuditedTools.open(str(tmp_path / "store"), key_ring=ring.path, actor="ada", id_fields=["x"]) as tools:
+        tools.after("read", {"x": "W-1"})
+
+    assert [row["actor"] for row in rows("W-1")] == [getpass.getuser(), "robot", "ada"]
+
+
+def test_a_gateway_that_could_record_nothing_does_not_start(
+    store: SubjectStore, tmp_path: Path, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a ring, or with settings that contradict the store, opening raises what is wrong, and writes nothing."""
+    url = str(tmp_path / "store")
+    with pytest.raises(KeyRingError, match="keys new"):
+        AuditedTools.open(url)
+    with pytest.raises(KeyRingError, match="no such file"):
+        AuditedTools.open(url, key_ring=tmp_path / "none.json", on_failure="release")
+    assert not (tmp_path / "store").exists()
+
+    store.layout_or_create()
+    monkeypatch.setenv("SUBJECT_CHUNKS", "7")
+    with pytest.raises(ConfigurationError, match=r"7 chunks .* 64"):
+        AuditedTools.open(url, key_ring=ring.path)
+
+
+def test_importing_the_hook_needs_no_dagster() -> None:
+    """In a fresh process neither Dagster nor the terminal's libraries are loaded."""
+    code = "import sys, subject_pipeline.gateway; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60).stdout
+
+    assert "'polars'" in loaded
+    assert not [name for name in ("dagster", "click", "rich") if f"'{name}'" in loaded]

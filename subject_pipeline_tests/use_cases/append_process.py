@@ -1,0 +1,25 @@
+"""Appends rows one by one and prints the id of each event that is acknowledged, until it is killed or done."""
+
+import sys
+from pathlib import Path
+
+from subject_pipeline.domain.access_events import new_event
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.store import SubjectStore
+
+folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=1), KeyRingFile(folder / "ring.json"))
+for number in range(count):
+    event = new_event(
+        candidate_id=f"P-{number % 3}",
+        event_id=f"{name}-{number}",
+        ts="2026-06-30T12:00:00Z",
+        actor=name,
+        action="view",
+        result="success",
+    )
+    log.append([event])
+    sys.stdout.write(f"{event.event_id}\n")
+    sys.stdout.flush()
+log.close()

@@ -1,0 +1,574 @@
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from subject_pipeline.domain.access_events import AccessEvent, new_event
+from subject_pipeline.domain.audit_segments import LogHead, Segment, write_segment
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.domain.proofs import check_proof
+from subject_pipeline.errors import ConflictError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring, replace_ring
+from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
+from subject_pipeline.use_cases.evidence import ManifestEvidence
+from subject_pipeline.use_cases.importing import import_manifests
+from subject_pipeline.use_cases.maintenance import compact
+from subject_pipeline.use_cases.rebuilding import rebuild
+from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import Verification, verify
+from subject_pipeline_tests.conftest import Declared
+
+SUBJECTS = [f"P-{number}" for number in range(8)]
+MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
+TIME = "2026-01-02T03:04:05.000000Z"
+RING = KeyRing.new(b"k" * 32, b"s" * 32)
+
+
+class Auditee:
+    """A store with manifests, rows and a key ring, and what one does to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = SubjectStore.at(str(folder / "store"), wanted_chunks=4)
+        self.ring = KeyRingFile(folder / "ring.json")
+        self.log = AuditLog(self.store, self.ring)
+        self.registry = SubjectRegistry(self.store, ManifestEvidence(self.store, self.ring, "test"))
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return self.folder / "store"
+
+    def append(self, candidate_id: str, event_id: str, **fields: Any) -> None:
+        """One row."""
+        self.log.append([event(candidate_id, event_id, **fields)])
+
+    def verify(self, *, incremental: bool = False, **options: Any) -> Verification:
+        """One verification."""
+        return verify(self.store, self.ring, incremental=incremental, **options)
+
+    def checkpoint(self, **options: Any) -> CheckpointReport:
+        """One checkpoint."""
+        return write_checkpoint(self.store, self.ring, **options)
+
+    def chunk(self, candidate_id: str) -> str:
+        """A subject's chunk."""
+        return self.log.layout.chunks.chunk_of(candidate_id)
+
+    def segment(self, candidate_id: str, number: int = 0) -> Path:
+        """A segment of a subject's log."""
+        return self.root / AuditSegments.key(self.chunk(candidate_id), number)
+
+    def last_segment(self, candidate_id: str) -> Path:
+        """The last segment of a subject's log."""
+        return max(self.segment(candidate_id).parent.iterdir())
+
+
+def event(candidate_id: str, event_id: str, **fields: Any) -> AccessEvent:
+    """An event, its result success unless it is told otherwise."""
+    value = {"ts": "2026-06-30T12:00:00Z", "actor": "agent:1", "action": "view", "result": "success"}
+    return new_event(candidate_id=candidate_id, event_id=event_id, **{**value, **fields})
+
+
+def manifest(candidate_id: str, **fields: Any) -> SubjectManifest:
+    """A manifest."""
+    value = {"candidate_id": candidate_id, "created_at": TIME, "updated_at": TIME}
+    return SubjectManifest.parse({**value, "retention": {"general_pii_until": TIME}, **fields})
+
+
+@pytest.fixture
+def auditee(tmp_path: Path) -> Auditee:
+    """Eight subjects with three rows each, one of them changed by the registry; anchored, then written on."""
+    create_ring(tmp_path / "ring.json", RING)
+    made = Auditee(tmp_path)
+    for candidate_id in SUBJECTS:
+        made.registry.put(manifest(candidate_id))
+    for number in range(3):
+        made.log.append([event(candidate_id, f"e-{number}") for candidate_id in SUBJECTS])
+    made.registry.put(manifest("P-1", status="on_hold"))
+    assert made.checkpoint().verification.sound
+    made.append("P-2", "e-after")
+    return made
+
+
+def found(report: Verification) -> set[tuple[str, str]]:
+    """Everything that was found: who or what, and its kind."""
+    return {
+        *((one.candidate_id, one.kind) for one in report.broken_chains),
+        *((one.chunk or "store", one.kind) for one in report.broken_logs),
+        *((str(one.candidate_id), one.kind) for one in report.broken_manifests),
+    }
+
+
+@MODES
+def test_a_sound_store_is_sound(auditee: Auditee, incremental: bool) -> None:
+    """Nothing is found, everything is counted, and the checkpoint is named."""
+    report = auditee.verify(incremental=incremental)
+    assert report.sound, found(report)
+    assert report.intact == report.chains
+    assert report.checkpoint is not None
+    assert report.subjects == len(SUBJECTS)
+    if not incremental:
+        assert (report.chains, report.rows) == (len(SUBJECTS), 3 * len(SUBJECTS) + 2)
+
+
+def _change_a_row(auditee: Auditee) -> set[tuple[str, str]]:
+    path = auditee.segment("P-3")
+    text = path.read_text(encoding="utf-8")
+    before, after = text.split('"candidate_id":"P-3"')
+    path.write_text(before + '"candidate_id":"P-3"' + after.replace("success", "denied", 1), encoding="utf-8")
+    return {("P-3", "bad_mac"), (auditee.chunk("P-3"), "bad_segment")}
+
+
+def _drop_the_tail(auditee: Auditee) -> set[tuple[str, str]]:
+    auditee.last_segment("P-3").unlink()
+    auditee.last_segment("P-3").unlink()
+    return {(auditee.chunk("P-3"), "truncated"), ("P-3", "truncated")}
+
+
+def _drop_a_middle_segment(auditee: Auditee) -> set[tuple[str, str]]:
+    auditee.segment("P-3", 1).unlink()
+    return {(auditee.chunk("P-3"), "missing_segment"), ("P-3", "bad_seq")}
+
+
+def _drop_a_log(auditee: Auditee) -> set[tuple[str, str]]:
+    shutil.rmtree(auditee.segment("P-3").parent)
+    return {(auditee.chunk("P-3"), "missing"), ("P-3", "missing")}
+
+
+def _drop_everything(auditee: Auditee) -> set[tuple[str, str]]:
+    shutil.rmtree(auditee.root / "audit")
+    return {*((candidate_id, "missing") for candidate_id in SUBJECTS), (auditee.chunk("P-3"), "missing")}
+
+
+def _rewrite_with_the_key(auditee: Auditee) -> set[tuple[str, str]]:
+    path = auditee.segment("P-3")
+    head = LogHead(auditee.log.layout.log_id, path.parent.name)
+    rows = [row for file in sorted(path.parent.iterdir()) for row in Segment.parse(file.read_bytes()).rows()]
+    shutil.rmtree(path.parent)
+    events = [event(row["candidate_id"], row["event_id"], actor="nobody", action=row["action"]) for row in rows
+              if not row["action"].startswith("manifest_")]  # fmt: skip
+    path.parent.mkdir()
+    made = write_segment(head, {}, events, key_id=RING.active, key=RING.active_key, written_at=TIME)
+    path.write_bytes(made.data)
+    return {("P-3", "rewritten")}
+
+
+def _foreign_object(auditee: Auditee) -> set[tuple[str, str]]:
+    (auditee.segment("P-3").parent / "note.txt").write_text("hello", encoding="utf-8")
+    return {(auditee.chunk("P-3"), "foreign_object")}
+
+
+def _edit_a_manifest(auditee: Auditee) -> set[tuple[str, str]]:
+    DeltaTable(str(auditee.root / "subjects")).update(
+        updates={"status": "'forgotten'"}, predicate="candidate_id = 'P-3'"
+    )
+    return {("P-3", "changed")}
+
+
+def _edit_an_announced_manifest(auditee: Auditee) -> set[tuple[str, str]]:
+    DeltaTable(str(auditee.root / "subjects")).update(
+        updates={"status": "'forgotten'"}, predicate="candidate_id = 'P-1'"
+    )
+    return {("P-1", "changed")}
+
+
+def _remove_a_manifest(auditee: Auditee) -> set[tuple[str, str]]:
+    DeltaTable(str(auditee.root / "subjects")).delete("candidate_id = 'P-3'")
+    return {("P-3", "missing")}
+
+
+def _drop_the_note(auditee: Auditee) -> set[tuple[str, str]]:
+    auditee.checkpoint()
+    (auditee.root / "checkpoints" / f"{0:012d}" / "note").unlink()
+    return {("store", "bad_checkpoint")}
+
+
+def _edit_the_note(auditee: Auditee) -> set[tuple[str, str]]:
+    path = auditee.root / "checkpoints" / f"{0:012d}" / "note"
+    text = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*text[:3], "2020" + text[3][4:], *text[4:], ""]), encoding="utf-8")
+    return {("store", "bad_checkpoint")}
+
+
+def _drop_the_leaves(auditee: Auditee) -> set[tuple[str, str]]:
+    (path,) = (auditee.root / "checkpoints" / f"{0:012d}").glob("leaves-*")
+    path.unlink()
+    return {("store", "bad_checkpoint")}
+
+
+TAMPERINGS = [
+    _change_a_row, _drop_the_tail, _drop_a_middle_segment, _drop_a_log, _drop_everything, _rewrite_with_the_key,
+    _foreign_object, _edit_a_manifest, _edit_an_announced_manifest, _remove_a_manifest, _drop_the_note, _edit_the_note,
+    _drop_the_leaves,
+]  # fmt: skip
+
+
+@MODES
+@pytest.mark.parametrize("tampering", TAMPERINGS, ids=lambda one: one.__name__.strip("_"))
+def test_tampering_is_found_and_named(
+    auditee: Auditee, tampering: Callable[[Auditee], set[tuple[str, str]]], incremental: bool
+) -> None:
+    """Each kind of tampering is found with its kind, and chains of other chunks are not accused."""
+    expected = tampering(auditee)
+    report = auditee.verify(incremental=incremental)
+    assert expected <= found(report)
+    assert not report.sound
+    touched = {auditee.chunk(who) for who, _ in expected if who in SUBJECTS} | {who for who, _ in expected}
+    assert {auditee.chunk(one.candidate_id) for one in report.broken_chains} <= touched
+
+
+@pytest.mark.parametrize("tampering", [_change_a_row, _drop_the_tail, _drop_a_log, _edit_a_manifest, _edit_the_note])
+def test_nothing_red_turns_green(auditee: Auditee, tampering: Callable[[Auditee], set[tuple[str, str]]]) -> None:
+    """However many checkpoints are asked for, what was found stays found."""
+    expected = tampering(auditee)
+    for _ in range(3):
+        auditee.checkpoint()
+    for incremental in (False, True):
+        assert expected <= found(auditee.verify(incremental=incremental))
+
+
+def test_a_damaged_roster_breaks_its_chunk_and_rows_are_still_judged(auditee: Auditee) -> None:
+    """A roster that is gone is told for its chunk, whose rows are judged on their own."""
+    chunk = auditee.chunk("P-3")
+    (path,) = (auditee.root / "checkpoints" / f"{0:012d}").glob(f"{chunk}-*")
+    path.unlink()
+    report = auditee.verify()
+    assert found(report) == {(chunk, "bad_checkpoint")}
+    assert report.intact == report.chains == len(SUBJECTS)
+    assert auditee.checkpoint().written is None
+
+
+def test_a_note_kept_elsewhere_finds_a_rollback(auditee: Auditee) -> None:
+    """A store rolled back together with its checkpoints lacks a note that somebody kept."""
+    shutil.copytree(auditee.root, auditee.folder / "earlier")
+    written = auditee.checkpoint().written
+    assert written is not None
+    assert auditee.verify(known_notes=[written.signed]).sound
+    shutil.rmtree(auditee.root)
+    shutil.copytree(auditee.folder / "earlier", auditee.root)
+    assert auditee.verify().sound, "nothing in the store itself tells it"
+    assert found(auditee.verify(known_notes=[written.signed])) == {("store", "bad_checkpoint")}
+    assert auditee.checkpoint(known_notes=[written.signed]).written is None
+
+
+def _update(auditee: Auditee) -> None:
+    auditee.registry.put(manifest("P-4", status="moved"))
+
+
+def _delete(auditee: Auditee) -> None:
+    auditee.registry.delete("P-4")
+
+
+def _delete_and_register_again(auditee: Auditee) -> None:
+    auditee.registry.delete("P-4")
+    auditee.registry.put(manifest("P-4", status="back"))
+
+
+def _delete_and_put_back_the_same(auditee: Auditee) -> None:
+    auditee.registry.delete("P-4")
+    auditee.registry.put(manifest("P-4"))
+    auditee.registry.delete("P-4")
+
+
+def _import(auditee: Auditee) -> None:
+    path = auditee.folder / "manifests.jsonl"
+    path.write_text(manifest("P-4", status="moved").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8")
+    evidence = ManifestEvidence(auditee.store, auditee.ring, "test")
+    report = import_manifests(auditee.store, path, evidence=evidence)
+    assert (report.inserted, report.replaced) == (1, 1)
+
+
+def _compact(auditee: Auditee) -> None:
+    compact(auditee.store)
+
+
+def _rotate(auditee: Auditee) -> None:
+    replace_ring(auditee.folder / "ring.json", RING.rotated(b"n" * 32))
+    auditee.ring.reload()
+    auditee.append("P-4", "e-rotated")
+
+
+def _rebuild(auditee: Auditee) -> None:
+    rebuild(auditee.store, auditee.ring)
+    auditee.append("P-4", "e-rebuilt")
+
+
+HONEST = [_update, _delete, _delete_and_register_again, _delete_and_put_back_the_same, _import, _compact, _rotate,
+          _rebuild]  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", HONEST, ids=lambda one: one.__name__.strip("_"))
+def test_no_honest_operation_raises_an_alarm(auditee: Auditee, operation: Callable[[Auditee], None]) -> None:
+    """Before and after the next checkpoint, in full and incrementally, nothing is found."""
+    operation(auditee)
+    for _ in range(2):
+        for incremental in (True, False):
+            report = auditee.verify(incremental=incremental)
+            assert report.sound, found(report)
+        assert auditee.checkpoint().verification.sound
+
+
+def test_a_subject_registered_again_by_a_backfill_is_a_new_registration(auditee: Auditee, declared: Declared) -> None:
+    """After a deletion a backfill needs no row; a second deletion is announced again."""
+    dataset = declared(["4"], candidate_id_prefix="P-")
+    auditee.store.register(dataset)
+    auditee.registry.delete("P-4")
+    backfill(auditee.store, dataset, limit=None)
+    assert auditee.verify().sound
+    assert auditee.checkpoint().verification.sound
+    auditee.registry.delete("P-4")
+    for incremental in (True, False):
+        assert auditee.verify(incremental=incremental).sound
+    actions = [row["row"]["action"] for row in show(auditee.store, auditee.ring, "P-4")]
+    assert actions.count("manifest_deleted") == 2
+
+
+@pytest.mark.parametrize("operation", [_update, _delete])
+def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_again(
+    auditee: Auditee, operation: Callable[[Auditee], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Announced and not done is told as such, survives a checkpoint, and is mended by running it again."""
+
+    def killed(*_: object) -> None:
+        raise StoreError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshot, "_merge", killed)
+        with pytest.raises(StoreError, match="killed here"):
+            operation(auditee)
+    for incremental in (False, True):
+        assert found(auditee.verify(incremental=incremental)) == {("P-4", "unapplied")}
+    assert auditee.checkpoint().carried == [auditee.chunk("P-4")]
+    before = len(show(auditee.store, auditee.ring, "P-4"))
+    operation(auditee)
+    assert len(show(auditee.store, auditee.ring, "P-4")) == before, "it was announced already"
+    for incremental in (False, True):
+        assert auditee.verify(incremental=incremental).sound
+    assert auditee.checkpoint().verification.sound
+
+
+def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
+    """Whichever wins, the manifest is the one that the last row announces."""
+
+    def update(status: str) -> None:
+        for number in range(5):
+            auditee.registry.put(manifest("P-4", status=f"{status}-{number}"))
+
+    threads = [threading.Thread(target=update, args=[status]) for status in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for incremental in (False, True):
+        report = auditee.verify(incremental=incremental)
+        assert report.sound, found(report)
+
+
+def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee) -> None:  # noqa: C901 - it does much at once
+    """Appends, updates, deletions, compactions and checkpoints go on while full and incremental verifications run."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work(act: Callable[[int], None]) -> None:
+        number = 0
+        while not stop.is_set():
+            try:
+                act(number)
+            except ConflictError:
+                pass
+            except BaseException as error:  # noqa: BLE001 - told below
+                failures.append(error)
+                return
+            number += 1
+
+    def changes(number: int) -> None:
+        auditee.registry.put(manifest("P-5", status=f"s-{number}"))
+        auditee.registry.put(manifest("P-6"))
+        auditee.registry.delete("P-6")
+
+    def upkeep(number: int) -> None:
+        auditee.checkpoint()
+        if number % 3 == 0:
+            compact(auditee.store)
+
+    acts: list[Callable[[int], None]] = [
+        lambda number: auditee.append("P-7", f"beside-{number}"),
+        changes,
+        upkeep,
+    ]
+    threads = [threading.Thread(target=work, args=[act]) for act in acts]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(16):
+            report = auditee.verify(incremental=bool(number % 2))
+            assert report.sound, found(report)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert auditee.verify().sound
+
+
+class _Failing(LocalObjects):
+    """A store that fails to read what a test says."""
+
+    broken = ""
+
+    def get(self, key: str) -> bytes | None:
+        if self.broken and key.startswith(self.broken):
+            raise StoreError(f"cannot read {key}: no answer")
+        return super().get(key)
+
+
+def test_what_the_store_does_not_give_is_unreadable_and_not_tampered(auditee: Auditee) -> None:
+    """A segment that cannot be read makes its log's chains unreadable, accuses nobody, and is no proof of soundness."""
+    auditee.append("P-3", "e-last")
+    objects = _Failing(auditee.root)
+    objects.broken = str(auditee.last_segment("P-3").relative_to(auditee.root))
+    object.__setattr__(auditee.store, "objects", objects)
+    report = auditee.verify()
+    chunk = auditee.chunk("P-3")
+    assert found(report) == {(chunk, "unreadable")}
+    assert report.unreadable == sum(auditee.chunk(one) == chunk for one in SUBJECTS)
+    assert not report.sound
+    assert chunk in auditee.checkpoint().carried
+
+
+def test_an_incremental_verification_reads_nothing_unchanged(auditee: Auditee) -> None:
+    """After a checkpoint no segment and no roster is read again."""
+    auditee.checkpoint()
+    read: list[str] = []
+
+    class Counting(LocalObjects):
+        def get(self, key: str) -> bytes | None:
+            read.append(key)
+            return super().get(key)
+
+    object.__setattr__(auditee.store, "objects", Counting(auditee.root))
+    report = auditee.verify(incremental=True)
+    assert report.sound
+    assert report.rows == 0
+    assert not [key for key in read if key.startswith("audit/") or "chunk-" in key]
+
+
+def test_notes_are_linked_and_old_rosters_go(auditee: Auditee) -> None:
+    """All notes are kept, rosters of the last two checkpoints."""
+    for _ in range(3):
+        auditee.checkpoint()
+    folders = sorted((auditee.root / "checkpoints").iterdir())
+    assert all((folder / "note").is_file() for folder in folders)
+    assert [len(list(folder.iterdir())) > 1 for folder in folders] == [False, False, True, True]
+    assert auditee.verify().sound
+
+
+def test_two_checkpoints_at_once_are_two_in_a_row(auditee: Auditee) -> None:
+    """Both end; numbers are dense, and every note links to the one before."""
+    threads = [threading.Thread(target=auditee.checkpoint) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = auditee.verify()
+    assert report.sound
+    assert report.checkpoint is not None
+    assert report.checkpoint.note.number == 2
+
+
+def test_a_checkpoint_killed_before_its_note_stands_in_nobodys_way(
+    auditee: Auditee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rosters without a note are no checkpoint; the next one takes the number."""
+    create = LocalObjects.create
+
+    def killed(self: LocalObjects, key: str, data: bytes) -> bool:
+        if key.endswith("/note"):
+            raise StoreError("killed here")
+        return create(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalObjects, "create", killed)
+        with pytest.raises(StoreError, match="killed here"):
+            auditee.checkpoint()
+    assert auditee.verify().sound
+    written = auditee.checkpoint().written
+    assert written is not None
+    assert written.note.number == 1
+
+
+def test_a_writers_copy_verifies_and_does_not_sign(auditee: Auditee, tmp_path: Path) -> None:
+    """Without the private signing key a checkpoint is refused; appending and verifying go on."""
+    create_ring(tmp_path / "copy.json", RING.writer_copy())
+    copy = KeyRingFile(tmp_path / "copy.json")
+    AuditLog(auditee.store, copy).append([event("P-1", "by-copy")])
+    assert verify(auditee.store, copy).sound
+    with pytest.raises(KeyRingError, match="writer's copy"):
+        write_checkpoint(auditee.store, copy)
+
+
+def test_a_lost_key_is_unknown_and_nobody_is_accused_of_tampering(auditee: Auditee, tmp_path: Path) -> None:
+    """With another ring every chain has an unknown key, not a bad MAC."""
+    create_ring(tmp_path / "other.json", KeyRing.new(b"o" * 32, b"s" * 32))
+    report = verify(auditee.store, KeyRingFile(tmp_path / "other.json"))
+    assert {one.kind for one in report.broken_chains} == {"unknown_key"}
+    assert report.broken == len(SUBJECTS)
+
+
+def test_some_subjects_can_be_verified_alone(auditee: Auditee) -> None:
+    """Only their chains are reported; somebody nobody knows is told as such."""
+    _change_a_row(auditee)
+    assert {one.candidate_id for one in auditee.verify(candidate_ids=["P-3"]).broken_chains} == {"P-3"}
+    other = auditee.verify(candidate_ids=["P-2", "P-nobody"])
+    assert other.chains == 1
+    assert other.unknown == ["P-nobody"]
+
+
+def test_rows_of_people_without_a_manifest_are_told(auditee: Auditee) -> None:
+    """They are no problem of the log; somebody whom the registry deleted is not among them."""
+    auditee.append("P-stranger", "e-1")
+    auditee.registry.delete("P-4")
+    report = auditee.verify()
+    assert report.sound
+    assert report.unregistered == ["P-stranger"]
+
+
+def test_a_proof_holds_for_who_is_in_the_checkpoint_and_nobody_else(auditee: Auditee) -> None:
+    """The proof's entry is the chain's head as anchored."""
+    proof = prove(auditee.store, auditee.ring, "P-2")
+    entry = check_proof(json.loads(json.dumps(proof)), proof["verifier"])
+    assert (entry.candidate_id, entry.seq) == ("P-2", 2)
+    with pytest.raises(UnknownSubjectError):
+        prove(auditee.store, auditee.ring, "P-nobody")
+
+
+def test_a_change_without_the_ring_is_refused_once_there_is_a_log(auditee: Auditee) -> None:
+    """Neither put nor delete nor import changes a manifest unannounced."""
+    registry = SubjectRegistry(auditee.store)
+    with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
+        registry.delete("P-1")
+    with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
+        registry.put(manifest("P-1"))
+    assert auditee.verify().sound
+
+
+def test_the_registry_notes_row_zero_in_the_manifest(auditee: Auditee) -> None:
+    """`audit_log_chain_root` is row 0's MAC as known when the manifest was last written."""
+    (first, *_) = show(auditee.store, auditee.ring, "P-1")
+    assert auditee.registry.get("P-1").audit_log_chain_root == first["mac"]
+    assert pl.DataFrame(show(auditee.store, auditee.ring, "P-1")).height == 4
