@@ -9,18 +9,16 @@ import argparse
 import asyncio
 import datetime as dt
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from reports import machine, write_part
+
 HERE = Path(__file__).resolve()
-RESULTS = HERE.parent.parent / "docs" / "performance.md"
 RAM = Path("/dev/shm/subject-pipeline-bench")  # noqa: S108 - made and removed by one run
-MARK = "<!-- written by make bench: everything below this line -->"
 SIZES = (10_000, 100_000, 500_000, 1_000_000)
 TEN_MILLION = 10_000_000
 OBJECTS_AT_MOST = 1_000_000
@@ -193,16 +191,6 @@ def bench(folder: Path, sizes: list[int]) -> list[str]:
     return lines
 
 
-def machine() -> str:
-    """What was measured on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Python {platform.python_version()}"
-
-
 def main() -> None:
     """Measure, print, and keep the table in docs/performance.md."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -222,9 +210,7 @@ def main() -> None:
     finally:
         shutil.rmtree(arguments.folder, ignore_errors=True)
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    table = "\n".join([MARK, "", f"Measured {today} on {machine()}, in `{arguments.folder}`.", "", *lines, ""])
-    text = RESULTS.read_text().partition(MARK)[0] if RESULTS.exists() else ""
-    RESULTS.write_text(text + table)
+    write_part("registration", [f"Measured {today} on {machine()}, in `{arguments.folder}`.", "", *lines])
 
 
 if __name__ == "__main__":

@@ -1,91 +1,165 @@
-"""`make demo`: the main Dagster job over 100,000 sample people, twice, in a store of the demo's own.
+"""`make demo`: the main Dagster jobs over 100,000 sample people, end to end, in a store of the demo's own.
 
-The first run inserts, the second finds everybody there. The demo's store and Dagster history live below `.demo/` and
-are made anew each time; your own store in `./data` is not touched.
+People are registered twice (the second run finds everybody there), access events are ingested twice, all chains are
+verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red.
+The demo's store, key ring and Dagster history live below `.demo/` and are made anew each time; your own store in
+`./data` is not touched.
 """
 
 import os
+import secrets
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / ".demo"
-PEOPLE = 100_000
+PEOPLE, EVENTS = 100_000, 50_000
 
 
-def main() -> None:
-    """Run the demo."""
+def prepare() -> None:
+    """Empty folders, a key ring, and the environment that Dagster reads when it is imported."""
     shutil.rmtree(DEMO, ignore_errors=True)
     (DEMO / "dagster_home").mkdir(parents=True)
     shutil.copy(ROOT / "dagster.yaml", DEMO / "dagster_home")
     os.environ["DAGSTER_HOME"] = str(DEMO / "dagster_home")
     os.environ["DAGSTER_COMPUTE_LOGS"] = str(DEMO / "dagster_home" / "compute_logs")
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "store")
+    os.environ["SUBJECT_KEY_RING"] = str(DEMO / "key_ring.json")
+    os.environ.pop("SUBJECT_CHUNKS", None)
 
-    # Only now: Dagster reads the environment when it is imported and when definitions are loaded.
-    import dagster as dg  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from subject_pipeline.domain.key_ring import KeyRing  # noqa: PLC0415
+    from subject_pipeline.storage.key_ring_file import create_ring  # noqa: PLC0415
 
-    from subject_pipeline.definitions import defs  # noqa: PLC0415
-    from subject_pipeline.use_cases.registry import SubjectRegistry  # noqa: PLC0415
-    from subject_pipeline.use_cases.sample import sample_workers  # noqa: PLC0415
-    from subject_pipeline.use_cases.store import SubjectStore  # noqa: PLC0415
+    create_ring(DEMO / "key_ring.json", KeyRing.new(secrets.token_bytes(32), secrets.token_bytes(32)))
 
-    console = Console(width=110)
+
+prepare()
+
+import dagster as dg  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from subject_pipeline.definitions import defs  # noqa: E402
+from subject_pipeline.use_cases.registry import SubjectRegistry  # noqa: E402
+from subject_pipeline.use_cases.sample import sample_workers  # noqa: E402
+from subject_pipeline.use_cases.sample_events import sample_events  # noqa: E402
+from subject_pipeline.use_cases.store import SubjectStore  # noqa: E402
+
+CONSOLE = Console(width=110)
+ALL_PARTITIONS = {"dagster/asset_partition_range_start": "chunk-00", "dagster/asset_partition_range_end": "chunk-3f"}
+
+
+def run(instance: dg.DagsterInstance, job: str, tags: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - Dagster's
+    """One run of a job, quietly."""
+    return (
+        defs()
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            tags=tags or {},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=True,
+        )
+    )
+
+
+def numbers(result: Any, asset: str, *names: str) -> list[str]:  # noqa: ANN401 - Dagster's
+    """Sums over an asset's partitions of what its page shows."""
+    found = [
+        event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey.from_user_string(asset)
+    ]
+    return [f"{sum(int(str(one[name].value)) for one in found):,}" for name in names]
+
+
+def checks(result: Any) -> str:  # noqa: ANN401 - Dagster's
+    """How many checks are green."""
+    found = result.get_asset_check_evaluations()
+    return f"{sum(one.passed for one in found)} of {len(found)} green"
+
+
+def twice(
+    instance: dg.DagsterInstance, job: str, asset: str, names: tuple[str, ...], tags: dict[str, str] | None = None
+) -> None:
+    """A job run twice, in a table."""
+    table = Table("run", *names, "checks", "seconds")
+    for name in ("first", "again"):
+        started = time.perf_counter()
+        result = run(instance, job, tags)
+        table.add_row(name, *numbers(result, asset, *names), checks(result), f"{time.perf_counter() - started:.1f}")
+    CONSOLE.print(table)
+
+
+def tampered_copy() -> str:
+    """Change one row in a copy of the store, as somebody without the keys might; returns whose."""
+    shutil.copytree(DEMO / "store", DEMO / "tampered")
+    segment = min((DEMO / "tampered" / "audit").glob("*/000000000000.jsonl"))
+    text = segment.read_text(encoding="utf-8")
+    at = text.index('"result":"denied"')
+    segment.write_text(text[:at] + '"result":"success"' + text[at + len('"result":"denied"') :], encoding="utf-8")
+    line = text.count("\n", 0, at)
+    return text.splitlines()[line].partition('"candidate_id":"')[2].partition('"')[0]
+
+
+def main() -> None:
+    """Run the demo."""
     source = ROOT / "sample_data" / "workers.parquet"
     sample_workers(PEOPLE, source)
-    console.print(f"[bold]1.[/] {source.relative_to(ROOT)}: a parquet file of {PEOPLE:,} people")
-
-    console.print("[bold]2.[/] The Dagster job register_workers, all 64 partitions in one run, twice")
-    job = defs().resolve_job_def("register_workers")
-    manifests = dg.AssetKey(["workers", "subject_manifests"])
-    table = Table("run", "status", "partitions", "attempted", "inserted", "skipped", "failed", "checks", "seconds")
-    first_ids = ""
     with dg.DagsterInstance.get() as instance:
-        for name in ("first", "again"):
-            started = time.perf_counter()
-            result = job.execute_in_process(
-                instance=instance,
-                tags={
-                    "dagster/asset_partition_range_start": "chunk-00",
-                    "dagster/asset_partition_range_end": "chunk-3f",
-                },
-                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
-                raise_on_error=True,
-            )
-            seconds = time.perf_counter() - started
-            partitions = [
-                event.materialization.metadata
-                for event in result.get_asset_materialization_events()
-                if event.asset_key == manifests
-            ]
-            sums = [
-                f"{sum(int(str(one[what].value)) for one in partitions):,}"
-                for what in ("attempted", "inserted", "skipped", "failed")
-            ]
-            checks = result.get_asset_check_evaluations()
-            passed = f"{sum(check.passed for check in checks)} of {len(checks)} green"
-            table.add_row(
-                name, "success" if result.success else "failure", str(len(partitions)), *sums, passed, f"{seconds:.1f}"
-            )
-            first_ids = str(partitions[0]["first_ids"].value)
-    console.print(table)
+        CONSOLE.print(f"[bold]1.[/] register_workers: {PEOPLE:,} people of a parquet file, 64 partitions in one run")
+        names = ("attempted", "inserted", "skipped", "failed")
+        twice(instance, "register_workers", "workers/subject_manifests", names, ALL_PARTITIONS)
 
-    some_id = first_ids.split(", ", maxsplit=1)[0]
+        inbox = DEMO / "store" / "inbox"
+        inbox.mkdir()
+        sample_events(EVENTS, inbox / "events-1.jsonl")
+        shutil.copy(inbox / "events-1.jsonl", inbox / "the-same-again.jsonl")
+        CONSOLE.print(f"[bold]2.[/] ingest_access_events: two files of the same {EVENTS:,} events, then nothing new")
+        names = ("files", "appended", "already_present", "appended_denied", "appended_error", "rejected")
+        table = Table("run", *names, "checks")
+        result = run(instance, "ingest_access_events")
+        table.add_row("first", *numbers(result, "audit_log", *names), checks(result))
+        result = run(instance, "ingest_access_events")
+        table.add_row("again", *numbers(result, "audit_log", *names[:3]), "0", "0", "0", checks(result))
+        CONSOLE.print(table)
+
+        CONSOLE.print("[bold]3.[/] verify_and_checkpoint: every chain, segment and manifest, then a signed checkpoint")
+        table = Table("run", "chains", "rows", "checkpoint", "subjects in it", "checks")
+        result = run(instance, "verify_and_checkpoint", ALL_PARTITIONS)
+        verified = numbers(result, "audit_verification", "chains", "rows")
+        table.add_row("whole", *verified, *numbers(result, "audit_checkpoint", "number", "subjects"), checks(result))
+        CONSOLE.print(table)
+
+    whose = tampered_copy()
+    CONSOLE.print(f"[bold]4.[/] One row of {whose} is changed from denied to success, in a copy of the store")
+    os.environ["SUBJECT_STORE_URL"] = str(DEMO / "tampered")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(instance, "verify_and_checkpoint", ALL_PARTITIONS)
+        for one in result.get_asset_check_evaluations():
+            if one.passed or one.asset_key != dg.AssetKey("audit_verification"):
+                continue
+            CONSOLE.print(f"   check [bold red]{one.check_name} is red[/]: {one.description}")
+            for row in one.metadata["offenders"].value.records:
+                who = row.data["candidate_id"] or row.data["partition"]
+                CONSOLE.print(f"   {who}: {row.data['kind']}: {row.data['detail']}", highlight=False, soft_wrap=True)
+    os.environ["SUBJECT_STORE_URL"] = str(DEMO / "store")
+
     registry = SubjectRegistry(SubjectStore.at(os.environ["SUBJECT_STORE_URL"]))
-    console.print(f"[bold]3.[/] One manifest of {registry.count():,}, that of {some_id}")
-    console.print_json(registry.get(some_id).to_json())
+    CONSOLE.print(f"[bold]5.[/] One manifest of {registry.count():,}, that of {whose}")
+    CONSOLE.print_json(registry.get(whose).to_json())
 
-    console.print("[bold]4.[/] Where to look next")
-    console.print(
-        "   make dev DEMO=1                these two runs in the Dagster UI, on http://127.0.0.1:3000\n"
+    CONSOLE.print("[bold]6.[/] Where to look next")
+    CONSOLE.print(
+        "   make dev DEMO=1                these runs in the Dagster UI, on http://127.0.0.1:3000\n"
         "   make dev                       the UI on a store of its own, ./data\n"
-        "   export SUBJECT_STORE_URL=.demo/store\n"
-        f"   .venv/bin/subject-pipeline subjects get {some_id}\n"
-        "   .venv/bin/subject-pipeline subjects export --out manifests.jsonl\n"
-        "   .venv/bin/subject-pipeline backfill --dataset workers --all --dry-run\n"
+        "   export SUBJECT_STORE_URL=.demo/store SUBJECT_KEY_RING=.demo/key_ring.json\n"
+        f"   .venv/bin/subject-pipeline audit show {whose}\n"
+        "   .venv/bin/subject-pipeline audit verify\n"
+        f"   .venv/bin/subject-pipeline audit prove {whose} --out proof.json\n"
+        "   .venv/bin/python docs/verify_proof.py proof.json\n"
         "   README.md                      a dataset of your own is one YAML file",
         highlight=False,
     )
