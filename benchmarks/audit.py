@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import xxhash
@@ -30,7 +30,7 @@ from reports import RAM, Step, machine, start, tell, write_part
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.domain.manifests import SubjectManifest  # noqa: TC001
+from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.local_objects import LocalObjects
@@ -47,6 +47,9 @@ from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
+
+if TYPE_CHECKING:
+    from subject_pipeline.domain.manifests import SubjectManifest
 
 HERE = Path(__file__).resolve()
 ROWS = 300_000
@@ -151,7 +154,9 @@ def register_step(folder: Path, options: dict[str, Any]) -> None:
     source = folder / "workers.parquet"
     sample_workers(options["people"], source)
     store = store_in(folder, options["chunks"])
-    dataset = DatasetDeclaration("workers", str(source), "worker_id", "WORKER-")
+    dataset = DatasetDeclaration(
+        name="workers", source=str(source), key_column="worker_id", candidate_id_prefix="WORKER-"
+    )
     store.register(dataset)
     start()
     tell(rows=backfill(store, dataset, limit=None).counts.inserted)

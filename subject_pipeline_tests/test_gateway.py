@@ -1,10 +1,13 @@
 import asyncio
+import contextlib
 import contextvars
 import datetime as dt
 import getpass
 import hashlib
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -105,38 +108,36 @@ def _times_named(store: SubjectStore, subject: str) -> int:
     return sum(data.count(f'"candidate_id":"{subject}"'.encode()) for data in logged)
 
 
-def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows) -> None:
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows, in_loop: bool) -> None:  # noqa: FBT001
     """Given and found ids are recorded once each, with what the caller told and the result of the payload."""
     payload = {"records": [{"candidate_id": "W-2"}, {"candidate_id": "W-1"}, {"candidate_id": "W-2"}]}
     before = dt.datetime.now(dt.UTC)
+    told: dict[str, Any] = {"actor": "ada", "purpose": "staffing", "trace_id": "t-1", "dataset": "workers"}
+    told |= {"subjects": ["W-1", "W-3", "W-1"], "event_id": "e-1"}
 
-    returned = tools.after(
-        "find_workers",
-        payload,
-        subjects=["W-1", "W-3", "W-1"],
-        actor="ada",
-        purpose="staffing",
-        trace_id="t-1",
-        dataset="workers",
-        event_id="e-1",
-    )
+    if in_loop:
+        returned = asyncio.run(tools.after_async("find_workers", payload, **told))
+    else:
+        returned = tools.after("find_workers", payload, **told)
 
     assert returned is payload
     for subject in ("W-1", "W-2", "W-3"):
         (row,) = rows(subject)
-        told = ("action", "actor", "purpose", "trace_id", "dataset", "event_id", "result", "seq")
-        assert [row[name] for name in told] == [
-            "find_workers",
-            "ada",
-            "staffing",
-            "t-1",
-            "workers",
-            "e-1",
-            "success",
-            0,
-        ]
+        assert row.items() >= {name: told[name] for name in told if name != "subjects"}.items()
+        assert (row["action"], row["result"], row["seq"]) == ("find_workers", "success", 0)
         assert before <= dt.datetime.fromisoformat(row["ts"]) <= dt.datetime.now(dt.UTC)
         assert row["payload_sha256"] == hashlib.sha256(canonical_json(payload)).hexdigest()
+
+
+def test_rows_stand_in_order_of_first_sight(tmp_path: Path, ring: KeyRingFile) -> None:
+    """Within a log, first those whom the caller gave, then as the payload names them."""
+    store = SubjectStore.at(str(tmp_path / "one"), wanted_chunks=1)
+    with AuditedTools(AuditLog(store, ring), actor="a") as tools:
+        tools.after("read", [{"candidate_id": "W-1"}, {"candidate_id": "W-2"}], subjects=["W-3", "W-2"])
+
+    (segment,) = [store.objects.get(info.key) or b"" for info in store.objects.list("audit/")]
+    assert re.findall(rb'"candidate_id":"(W-\d)"', segment) == [b"W-3", b"W-2", b"W-1"]
 
 
 def test_what_is_not_told_is_absent(tools: AuditedTools, rows: Rows) -> None:
@@ -544,6 +545,28 @@ def test_the_callers_context_is_seen_in_the_thread(store: SubjectStore, ring: Ke
     assert seen == ["r-1"]
 
 
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_closing_the_hook_closes_its_log(store: SubjectStore, ring: KeyRingFile, in_loop: bool) -> None:  # noqa: FBT001
+    """Index writes that are due are finished, however the hook was used."""
+    closed: list[bool] = []
+
+    class Log(AuditLog):
+        def close(self, **limits: int) -> None:
+            super().close(**limits)
+            closed.append(True)
+
+    async def use() -> None:
+        async with AuditedTools(Log(store, ring), actor="a"):
+            pass
+
+    if in_loop:
+        asyncio.run(use())
+    else:
+        with AuditedTools(Log(store, ring), actor="a"):
+            pass
+    assert closed == [True]
+
+
 def test_a_closed_hook_lets_nothing_out(tools: AuditedTools, store: SubjectStore) -> None:
     """A call that comes after the end is withheld, not lost in a queue."""
     tools.close()
@@ -553,21 +576,39 @@ def test_a_closed_hook_lets_nothing_out(tools: AuditedTools, store: SubjectStore
     assert _nothing_logged(store)
 
 
-@pytest.mark.parametrize("in_loop", [False, True])
-def test_a_hook_from_before_a_fork_lets_nothing_out(
-    tools: AuditedTools,
-    store: SubjectStore,
-    monkeypatch: pytest.MonkeyPatch,
-    in_loop: bool,
-) -> None:
-    """In another process than it was opened in it withholds at once, with a reason, and does not hang."""
-    elsewhere = os.getpid() + 1
-    monkeypatch.setattr(os, "getpid", lambda: elsewhere)
-    payload = {"candidate_id": "W-1"}
+FORKING = """
+import asyncio, os, sys
+from subject_pipeline.errors import WithheldError
+from subject_pipeline.gateway import AuditedTools
 
-    with pytest.raises(WithheldError, match="open it anew after a fork"):
-        asyncio.run(tools.after_async("read", payload)) if in_loop else tools.after("read", payload)
-    assert _nothing_logged(store)
+tools = AuditedTools.open(sys.argv[1], key_ring=sys.argv[2], actor="a")
+asyncio.run(tools.after_async("read", {"candidate_id": "W-1"}))  # now it has a thread, which no child has
+for call in (
+    lambda: tools.after("read", {"candidate_id": "W-1"}),
+    lambda: asyncio.run(tools.after_async("read", {"candidate_id": "W-1"})),
+):
+    if os.fork() == 0:
+        try:
+            call()
+        except WithheldError as error:
+            os._exit(7 if "open it anew after a fork" in str(error) else 8)
+        os._exit(9)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_hook_from_before_a_fork_lets_nothing_out(tmp_path: Path, ring: KeyRingFile, rows: Rows) -> None:
+    """In another process than it was opened in it withholds at once, with a reason, and does not hang."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "store"), str(ring.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            told, _ = process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a child that hangs too
+
+    assert told.split() == ["7", "7"]
+    assert len(rows("W-1")) == 1
 
 
 def test_any_object_store_serves(store: SubjectStore, ring: KeyRingFile) -> None:

@@ -13,6 +13,7 @@ from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 AUDIT = "audit/"
 _KEY = re.compile(r"audit/([^/]+)/(\d{12})\.jsonl")
 _AHEAD = 8
+_LOOKED_PAST = 128
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class AuditSegments:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         # A local read takes microseconds; a bucket's takes tens of milliseconds, so the next ones are asked for early.
-        self._ahead = 1 if isinstance(objects, LocalObjects) else _AHEAD
+        self._local = objects if isinstance(objects, LocalObjects) else None
+        self._ahead = 1 if self._local is not None else _AHEAD
 
     @staticmethod
     def key(chunk: str, number: int) -> str:
@@ -108,15 +110,16 @@ class AuditSegments:
         Args:
             chunk: whose log.
             after: the last number that is known; -1 for the whole log.
-            listed: look for later ones by a LIST first, so that a log with a gap is told from one that ends; False:
-                ask for the next until there is none.
+            listed: look past the end too, so that a log with a gap is told from one that ends: by a LIST, or on a local
+                disk, where the end of a long log is wanted, 128 numbers far. False: ask for the next until there is
+                none.
 
         Raises:
             AuditLogError: a segment is gone with later ones still there; nothing may be appended to such a log.
             StoreError: the store failed.
         """
         last = after
-        if listed:
+        if listed and (after < 0 or self._local is None):
             for item in self._objects.list(f"{AUDIT}{chunk}/", after=self.key(chunk, after) if after >= 0 else ""):
                 match = _KEY.fullmatch(item.key)
                 last = max(last, int(match[2])) if match else last
@@ -124,12 +127,20 @@ class AuditSegments:
             if isinstance(data, StoreError):
                 raise data
             if data is None:
-                raise AuditLogError(
-                    f"the segment {self.key(chunk, number)} is gone while later ones are there: nothing is appended "
-                    "to a damaged log; see `subject-pipeline audit verify`"
-                )
+                raise AuditLogError(self._gone(chunk, number))
             yield number, data
         number = last + 1
         while (data := self.get(chunk, number)) is not None:
             yield number, data
             number += 1
+        if listed and after >= 0 and self._local is not None:
+            # A folder's LIST takes the longer the more it holds; an index is never far behind a log's end.
+            for later in range(number + 1, number + _LOOKED_PAST):
+                if self._local.exists(self.key(chunk, later)):
+                    raise AuditLogError(self._gone(chunk, number))
+
+    def _gone(self, chunk: str, number: int) -> str:
+        return (
+            f"the segment {self.key(chunk, number)} is gone while later ones are there: nothing is appended to a "
+            "damaged log; see `subject-pipeline audit verify`"
+        )

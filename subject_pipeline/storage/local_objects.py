@@ -30,6 +30,10 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object, without reading it."""
+        return self._path(key).is_file()
+
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`."""
         with _errors("read", key):
