@@ -1,4 +1,3 @@
-import urllib.request
 from pathlib import Path
 
 import obstore
@@ -17,22 +16,6 @@ from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A fresh bucket's URL, reached through the provider's standard environment."""
-    name = request.node.name.replace("_", "-")[:60].strip("-")
-    for variable, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(variable, value)
-    urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT"), timeout=30)  # noqa: S310
-    return f"s3://{name}"
 
 
 def upload(bucket: str, key: str, frame: pl.DataFrame, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Appends rows one by one and prints the id of each event that is acknowledged, until it is killed or done."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.store import SubjectStore
 
 folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=1), KeyRingFile(folder / "ring.json"))
+url = os.environ.get("APPEND_STORE", str(folder / "store"))
+log = AuditLog(SubjectStore.at(url, wanted_chunks=1), KeyRingFile(folder / "ring.json"))
 for number in range(count):
     event = new_event(
         candidate_id=f"P-{number % 3}",

@@ -1,0 +1,57 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.ingestion import EventFile, ingest
+from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import verify
+
+pytestmark = pytest.mark.real
+
+PROCESS = Path(__file__).parents[1] / "use_cases" / "append_process.py"
+
+
+def test_two_machines_write_one_log_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    """Writers that share nothing but the bucket and the keys: every acknowledged row once, all chains intact."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    environment = {**os.environ, "APPEND_STORE": f"{bucket}/store"}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, str(PROCESS), str(tmp_path), name, "40"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for name in ("one", "two")
+    ]
+    acknowledged = [line for writer in writers for line in writer.communicate(timeout=240)[0].split()]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    store, ring = SubjectStore.at(f"{bucket}/store"), KeyRingFile(tmp_path / "ring.json")
+    there = [row["row"]["event_id"] for number in range(3) for row in show(store, ring, f"P-{number}")]
+    assert sorted(there) == sorted(acknowledged)
+    assert len(there) == 80
+    assert verify(store, ring).sound
+
+
+def test_ingestion_verification_and_checkpoints_work_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    """The same code as on files: ingest twice, verify, anchor, verify incrementally."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    store, ring = SubjectStore.at(f"{bucket}/store", wanted_chunks=4), KeyRingFile(tmp_path / "ring.json")
+    sample_events(500, tmp_path / "e.jsonl")
+    file = EventFile.local(tmp_path / "e.jsonl")
+    assert ingest(AuditLog(store, ring), [file]).appended == 500
+    assert ingest(AuditLog(store, ring), [file]).already_present == 500
+    assert verify(store, ring).rows == 500
+    assert write_checkpoint(store, ring).written is not None
+    report = verify(store, ring, incremental=True)
+    assert report.sound
+    assert report.rows == 0
