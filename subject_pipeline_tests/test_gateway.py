@@ -109,7 +109,7 @@ def _times_named(store: SubjectStore, subject: str) -> int:
 
 
 @pytest.mark.parametrize("in_loop", [False, True])
-def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows, in_loop: bool) -> None:  # noqa: FBT001
+def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows, in_loop: bool) -> None:
     """Given and found ids are recorded once each, with what the caller told and the result of the payload."""
     payload = {"records": [{"candidate_id": "W-2"}, {"candidate_id": "W-1"}, {"candidate_id": "W-2"}]}
     before = dt.datetime.now(dt.UTC)
@@ -546,7 +546,7 @@ def test_the_callers_context_is_seen_in_the_thread(store: SubjectStore, ring: Ke
 
 
 @pytest.mark.parametrize("in_loop", [False, True])
-def test_closing_the_hook_closes_its_log(store: SubjectStore, ring: KeyRingFile, in_loop: bool) -> None:  # noqa: FBT001
+def test_closing_the_hook_closes_its_log(store: SubjectStore, ring: KeyRingFile, in_loop: bool) -> None:
     """Index writes that are due are finished, however the hook was used."""
     closed: list[bool] = []
 
