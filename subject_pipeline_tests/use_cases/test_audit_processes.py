@@ -51,7 +51,9 @@ def test_what_a_killed_writer_acknowledged_is_there(tmp_path: Path, ring: KeyRin
         for _ in range(20 + 17 * number):
             acknowledged.add(writer.stdout.readline().strip())
         writer.kill()
-        acknowledged.update(line for line in writer.communicate(timeout=60)[0].split("\n") if line)
+        # Not `communicate`, which does not know what `readline` has taken in already.
+        acknowledged.update(line for line in writer.stdout.read().split("\n") if line)
+        writer.wait(60)
     store = SubjectStore.at(str(tmp_path / "store"))
     there = _event_ids(store, ring)
     assert len(there) == len(set(there))
