@@ -1,0 +1,267 @@
+"""`doctor`: is this store fit for work from here, and if not, what is wrong and how is it mended."""
+
+import datetime as dt
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.errors import (
+    CheckpointError,
+    ConfigurationError,
+    KeyRingError,
+    SourceError,
+    StoreError,
+    SubjectPipelineError,
+)
+from subject_pipeline.storage.checkpoints import CheckpointStore
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.source_files import find_source_files
+from subject_pipeline.use_cases.inbox import waiting
+from subject_pipeline.use_cases.store import SubjectStore
+
+Level = Literal["ok", "warning", "problem", "skipped"]
+PROBES = "catalog/probes/"
+SKEW_ALLOWED_S = 60.0
+CHECKPOINT_DUE = dt.timedelta(days=2)
+_COMFORTABLE = 10_000
+_CROWDED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one examination found.
+
+    Attributes:
+        name: the examination.
+        level: `problem`: work will fail or cannot be trusted until it is mended; `warning`: it should be looked at.
+        detail: what was found; holds no secret.
+        mend: what to do; empty where there is nothing to do.
+    """
+
+    name: str
+    level: Level
+    detail: str
+    mend: str = ""
+
+
+def diagnose(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    *,
+    read_only: bool = False,
+    clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> list[Finding]:
+    """Examine a store as this process reaches it; nothing is raised, and all but short-lived probes is left as it is.
+
+    Args:
+        store: where the work is to be done.
+        ring: the keys that it is to be done with.
+        read_only: write no probes, as fits credentials that only verify or read.
+        clock: this machine's time, UTC.
+    """
+    findings = [_access(store)]
+    if findings[0].level == "problem":
+        return findings
+    if read_only:
+        told = "not asked for (--read-only)"
+        findings += [Finding(name, "skipped", told) for name in ("writing", "conditional writes", "clock")]
+    else:
+        findings += _probes(store, clock)
+    layout, found = _layout(store)
+    findings.append(found)
+    keys, found = _key_ring(ring)
+    findings.append(found)
+    findings.append(_guarded("checkpoint", lambda: _checkpoint(store, layout, keys, clock)))
+    findings.append(_guarded("table", lambda: _table(store, layout)))
+    findings.append(_guarded("inbox", lambda: _inbox(store)))
+    findings += _sources(store)
+    return findings
+
+
+def _guarded(name: str, examine: Callable[[], Finding]) -> Finding:
+    try:
+        return examine()
+    except SubjectPipelineError as error:
+        return Finding(name, "problem", str(error))
+
+
+def _access(store: SubjectStore) -> Finding:
+    started = time.perf_counter()
+    try:
+        objects = sum(1 for _ in store.objects.list("catalog/"))
+    except StoreError as error:
+        return Finding(
+            "access",
+            "problem",
+            f"cannot list {store.location.url}: {error}",
+            "check the URL, that the bucket exists, the endpoint, and the credentials: docs/stores.md says what each "
+            "provider reads",
+        )
+    took = time.perf_counter() - started
+    return Finding("access", "ok", f"{store.location.url} answers in {took * 1000:.0f} ms; {objects} catalog objects")
+
+
+def _probes(store: SubjectStore, clock: Callable[[], dt.datetime]) -> Iterator[Finding]:
+    key = f"{PROBES}{secrets.token_hex(8)}"
+    objects = store.objects
+    try:
+        before = clock()
+        created = objects.create(key, b"first")
+        after = clock()
+        modified = next(item.modified for item in objects.list(PROBES) if item.key == key)
+        again = objects.create(key, b"second")
+        standing = objects.get(key)
+    except (StoreError, StopIteration) as error:
+        yield Finding(
+            "writing",
+            "problem",
+            f"a probe below {PROBES} could not be written and read back: {error or 'it was not listed'}",
+            "these credentials need to read, list and create here; for ones that shall not write, use --read-only",
+        )
+        return
+    finally:
+        removed = _removed(store, key)
+    yield removed or Finding("writing", "ok", "a probe was created, listed, read and deleted")
+    if created and not again and standing == b"first":
+        yield Finding("conditional writes", "ok", "a second create of the same key was refused")
+    else:
+        yield Finding(
+            "conditional writes",
+            "problem",
+            "a second create of the same key was not refused: two writers would overwrite each other's audit rows",
+            "use a store that has put-if-absent (If-None-Match: * on S3), or its setting for it; do not write here",
+        )
+    skew = max((before - modified).total_seconds(), (modified - after).total_seconds(), 0.0)
+    if skew > SKEW_ALLOWED_S:
+        yield Finding(
+            "clock",
+            "problem",
+            f"this machine's clock and the store's are {skew:.0f} s apart",
+            "set this machine's time (NTP): times of audit rows, retention and signed requests depend on it",
+        )
+    else:
+        yield Finding("clock", "ok", f"within {max(skew, 1.0):.0f} s of the store's")
+
+
+def _removed(store: SubjectStore, key: str) -> Finding | None:
+    try:
+        store.objects.delete(key)
+    except StoreError as error:
+        return Finding(
+            "writing",
+            "warning",
+            f"the probe {key} could not be deleted again: {error}",
+            "right for a writer that may not delete anywhere; but it cannot erase subjects or maintain the table",
+        )
+    return None
+
+
+def _layout(store: SubjectStore) -> tuple[StoreLayout | None, Finding]:
+    try:
+        layout = store.layout()
+    except ConfigurationError as error:
+        return store.catalog.layout(None), Finding("layout", "problem", str(error), "set SUBJECT_CHUNKS as it says")
+    except StoreError as error:
+        return None, Finding("layout", "problem", str(error), "restore catalog/layout.json from a backup")
+    if layout is None:
+        return None, Finding(
+            "layout",
+            "ok",
+            f"nothing was written yet; the first write lays out {store.intended_chunks().count} chunks for good",
+        )
+    return layout, Finding("layout", "ok", f"{layout.chunk_count} chunks, log {layout.log_id}")
+
+
+def _key_ring(ring: KeyRingFile) -> tuple[KeyRing | None, Finding]:
+    if not ring.configured:
+        return None, Finding(
+            "key ring",
+            "warning",
+            "none is configured: subjects can be registered, but nothing of the audit log works",
+            "subject-pipeline keys new FILE, then set SUBJECT_KEY_RING=FILE",
+        )
+    try:
+        keys = ring.ring()
+    except KeyRingError as error:
+        return None, Finding("key ring", "problem", str(error))
+    if keys.signing is None or keys.signing.private is None:
+        return keys, Finding("key ring", "ok", f"key {keys.active} is active; a writer's copy, which cannot sign")
+    return keys, Finding("key ring", "ok", f"key {keys.active} is active, one of {len(keys.keys)}; it can sign")
+
+
+def _checkpoint(
+    store: SubjectStore, layout: StoreLayout | None, keys: KeyRing | None, clock: Callable[[], dt.datetime]
+) -> Finding:
+    name, how = "checkpoint", "subject-pipeline audit checkpoint, or the job verify_checkpoint_and_report"
+    if layout is None or keys is None or keys.signing is None:
+        return Finding(name, "skipped", "needs a layout and a key ring with a public key")
+    try:
+        latest = CheckpointStore(store.objects, layout.log_id, keys.signing.public).latest(whole=False)
+    except CheckpointError as error:
+        return Finding(
+            name,
+            "problem",
+            f"the last checkpoint does not hold: {error}",
+            "is this the ring that signed it? If so, restore checkpoints/ and see docs/when_a_check_is_red.md",
+        )
+    if latest is None:
+        return Finding(name, "warning", "there is none: what is cut off the end of a log would not be noticed", how)
+    age = clock() - dt.datetime.fromisoformat(latest.note.time)
+    told = f"checkpoint {latest.note.number} is {_days(age)} old"
+    return Finding(name, "warning", told, how) if age > CHECKPOINT_DUE else Finding(name, "ok", told)
+
+
+def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
+    snapshot = store.table.snapshot()
+    if snapshot is None or layout is None:
+        return Finding("table", "ok", "there is none yet")
+    count, crowded = snapshot.count(), snapshot.crowded(more_than=_CROWDED)
+    told = f"version {snapshot.version}, {count:,} subjects in {layout.chunk_count} chunks"
+    if crowded:
+        return Finding(
+            "table",
+            "warning",
+            f"{told}; {len(crowded)} chunks have more than {_CROWDED} files",
+            "subject-pipeline subjects compact, or the job maintain_store",
+        )
+    if count > 4 * _COMFORTABLE * layout.chunk_count:
+        return Finding(
+            "table",
+            "warning",
+            f"{told}: {count // layout.chunk_count:,} a chunk, where about {_COMFORTABLE:,} is comfortable",
+            "the count is fixed at creation: docs/scale.md says what it costs, and how to move to a new store",
+        )
+    return Finding("table", "ok", told)
+
+
+def _inbox(store: SubjectStore) -> Finding:
+    files = waiting(store.objects)
+    return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
+
+
+def _sources(store: SubjectStore) -> Iterator[Finding]:
+    try:
+        datasets = store.catalog.datasets()
+    except SubjectPipelineError as error:
+        yield Finding("datasets", "problem", str(error), "register the dataset anew")
+        return
+    if not datasets:
+        yield Finding("datasets", "ok", "none is registered yet")
+    for dataset in datasets:
+        name = f"source of {dataset.name}"
+        try:
+            found = find_source_files(dataset.source)
+        except SourceError as error:
+            yield Finding(name, "warning", str(error), "runs of this dataset fail until its source is there")
+        else:
+            size = sum(file.size for file in found.files)
+            yield Finding(name, "ok", f"{len(found.files):,} files, {size / 1e6:,.1f} MB at {dataset.source}")
+
+
+def _days(age: dt.timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"  # noqa: PLR2004 - two days

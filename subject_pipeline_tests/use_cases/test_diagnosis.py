@@ -1,0 +1,171 @@
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.diagnosis import PROBES, Finding, diagnose
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, with_objects
+
+NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRingFile:
+    """A key ring."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    return KeyRingFile(tmp_path / "ring.json")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SubjectStore:
+    """A store with a registered dataset of 50 people."""
+    pl.DataFrame({"id": range(50)}).write_parquet(tmp_path / "people.parquet")
+    made = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4)
+    people = DatasetDeclaration(name="people", source=str(tmp_path / "people.parquet"), key_column="id")
+    made.register(people)
+    backfill(made, people, limit=None)
+    return made
+
+
+def levels(findings: list[Finding]) -> dict[str, str]:
+    """Each examination's level."""
+    return {one.name: one.level for one in findings}
+
+
+def test_a_sound_store_has_nothing_wrong_and_keeps_no_probe(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Every examination is ok, and what was written to find that out is gone."""
+    write_checkpoint(store, ring)
+    before = {item.key for item in store.objects.list("")}
+
+    found = diagnose(store, ring)
+
+    assert set(levels(found).values()) == {"ok"}, found
+    assert list(levels(found)) == [
+        *("access", "writing", "conditional writes", "clock", "layout", "key ring", "checkpoint", "table", "inbox"),
+        "source of people",
+    ]
+    assert {item.key for item in store.objects.list("")} == before
+
+
+def test_read_only_writes_nothing(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Without probes nothing is created, replaced or deleted."""
+    folder = store.location.local_path
+    assert folder is not None
+    objects = HookedLocal(folder)
+    found = levels(diagnose(with_objects(store, objects), ring, read_only=True))
+    assert found["writing"] == found["conditional writes"] == found["clock"] == "skipped"
+    assert {operation for operation, _ in objects.calls} <= {"get", "list"}
+
+
+def test_a_store_without_conditional_writes_is_found_out(store: SubjectStore, ring: KeyRingFile) -> None:
+    """A create that overwrites is a problem, whatever else is right."""
+
+    class Overwriting(HookedLocal):
+        def create(self, key: str, data: bytes) -> bool:
+            self.replace(key, data)
+            return True
+
+    folder = store.location.local_path
+    assert folder is not None
+    found = {one.name: one for one in diagnose(with_objects(store, Overwriting(folder)), ring)}
+    assert found["conditional writes"].level == "problem"
+    assert "overwrite" in found["conditional writes"].detail
+    assert found["writing"].level == "ok"
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_clock_that_is_wrong_is_found_out(store: SubjectStore, ring: KeyRingFile, hours: int) -> None:
+    """A machine hours ahead of its store, or behind it, is told by how much."""
+    wrong = dt.timedelta(hours=hours)
+    found = {one.name: one for one in diagnose(store, ring, clock=lambda: dt.datetime.now(dt.UTC) + wrong)}
+    assert found["clock"].level == "problem"
+    assert "10800 s" in found["clock"].detail or "10799 s" in found["clock"].detail
+
+
+def _no_ring(_: Path) -> KeyRingFile:
+    return KeyRingFile(None)
+
+
+def _lost_ring(folder: Path) -> KeyRingFile:
+    return KeyRingFile(folder / "nowhere.json")
+
+
+def _other_ring(folder: Path) -> KeyRingFile:
+    create_ring(folder / "other.json", KeyRing.new(b"o" * 32, b"o" * 32))
+    return KeyRingFile(folder / "other.json")
+
+
+@pytest.mark.parametrize(
+    ("made", "key_ring", "checkpoint"),
+    [(_no_ring, "warning", "skipped"), (_lost_ring, "problem", "skipped"), (_other_ring, "ok", "problem")],
+)
+def test_a_ring_that_does_not_fit_is_found_out(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    tmp_path: Path,
+    made: Callable[[Path], KeyRingFile],
+    key_ring: str,
+    checkpoint: str,
+) -> None:
+    """No ring is a warning, one that is not there a problem, and so is one that did not sign the last checkpoint."""
+    write_checkpoint(store, ring)
+    found = levels(diagnose(store, made(tmp_path)))
+    assert (found["key ring"], found["checkpoint"]) == (key_ring, checkpoint)
+
+
+def test_an_old_checkpoint_and_a_lost_source_are_to_be_looked_at(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Both warn and name what to do."""
+    write_checkpoint(store, ring, clock=lambda: dt.datetime.now(dt.UTC) - dt.timedelta(days=3))
+    Path(store.catalog.datasets()[0].source).unlink()
+    found = {one.name: one for one in diagnose(store, ring)}
+    assert (found["checkpoint"].level, found["source of people"].level) == ("warning", "warning")
+    assert "3.0 days old" in found["checkpoint"].detail
+    assert found["checkpoint"].mend
+    assert found["source of people"].mend
+
+
+def test_a_contradicting_chunk_count_is_a_problem(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Both numbers are named, and the other examinations go on."""
+    found = {one.name: one for one in diagnose(replace(store, wanted_chunks=7), ring)}
+    assert found["layout"].level == "problem"
+    assert "7" in found["layout"].detail
+    assert "4" in found["layout"].detail
+    assert found["table"].level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("operation", "part", "broken"),
+    [("list", "catalog/", "access"), ("create", PROBES, "writing"), ("list", "inbox/", "inbox")],
+)
+def test_a_store_that_refuses_is_found_out_without_an_error(
+    store: SubjectStore, ring: KeyRingFile, operation: str, part: str, broken: str
+) -> None:
+    """What the store refuses is told where it happened; nothing is raised."""
+    folder = store.location.local_path
+    assert folder is not None
+    objects = HookedLocal(folder)
+    objects.around = failing(operation, part, StoreError("the store says no"))
+    found = {one.name: one for one in diagnose(with_objects(store, objects), ring)}
+    assert found[broken].level == "problem"
+    assert "the store says no" in found[broken].detail
+
+
+def test_a_writer_that_may_not_delete_only_warns(store: SubjectStore, ring: KeyRingFile) -> None:
+    """That is what an append-only credential looks like."""
+    folder = store.location.local_path
+    assert folder is not None
+    objects: Any = HookedLocal(folder)
+    objects.around = failing("delete", PROBES, StoreError("denied"))
+    found = levels(diagnose(with_objects(store, objects), ring))
+    assert (found["writing"], found["conditional writes"]) == ("warning", "ok")
