@@ -138,7 +138,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     if shell.as_json:
         say(words)
     if ending:
-        say(f"error: {ending}: what is counted above is done; run the same command again to go on")
+        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
     end(SOMETHING_FAILED if report.rejected or ending else DONE)
 
 

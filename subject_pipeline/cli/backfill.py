@@ -75,14 +75,14 @@ def backfill(
         except SubjectPipelineError as error:
             if not report.counts.attempted:
                 raise
-            status, ending = SOMETHING_FAILED, f"error: {error}"
+            status, ending = SOMETHING_FAILED, str(error)
     if report.failures:
         say(_failures(report))
     shell.tell(_as_json(report), _words(report, dataset, rows))
     if shell.as_json:
         say(_words(report, dataset, rows))
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to go on")
+        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
     end(status or (SOMETHING_FAILED if report.counts.failed else DONE))
 
 

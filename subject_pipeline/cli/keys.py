@@ -82,7 +82,7 @@ def rotate(shell: Shell, writer_copy: Path | None) -> None:
         + (f"; its writer's copy is {writer_copy}" if writer_copy and not ending else ""),
     )
     if ending:
-        say(f"error: {ending}: the ring is rotated, its copy is as it was; mend this and rotate again")
+        say(f"{ending}: the ring is rotated, its copy is as it was; mend this and rotate again", level="error")
         end(SOMETHING_FAILED)
 
 

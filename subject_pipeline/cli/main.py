@@ -24,6 +24,7 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
     UnknownSubjectError,
 )
+from subject_pipeline.storage.settings import json_logs
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -53,14 +54,16 @@ def main() -> NoReturn:
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        bare = len(sys.argv) == 1
-        click.echo(error.format_message(), err=not bare)
-        if bare:
+        if len(sys.argv) == 1:
+            click.echo(error.format_message())
             sys.exit(0)
+        say(error.format_message())
         _fail("a command is missing", WRONG_CALL, said=True)
     except click.ClickException as error:
-        error.show()
-        _fail(error.format_message(), WRONG_CALL, said=True)
+        json_lines = json_logs(os.environ)
+        if not json_lines:
+            error.show()
+        _fail(error.format_message(), WRONG_CALL, said=not json_lines)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", INTERRUPTED)
     except UnknownSubjectError as error:
@@ -78,7 +81,7 @@ def main() -> NoReturn:
 
 def _fail(message: str, status: int, *, said: bool = False) -> NoReturn:
     if not said:
-        say(f"error: {message}")
+        say(message, level="error")
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": message}, ensure_ascii=False))
     sys.exit(status)

@@ -9,6 +9,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from subject_pipeline.cli.shell import log_line
 from subject_pipeline.use_cases.backfill import Watcher
 
 _LINE_EVERY_S = 10.0
@@ -54,6 +55,6 @@ class _Lines:
     def __call__(self, done: int, total: int | None) -> None:
         if time.monotonic() >= self._next:
             of = "" if total is None else f" of {total:,}"
-            self._stream.write(f"{done:,}{of} {self._what}\n")
+            self._stream.write(log_line(f"{done:,}{of} {self._what}") + "\n")
             self._stream.flush()
             self._next = time.monotonic() + _LINE_EVERY_S

@@ -1,5 +1,6 @@
 """What every command shares: the store it works on, where its words go, and its exit status."""
 
+import datetime as dt
 import json
 import os
 import sys
@@ -7,18 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.settings import Settings, system_user
+from subject_pipeline.storage.settings import Settings, json_logs, system_user
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
 
 DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
+Level = Literal["info", "error"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -70,9 +72,17 @@ class Shell:
         click.echo(json.dumps(result, ensure_ascii=False) if self.as_json else words)
 
 
-def say(words: str) -> None:
-    """Words for people beside the result, on standard error."""
-    click.echo(words, err=True)
+def say(words: str, *, level: Level = "info") -> None:
+    """Words beside the result, on standard error."""
+    click.echo(log_line(words, level), err=True)
+
+
+def log_line(words: str, level: Level = "info") -> str:
+    """Words as they are said: for people as they are, or as one JSON object where `$SUBJECT_LOG_FORMAT` is json."""
+    if not json_logs(os.environ):
+        return f"error: {words}" if level == "error" else words
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return json.dumps({"ts": now, "level": level, "message": words}, ensure_ascii=False)
 
 
 def command_options(command: Callable[P, R]) -> Callable[..., R]:

@@ -100,7 +100,7 @@ def import_(shell: Shell, path: Path) -> None:
         f"{report.unchanged:,} unchanged, {report.failed:,} failed",
     )
     if ending:
-        say(f"error: {ending}: what is counted above is done; run the same command again to go on")
+        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
     end(SOMETHING_FAILED if report.failed or ending else DONE)
 
 

@@ -13,6 +13,7 @@ CHUNKS = "SUBJECT_CHUNKS"
 PARTITIONS_PER_RUN = "SUBJECT_PARTITIONS_PER_RUN"
 KEY_RING = "SUBJECT_KEY_RING"
 ACTOR = "SUBJECT_ACTOR"
+LOG_FORMAT = "SUBJECT_LOG_FORMAT"
 _DIGITS = 12
 DEFAULT_STORE = "./data"
 
@@ -52,6 +53,14 @@ class Settings:
             environment.get(KEY_RING, "").strip() or None,
             environment.get(ACTOR, "").strip() or None,
         )
+
+
+def json_logs(environment: Mapping[str, str]) -> bool:
+    """Whether words beside results are one JSON object a line: `$SUBJECT_LOG_FORMAT` is `json`.
+
+    Any other value means text: a wrong setting of the log's form must not keep an error from being told.
+    """
+    return environment.get(LOG_FORMAT, "").strip().lower() == "json"
 
 
 def system_user() -> str:

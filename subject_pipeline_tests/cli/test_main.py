@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,14 @@ def test_a_wrong_call_with_json_is_one_object(run: Run) -> None:
     assert ran.status == 2
     assert list(ran.json) == ["error"]
     assert "Usage:" in ran.err
+
+
+def test_words_beside_results_are_json_lines_where_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SUBJECT_LOG_FORMAT=json`: each line of standard error is an object, whether a call is wrong or fails."""
+    monkeypatch.setenv("SUBJECT_LOG_FORMAT", "json")
+    for call in (["subjects", "get", "nobody"], ["backfill"], ["nonsense"], ["subjects"], ["keys", "new", "r.json"]):
+        ran = run(*call)
+        lines = [json.loads(line) for line in ran.err.splitlines()]
+        assert lines
+        assert all(set(line) == {"ts", "level", "message"} for line in lines)
+        assert (lines[-1]["level"] == "error") == (ran.status != 0)
