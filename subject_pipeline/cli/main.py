@@ -58,12 +58,11 @@ def main() -> NoReturn:
             click.echo(error.format_message())
             sys.exit(0)
         say(error.format_message())
-        _fail("a command is missing", WRONG_CALL, said=True)
+        _fail("a command is missing", WRONG_CALL, said=not json_logs(os.environ))
     except click.ClickException as error:
-        json_lines = json_logs(os.environ)
-        if not json_lines:
+        if said := not json_logs(os.environ):
             error.show()
-        _fail(error.format_message(), WRONG_CALL, said=not json_lines)
+        _fail(error.format_message(), WRONG_CALL, said=said)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", INTERRUPTED)
     except UnknownSubjectError as error:
