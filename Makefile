@@ -17,7 +17,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check check-real format lint types bench constraints clean
+.PHONY: help setup demo dev test check check-real format lint types bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -36,13 +36,7 @@ demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper 
 	$(BIN)/python scripts/demo.py
 
 dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
-	@mkdir -p $(DEV_HOME)
-	@cp dagster.yaml $(DEV_HOME)/dagster.yaml
-	@test -f sample_data/workers.parquet || $(BIN)/subject-pipeline sample workers --rows 100000 --out sample_data/workers.parquet
-	@test -f "$$SUBJECT_KEY_RING" || $(BIN)/subject-pipeline keys new "$$SUBJECT_KEY_RING"
-	@echo "Dagster's history: $(DEV_HOME)   store: $${SUBJECT_STORE_URL:-./data}   key ring: $$SUBJECT_KEY_RING"
-	@echo "Ctrl-C stops all of it"
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $${PORT:-3000}
+	@$(BIN)/python scripts/dev.py
 
 test: $(READY) ## The tests that need nothing but files
 	$(BIN)/python -m pytest -q -n auto -m "not real"
@@ -64,6 +58,12 @@ format: $(READY) ## Format, and mend what the linter can
 bench: $(READY) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
 	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
 	$(BIN)/python benchmarks/audit.py $(if $(TEN_MILLION),--ten-million)
+
+bench-scale: $(READY) ## Measure what too few chunks cost
+	$(BIN)/python benchmarks/scale.py
+
+bench-buckets: $(READY) ## Count the requests to an S3 server, and make each of them late
+	$(BIN)/python benchmarks/buckets.py
 
 constraints: $(READY) ## Write constraints.txt anew, with the newest versions that fit
 	$(BIN)/python -m pip install --quiet uv
