@@ -1,0 +1,108 @@
+"""Prints the tables of docs/scale.md: what measured costs come to for 10 thousand to a billion subjects.
+
+Nothing is measured here. Each constant says which measurement it is from (docs/performance.md, one core of the machine
+named there); the tables are these multiplied. Work that is partitioned by chunk is divided by the workers, at the
+efficiency that two processes on two cores showed; the rest is not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+REGISTER_S, REGISTER_AGAIN_S = 2.4e-6, 1.1e-6  # a subject, at 10 million
+INGEST_S, VERIFY_S = 25e-6, 7.1e-6  # a row; VERIFY at 10 million rows
+MANIFEST_S = 6e-6  # hashing one subject's manifest in a full verification
+ROSTER_S = 9e-6  # one subject's entry in a checkpoint, read and written, in one process
+TABLE_BYTES, ROSTER_BYTES = 27, 230  # a subject
+LOG_BYTES, INDEX_BYTES = 535, 17  # a row
+SUBJECTS_A_CHUNK, ROWS_A_SUBJECT, ROWS_A_SEGMENT = 10_000, 10, 10_000
+EFFICIENCY = 0.9
+RUN_START_S = {"one machine": 10, "16 workers": 10, "K8s, 16 pods": 30}
+WORKERS = {"one machine": 2, "16 workers": 16, "K8s, 16 pods": 16}
+SIZES = {"10 k": 10**4, "1 M": 10**6, "10 M": 10**7, "100 M": 10**8, "1 B": 10**9}
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A store of some size."""
+
+    subjects: int
+
+    @property
+    def chunks(self) -> int:
+        """A comfortable count: a power of two from 64 on."""
+        chunks = 64
+        while chunks * SUBJECTS_A_CHUNK < self.subjects:
+            chunks *= 2
+        return chunks
+
+    @property
+    def rows(self) -> int:
+        """Of the log."""
+        return self.subjects * ROWS_A_SUBJECT
+
+    @property
+    def segments(self) -> int:
+        """Of the log, as ingestion fills them."""
+        return max(self.chunks, self.rows // ROWS_A_SEGMENT)
+
+
+STEPS: dict[str, tuple[Callable[[Load], float], Callable[[Load], float]]] = {
+    # what is divided by the workers; what is not
+    "register, first": (lambda load: load.subjects * REGISTER_S, lambda _: 0.0),
+    "register, again": (lambda load: load.subjects * REGISTER_AGAIN_S, lambda _: 0.0),
+    "ingest all rows": (lambda load: load.rows * INGEST_S, lambda _: 0.0),
+    "verify, full": (lambda load: load.rows * VERIFY_S + load.subjects * MANIFEST_S, lambda _: 0.0),
+    "checkpoint, a tenth changed": (
+        lambda _: 0.0,
+        lambda load: load.rows / 10 * VERIFY_S + load.subjects * (ROSTER_S + MANIFEST_S / 10),
+    ),
+}
+
+
+def times() -> list[str]:
+    """Seconds, minutes or hours of each step, by size and place."""
+    lines = ["| subjects | chunks | where | " + " | ".join(STEPS) + " |", "|---:|---:|---|" + "---:|" * len(STEPS)]
+    for name, subjects in SIZES.items():
+        load = Load(subjects)
+        for where, workers in WORKERS.items():
+            shared = workers * EFFICIENCY
+            told = [_time(RUN_START_S[where] + parted(load) / shared + alone(load)) for parted, alone in STEPS.values()]
+            lines.append(f"| {name} | {load.chunks:,} | {where} | " + " | ".join(told) + " |")
+    return lines
+
+
+def sizes() -> list[str]:
+    """What lies in the store, and how many requests the work on it makes."""
+    lines = [
+        "| subjects | table | log | index | two rosters | segments | requests: register | full verify | checkpoint |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, subjects in SIZES.items():
+        load = Load(subjects)
+        lines.append(
+            f"| {name} | {_bytes(subjects * TABLE_BYTES)} | {_bytes(load.rows * LOG_BYTES)} | "
+            f"{_bytes(load.rows * INDEX_BYTES)} | {_bytes(2 * subjects * ROSTER_BYTES)} | {load.segments:,} | "
+            f"{3 * load.chunks:,} | {load.segments + 2 * load.chunks:,} | {2 * load.chunks:,} |"
+        )
+    return lines
+
+
+def _time(seconds: float) -> str:
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+if __name__ == "__main__":
+    print("\n".join([*times(), "", *sizes()]))
