@@ -17,7 +17,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check check-real format lint types bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev test check check-real real-parts screenshots format lint types bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -48,8 +48,15 @@ check: $(READY) ## Format, lint, types and tests
 	$(BIN)/mypy
 	$(MAKE) test
 
-check-real: $(READY) ## The tests that need servers
+check-real: $(READY) real-parts ## The tests that need servers and a browser
 	$(BIN)/python -m pytest -q -m real
+
+real-parts: ## Install what check-real needs and pip cannot give, where this may
+	scripts/install_real_parts.sh
+
+screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictures of what it sees
+	CI=true scripts/install_real_parts.sh browser
+	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real subject_pipeline_tests/real/test_browser.py
 
 format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix $(CODE)

@@ -126,9 +126,9 @@ def main() -> None:
         table.add_row("again", *numbers(result, "audit_log", *names[:3]), "0", "0", "0", checks(result))
         CONSOLE.print(table)
 
-        CONSOLE.print("[bold]3.[/] verify_and_checkpoint: every chain, segment and manifest, then a signed checkpoint")
+        CONSOLE.print("[bold]3.[/] verify_checkpoint_and_report: every chain, segment and manifest, then a signed checkpoint")
         table = Table("run", "chains", "rows", "checkpoint", "subjects in it", "checks")
-        result = run(instance, "verify_and_checkpoint", ALL_PARTITIONS)
+        result = run(instance, "verify_checkpoint_and_report", ALL_PARTITIONS)
         verified = numbers(result, "audit_verification", "chains", "rows")
         table.add_row("whole", *verified, *numbers(result, "audit_checkpoint", "number", "subjects"), checks(result))
         CONSOLE.print(table)
@@ -137,7 +137,7 @@ def main() -> None:
     CONSOLE.print(f"[bold]4.[/] One row of {whose} is changed from denied to success, in a copy of the store")
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "tampered")
     with dg.DagsterInstance.ephemeral() as instance:
-        result = run(instance, "verify_and_checkpoint", ALL_PARTITIONS)
+        result = run(instance, "verify_checkpoint_and_report", ALL_PARTITIONS)
         for one in result.get_asset_check_evaluations():
             if one.passed or one.asset_key != dg.AssetKey("audit_verification"):
                 continue

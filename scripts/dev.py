@@ -60,14 +60,13 @@ def main() -> None:
         prepare(home, settings)
     except SubjectPipelineError as error:
         sys.exit(f"error: {error}")
-    on = os.environ.get("SUBJECT_AUTOMATION", "").lower() == "on"
     for name, words in {
         "page": f"http://127.0.0.1:{port}   (no login: it listens on this machine alone)",
         "history": str(home),
         "store": settings.store_url,
         "key ring": settings.key_ring or "",
         "automation": "on: sensors and schedules run"
-        if on
+        if settings.automation
         else "off; SUBJECT_AUTOMATION=on turns sensors and schedules on",
         "stop": "Ctrl-C stops all of it",
     }.items():

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from subject_pipeline.components.lineage import connected
+from subject_pipeline.components.operations import Operations
+
 
 @dg.definitions
 def defs() -> dg.Definitions:
@@ -12,7 +15,8 @@ def defs() -> dg.Definitions:
     The in-process executor is the default because a launched run then takes 8-12 s instead of 14-16 s, and because
     a Celery worker's runs cannot have children.
     """
-    return dg.Definitions.merge(
+    loaded = dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
         dg.Definitions(executor=dg.in_process_executor),
     )
+    return connected(loaded, Operations.read().owners)

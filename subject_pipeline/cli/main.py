@@ -14,6 +14,7 @@ from subject_pipeline.cli.backfill import backfill
 from subject_pipeline.cli.datasets import datasets
 from subject_pipeline.cli.doctor import doctor
 from subject_pipeline.cli.keys import keys
+from subject_pipeline.cli.report import report
 from subject_pipeline.cli.sample import sample
 from subject_pipeline.cli.shell import INTERRUPTED, SOMETHING_FAILED, WRONG_CALL, Shell, say
 from subject_pipeline.cli.subjects import subjects
@@ -44,7 +45,7 @@ def cli(context: click.Context, store_url: str | None, storage_root: str | None,
     context.obj = Shell(store_url, storage_root, as_json)
 
 
-for command in (audit, backfill, datasets, doctor, keys, rebuild, sample, subjects):
+for command in (audit, backfill, datasets, doctor, keys, rebuild, report, sample, subjects):
     cli.add_command(command)
 
 

@@ -1,10 +1,11 @@
 """What the Dagster UI shows of ingestions, verifications and checkpoints: numbers to plot, tables, checks."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from subject_pipeline.components.past_partitions import PastPartitions
+from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.storage.checkpoints import Checkpoint
@@ -87,8 +88,13 @@ def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
     ]
 
 
-def chunk_metadata(found: ChunkFindings) -> Metadata:
-    """One partition's own numbers; those that count problems keep later runs of other partitions from turning green."""
+def chunk_metadata(found: ChunkFindings, last_full: dt.datetime | None) -> Metadata:
+    """One partition's own numbers; those that count problems keep later runs of other partitions from turning green.
+
+    Args:
+        found: what was found.
+        last_full: when the partition was last verified in full before this run, or this run's start where it is one.
+    """
     log = found.log
     problems = dict.fromkeys(CHECKS, 0)
     problems[EVERY_SUBJECT_REGISTERED] = len(found.unregistered)
@@ -108,7 +114,14 @@ def chunk_metadata(found: ChunkFindings) -> Metadata:
         "rows": dg.MetadataValue.int(log.rows if log else 0),
         "segments": dg.MetadataValue.int(len(found.segments)),
         **{f"problems/{name}": dg.MetadataValue.int(count) for name, count in problems.items()},
+        **({FULL_VERIFICATION: dg.MetadataValue.timestamp(last_full)} if last_full else {}),
     }
+
+
+def was_read(found: ChunkFindings) -> bool:
+    """Whether the store gave all that this chunk's verification asked for."""
+    unreadable = [one for one in (*found.logs, *found.manifests) if one.kind == "unreadable"]
+    return found.log is not None and not found.log.unreadable and not unreadable
 
 
 def _check_of(kind: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import yaml
+from dagster._core.definitions.utils import is_valid_owner
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,6 +28,12 @@ def _zone(name: str) -> str:
     return name
 
 
+def _owner(text: str) -> str:
+    if not is_valid_owner(text):
+        raise ValueError("is neither an e-mail address nor team:name")
+    return text
+
+
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
@@ -39,6 +46,7 @@ class Operations(BaseModel):
     nightly_verification: Cron
     weekly_verification: Cron
     weekly_maintenance: Cron
+    daily_freshness_check: Cron = "0 7 * * *"
     source_sensor_seconds: int = Field(ge=1)
     inbox_sensor_seconds: int = Field(ge=1)
     inbox_files_per_run: int = Field(ge=1)
@@ -46,7 +54,7 @@ class Operations(BaseModel):
     full_verification_within_days: float = Field(gt=0)
     checkpoint_within_days: float = Field(gt=0)
     consent_pending_days: float = Field(gt=0)
-    owners: tuple[str, ...] = ()
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
 
     @classmethod
     def read(cls, file: Path = FILE) -> "Operations":

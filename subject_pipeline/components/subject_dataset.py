@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, field_validator
 
+from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
     failures_table,
@@ -16,11 +17,13 @@ from subject_pipeline.components.manifest_metadata import (
     registration_checks,
     staging_metadata,
 )
+from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import (
     LayoutResource,
     RegistrationOptions,
     clear_failures,
 )
+from subject_pipeline.components.source_sensor import source_sensor
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
 from subject_pipeline.errors import DatasetError
 from subject_pipeline.storage.settings import Settings
@@ -60,21 +63,42 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError(str(error)) from error
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The dataset's two assets, the job that runs them, and the options that both share."""
+        """The dataset's source and two assets, the job that runs them, its sensor, and the options that both share."""
         python_name = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
         options_key = f"{python_name}_options"
         declaration = self._declaration(context.project_root)
         staging = _candidate_chunks(self, declaration, options_key, python_name)
         manifests = _subject_manifests(self, declaration, options_key, python_name)
+        source = dg.AssetSpec(
+            [self.name, SOURCE],
+            group_name=python_name,
+            kinds={"parquet"},
+            owners=self.owners,
+            tags={DATASET: self.name},
+            metadata={"uri": declaration.source, "key_column": self.key_column},
+            description=f"The parquet files of {self.name}, one row per person. Others write them; here they are read.",
+        )
         job = dg.define_asset_job(
             f"register_{python_name}",
+            tags={DATASET: self.name},
+            metadata={"source": declaration.source, "key_column": self.key_column},
             selection=dg.AssetSelection.assets(staging, manifests),
-            description=f"Stage the candidates of dataset {self.name} and give each a manifest. Safe to run again: "
-            "a subject that has a manifest is skipped. Rows to read, and a dry run, are options of "
-            f"the resource {options_key}.",
+            description=f"Stage the candidates of dataset {self.name} and give each a manifest. Needs no config; "
+            "select all partitions. Safe to run again: a subject that has a manifest is skipped. Rows to read, and a "
+            f"dry run, are options of the resource {options_key}.",
         )
         options = RegistrationOptions.with_defaults(limit=self.limit, every_row=self.all)
-        return dg.Definitions(assets=[staging, manifests], jobs=[job], resources={options_key: options})
+        sensor = source_sensor(
+            f"register_{python_name}_when_changed",
+            job.name,
+            declaration,
+            source.key,
+            rows=options.rows,
+            operations=Operations.read(),
+        )
+        return dg.Definitions(
+            assets=[source, staging, manifests], jobs=[job], sensors=[sensor], resources={options_key: options}
+        )
 
     def _declaration(self, project_root: Path) -> DatasetDeclaration:
         source = self.source if "://" in self.source else str(project_root / Path(self.source).expanduser())
@@ -91,11 +115,12 @@ def _candidate_chunks(
     dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, group: str
 ) -> dg.AssetsDefinition:
     @dg.asset(
-        key=[dataset.name, "candidate_chunks"],
+        key=[dataset.name, CANDIDATES],
+        deps=[dg.AssetKey([dataset.name, SOURCE])],
         group_name=group,
         kinds={"polars", "parquet"},
         owners=dataset.owners,
-        tags={"dataset": dataset.name},
+        tags={DATASET: dataset.name},
         output_required=False,
         required_resource_keys={"store", options_key},
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
@@ -126,14 +151,14 @@ def _subject_manifests(
     a_run = dataset.partitions_per_run or Settings.read(os.environ).partitions_per_run
 
     @dg.asset(
-        key=[dataset.name, "subject_manifests"],
-        deps=[dg.AssetKey([dataset.name, "candidate_chunks"])],
+        key=[dataset.name, MANIFESTS],
+        deps=[dg.AssetKey([dataset.name, CANDIDATES])],
         partitions_def=LayoutResource.from_environment().partitions(),
         backfill_policy=dg.BackfillPolicy.multi_run(a_run) if a_run else dg.BackfillPolicy.single_run(),
         group_name=group,
         kinds={"deltalake", "polars"},
         owners=dataset.owners,
-        tags={"dataset": dataset.name},
+        tags={DATASET: dataset.name},
         required_resource_keys={"store", options_key},
         check_specs=registration_check_specs(dataset.name),
         description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "

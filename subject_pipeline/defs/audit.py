@@ -1,5 +1,6 @@
 """The audit assets: events are ingested, chains are verified, and what was found whole is anchored."""
 
+import datetime as dt
 from collections.abc import Iterator
 from enum import Enum
 
@@ -19,12 +20,14 @@ from subject_pipeline.components.audit_metadata import (
     verification_check_specs,
     verification_checks,
     verification_metadata,
+    was_read,
 )
 from subject_pipeline.components.past_partitions import PastPartitions, last_note
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.inbox import ingest_inbox
+from subject_pipeline.use_cases.chunk_verification import ChunkFindings
+from subject_pipeline.use_cases.inbox import INBOX, ingest_inbox
 from subject_pipeline.use_cases.verification import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")
@@ -59,9 +62,22 @@ class VerificationOptions(dg.Config):
     )
 
 
+inbox_event_files = dg.AssetSpec(
+    "inbox_event_files",
+    group_name="audit",
+    kinds={"jsonl", "parquet"},
+    tags={"subject/stage": "events"},
+    metadata={"below": INBOX},
+    description="Files of access events below inbox/ of the store, one event a line or row. Others put them there; "
+    "they are read, and never changed.",
+)
+
+
 @dg.asset(
+    deps=[inbox_event_files],
     group_name="audit",
     kinds={"jsonl"},
+    tags={"subject/stage": "audit"},
     check_specs=ingest_check_specs("audit_log"),
     description="One row per access event, in the chain of its subject, in the log of that subject's chunk. Ingests "
     "the event files of the store's inbox, each event once however often a file is read.",
@@ -79,6 +95,8 @@ def audit_log(
 @dg.asset(
     deps=[audit_log],
     group_name="audit",
+    kinds={"polars"},
+    tags={"subject/stage": "verification"},
     partitions_def=LayoutResource.from_environment().partitions(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=verification_check_specs("audit_verification"),
@@ -90,20 +108,25 @@ def audit_verification(
 ) -> dg.MaterializeResult:
     """Verify the run's partitions."""
     chunks = context.partition_keys
-    red = set(PastPartitions.of(context.instance, _VERIFICATION).red(*_PROBLEMS))
-    elsewhere = PastPartitions.of(context.instance, _VERIFICATION, but=chunks)
+    full = config.mode is Mode.full
+    past, began = PastPartitions.of(context.instance, _VERIFICATION), dt.datetime.now(dt.UTC)
+
+    def watch(found: ChunkFindings, *_: int) -> None:
+        last_full = began if full and was_read(found) else past.full.get(found.chunk)
+        context.add_asset_metadata(chunk_metadata(found, last_full), partition_key=found.chunk)
+
     with clear_failures():
         report = verify(
             store.open(),
             key_ring.file(),
             chunks=chunks,
-            incremental=config.mode is Mode.incremental,
-            whole=red.intersection(chunks),
+            incremental=not full,
+            whole=set(past.red(*_PROBLEMS)).intersection(chunks),
             known_notes=last_note(context.instance, _CHECKPOINT),
-            watch=lambda found, *_: context.add_asset_metadata(chunk_metadata(found), partition_key=found.chunk),
+            watch=watch,
         )
     return dg.MaterializeResult(
-        metadata=verification_metadata(report), check_results=verification_checks(report, elsewhere)
+        metadata=verification_metadata(report), check_results=verification_checks(report, past.without(chunks))
     )
 
 
@@ -111,6 +134,7 @@ def audit_verification(
     deps=[audit_verification],
     group_name="audit",
     kinds={"json"},
+    tags={"subject/stage": "checkpoint"},
     output_required=False,
     check_specs=checkpoint_check_specs("audit_checkpoint"),
     description="One signed note over the chains and manifests of all subjects, so that nothing of them can vanish or "
@@ -131,12 +155,18 @@ def audit_checkpoint(
 ingest_access_events = dg.define_asset_job(
     "ingest_access_events",
     selection=dg.AssetSelection.assets(audit_log),
-    description="Append the events of new files in the store's inbox to the audit log. Safe to run again.",
+    tags={"subject/job": "ingestion"},
+    metadata={"reads": INBOX, "writes": "audit/"},
+    description="Append the events of new files in the store's inbox to the audit log, each event once. Needs no "
+    "config: it takes whatever was not ingested before. Safe to run again.",
 )
 
-verify_and_checkpoint = dg.define_asset_job(
-    "verify_and_checkpoint",
-    selection=dg.AssetSelection.assets(audit_verification, audit_checkpoint),
-    description="Verify all chains, logs and manifests, then sign a checkpoint over what was found whole. Select all "
-    "partitions: it is one run.",
+verify_checkpoint_and_report = dg.define_asset_job(
+    "verify_checkpoint_and_report",
+    # The report is declared elsewhere: it is whatever is made from the checkpoint.
+    selection=dg.AssetSelection.assets(audit_verification).downstream(),
+    tags={"subject/job": "verification"},
+    metadata={"reads": "audit/, subjects/, checkpoints/", "writes": "checkpoints/, reports/"},
+    description="Verify all chains, logs and manifests, sign a checkpoint over what was found whole, and report. Needs "
+    "no config (mode: full); select all partitions: it is one run. Safe to run again.",
 )

@@ -138,7 +138,7 @@ class CheckpointStore:
             note = CheckpointNote.parse(open_note(signed, origin(self._log_id), self._public))
         except CheckpointError as error:
             return f"a note known from elsewhere is none of this store's log: {error}"
-        if self._objects.get(_note_key(note.number)) == signed.encode():
+        if self._objects.get(note_key(note.number)) == signed.encode():
             return None
         return f"the note of checkpoint {note.number}, known from elsewhere, is not the one that is stored"
 
@@ -185,7 +185,7 @@ class CheckpointStore:
             StoreError: the store failed, and the checkpoint is not there.
         """
         self._create(_leaves_key(note), b"".join(leaf.leaf() + b"\n" for leaf in leaves))
-        return self._objects.create(_note_key(note.number), signed.encode())
+        return self._objects.create(note_key(note.number), signed.encode())
 
     def forget_old_rosters(self, newest: int) -> None:
         """Delete the rosters and leaves of all but the last two checkpoints, and what beaten writers left.
@@ -203,7 +203,7 @@ class CheckpointStore:
         return sorted(int(match[1]) for match in found if match)
 
     def _signed(self, number: int) -> tuple[str, CheckpointNote]:
-        data = self._objects.get(_note_key(number))
+        data = self._objects.get(note_key(number))
         if data is None:
             raise CheckpointError(f"the note of checkpoint {number} is gone")
         try:
@@ -233,7 +233,8 @@ def _hold(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - the claim itse
         raise CheckpointError(otherwise)
 
 
-def _note_key(number: int) -> str:
+def note_key(number: int) -> str:
+    """Where the signed note of a checkpoint lies."""
     return f"{CHECKPOINTS}{number:012d}/note"
 
 

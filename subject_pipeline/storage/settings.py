@@ -3,7 +3,7 @@
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.errors import ConfigurationError
@@ -14,8 +14,12 @@ PARTITIONS_PER_RUN = "SUBJECT_PARTITIONS_PER_RUN"
 KEY_RING = "SUBJECT_KEY_RING"
 ACTOR = "SUBJECT_ACTOR"
 LOG_FORMAT = "SUBJECT_LOG_FORMAT"
+AUTOMATION = "SUBJECT_AUTOMATION"
+ALERT_WEBHOOK = "SUBJECT_ALERT_WEBHOOK"
+DAGSTER_URL = "SUBJECT_DAGSTER_URL"
 _DIGITS = 12
 DEFAULT_STORE = "./data"
+DEFAULT_DAGSTER_URL = "http://127.0.0.1:3000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class Settings:
         partitions_per_run: `$SUBJECT_PARTITIONS_PER_RUN`; None: one run for any selection.
         key_ring: `$SUBJECT_KEY_RING`, the file of the key ring; None where it is unset.
         actor: `$SUBJECT_ACTOR`, who is named in audit rows; None where it is unset.
+        automation: `$SUBJECT_AUTOMATION` is `on`: sensors and schedules run; unset or `off`: nothing runs by itself.
+        alert_webhook: `$SUBJECT_ALERT_WEBHOOK`, where alerts are posted; a secret; None: they are only logged.
+        dagster_url: `$SUBJECT_DAGSTER_URL`, where people reach Dagster's pages, without a slash at its end.
     """
 
     store_url: str
@@ -35,6 +42,9 @@ class Settings:
     partitions_per_run: int | None = None
     key_ring: str | None = None
     actor: str | None = None
+    automation: bool = False
+    alert_webhook: str | None = field(default=None, repr=False)
+    dagster_url: str = DEFAULT_DAGSTER_URL
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -52,6 +62,9 @@ class Settings:
             _whole_number(environment, PARTITIONS_PER_RUN),
             environment.get(KEY_RING, "").strip() or None,
             environment.get(ACTOR, "").strip() or None,
+            _switch(environment, AUTOMATION),
+            environment.get(ALERT_WEBHOOK, "").strip() or None,
+            environment.get(DAGSTER_URL, "").strip().rstrip("/") or DEFAULT_DAGSTER_URL,
         )
 
 
@@ -78,3 +91,11 @@ def _whole_number(environment: Mapping[str, str], name: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) < 1:
         raise ConfigurationError(f"{name} must be a whole number from 1, not {text[:40]!r}")
     return int(text)
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "").strip()
+    if text.lower() not in {"", "on", "off"}:
+        # Read as "off", a misspelt "on" would leave the nightly verification out, and nobody would know.
+        raise ConfigurationError(f"{name} must be on or off, not {text[:40]!r}")
+    return text.lower() == "on"

@@ -32,6 +32,8 @@ def waiting(objects: ObjectStore) -> list[ObjectInfo]:
 def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress | None = None) -> IngestReport:
     """Ingest what waits in the inbox, or the files named, and note each as ingested once all of it is in the log.
 
+    A file that cannot be read stops no other: it is told of at the end.
+
     Args:
         log: where the events go.
         names: names below `inbox/`, or paths of local files, ingested whether or not they were before; none: whatever
@@ -40,26 +42,42 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
 
     Raises:
         KeyRingError: there is no usable key ring.
-        SourceError: there is no such file, or one cannot be read.
+        SourceError: files are not there or cannot be read; all others were ingested.
         AuditLogError: a log is damaged.
         StoreError: the store failed; ingesting again goes on.
     """
     log.ring.ring()
     objects = log.store.objects
     inbox = {item.key: item for item in objects.list(INBOX)} if names else {}
-    found = [_named(name, inbox) for name in names] if names else waiting(objects)
+    found: Sequence[ObjectInfo | str] = names or waiting(objects)
     report = IngestReport()
-    for item in found:
-        if isinstance(item, Path):
-            ingest(log, [EventFile.local(item)], report=report, progress=progress)
-            continue
-        before = (report.appended, report.already_present, report.rejected)
-        ingest(log, [_file(objects, item.key)], report=report, progress=progress)
-        after = (report.appended, report.already_present, report.rejected)
-        counts = dict(zip(("appended", "already_present", "rejected"), map(int.__sub__, after, before), strict=True))
-        receipt = {"schema": "subject_receipt.v1", "file": item.key, "size": item.size, "tag": item.tag, **counts}
-        objects.replace(_receipt_key(item), json.dumps(receipt, ensure_ascii=False).encode() + b"\n")
+    unread: list[SourceError] = []
+    for each in found:
+        try:
+            item = _named(each, inbox) if isinstance(each, str) else each
+            _ingest_one(log, item, report, progress)
+        except SourceError as error:
+            unread.append(error)
+    if len(unread) > 1:
+        raise SourceError(
+            f"{len(unread):,} of {len(found):,} files were not ingested, all others are. First: {unread[0]}"
+        ) from unread[0]
+    if unread:
+        raise unread[0]
     return report
+
+
+def _ingest_one(log: AuditLog, item: ObjectInfo | Path, report: IngestReport, progress: Progress | None) -> None:
+    if isinstance(item, Path):
+        ingest(log, [EventFile.local(item)], report=report, progress=progress)
+        return
+    objects = log.store.objects
+    before = (report.appended, report.already_present, report.rejected)
+    ingest(log, [_file(objects, item.key)], report=report, progress=progress)
+    after = (report.appended, report.already_present, report.rejected)
+    counts = dict(zip(("appended", "already_present", "rejected"), map(int.__sub__, after, before), strict=True))
+    receipt = {"schema": "subject_receipt.v1", "file": item.key, "size": item.size, "tag": item.tag, **counts}
+    objects.replace(_receipt_key(item), json.dumps(receipt, ensure_ascii=False).encode() + b"\n")
 
 
 def _named(name: str, inbox: dict[str, ObjectInfo]) -> ObjectInfo | Path:

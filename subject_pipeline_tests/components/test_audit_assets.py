@@ -61,7 +61,7 @@ class AuditBench:
             "dagster/asset_partition_range_end": chunks[1],
         }
         config = {"ops": {"audit_verification": {"config": {"mode": mode}}}}
-        return self._run("verify_and_checkpoint", tags, config, None if checkpoint else [VERIFICATION])
+        return self._run("verify_checkpoint_and_report", tags, config, None if checkpoint else [VERIFICATION])
 
     def segment_of(self, candidate_id: str) -> Path:
         """The first segment of a subject's log."""

@@ -135,8 +135,10 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     graph = definitions.resolve_asset_graph()
     repository = definitions.get_repository_def()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {
+        "workers/source",
         "workers/candidate_chunks",
         "workers/subject_manifests",
+        "inbox_event_files",
         "audit_log",
         "audit_verification",
         "audit_checkpoint",
@@ -156,7 +158,17 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "register_workers",
         "ingest_access_events",
-        "verify_and_checkpoint",
+        "verify_checkpoint_and_report",
+        "maintain_store",
+    }
+    assert {sensor.name for sensor in repository.sensor_defs} >= {
+        "register_workers_when_changed",
+        "ingest_new_event_files",
+    }
+    assert {schedule.name for schedule in repository.schedule_defs} >= {
+        "nightly_verification",
+        "weekly_verification",
+        "weekly_maintenance",
     }
     assert set(definitions.resources or {}) == {"store", "layout", "key_ring", "workers_options"}
 

@@ -3,38 +3,31 @@
 import json
 import os
 import shutil
+import subprocess
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+import yaml
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.real.conftest import BIN, ROOT, answers, free_port, running, wait_until
+from subject_pipeline_tests.real import queries
+from subject_pipeline_tests.real.conftest import BIN, ROOT, free_port, running, wait_until
 
 SELECTOR = {"repositoryLocationName": "subject_pipeline", "repositoryName": "__repository__"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-
-LAUNCH = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
-  ... on RunConfigValidationInvalid { errors { message } } } }"""
-BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
-RUN = "query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
-RUNS = """query($filter: RunsFilter) { runsOrError(filter: $filter, limit: 200) { ... on Runs { results {
-  runId jobName status tags { key value } } } } }"""
-MATERIALIZATIONS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
-  assetMaterializations { partition runId metadataEntries { label ... on IntMetadataEntry { intValue }
-  ... on TextMetadataEntry { text } } } } } }"""
-CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
-  assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status
-  evaluation { success severity description } } } } } } } }"""
+BACKFILL_ENDED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "CANCELED", "FAILED"}
+PARTITIONS = [f"chunk-{index:02x}" for index in range(64)]
+ALL_PARTITIONS = {"dagster/asset_partition_range_start": "chunk-00", "dagster/asset_partition_range_end": "chunk-3f"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class DagsterStack:
     ) -> str:
         """Launch a job; its run id."""
         launched = self.ask(
-            LAUNCH,
+            queries.LAUNCH,
             params={
                 "selector": {**SELECTOR, "jobName": job},
                 "runConfigData": dict(config or {}),
@@ -93,15 +86,60 @@ class DagsterStack:
     def backfill(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
         """Launch a backfill of assets (`workers/subject_manifests`) over partitions; its id."""
         keys = [{"path": asset.split("/")} for asset in assets]
-        filled = self.ask(BACKFILL, params={"assetSelection": keys, "partitionNames": list(partitions)})
+        filled = self.ask(queries.BACKFILL, params={"assetSelection": keys, "partitionNames": list(partitions)})
         started = filled["launchPartitionBackfill"]
         assert started["__typename"] == "LaunchBackfillSuccess", started
         backfill_id: str = started["backfillId"]
         return backfill_id
 
+    def cancel_backfill(self, backfill_id: str) -> None:
+        """Cancel a backfill and terminate what it has queued or running.
+
+        The daemon alone would do the latter at its next tick, up to 30 seconds and so a dozen short runs later.
+        """
+        answer = self.ask(queries.CANCEL_BACKFILL, id=backfill_id)["cancelPartitionBackfill"]
+        assert answer["__typename"] == "CancelBackfillSuccess", answer
+        runs = self.runs(tags=[{"key": "dagster/backfill", "value": backfill_id}])
+        unfinished = [run["runId"] for run in runs if run["status"] not in ENDED]
+        terminated = self.ask(queries.TERMINATE, ids=unfinished)["terminateRuns"]
+        assert terminated["__typename"] == "TerminateRunsResult", terminated
+
+    def wait_for_backfill(self, backfill_id: str, seconds: float = 300) -> str:
+        """Wait until a backfill and its runs have ended; its status."""
+
+        def status() -> str:
+            found: str = self.ask(queries.BACKFILL_STATUS, id=backfill_id)["partitionBackfillOrError"]["status"]
+            return found
+
+        wait_until(lambda: status() in BACKFILL_ENDED, seconds, f"backfill {backfill_id}")
+        runs = self.runs(tags=[{"key": "dagster/backfill", "value": backfill_id}])
+        wait_until(lambda: all(self.status(run["runId"]) in ENDED for run in runs), 120, f"{backfill_id}'s runs")
+        return status()
+
+    def reexecute(self, run_id: str) -> str:
+        """Re-execute a run from its failure, as the page's button does; the new run's id."""
+        params = {"parentRunId": run_id, "strategy": "FROM_FAILURE"}
+        answer = self.ask(queries.REEXECUTE, params=params)["launchRunReexecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        new: str = answer["run"]["runId"]
+        return new
+
+    def reexecute_backfill(self, backfill_id: str) -> str:
+        """Re-execute a backfill from failure, which does what is not done of it; the new backfill's id."""
+        params = {"parentRunId": backfill_id, "strategy": "FROM_FAILURE"}
+        answer = self.ask(queries.REEXECUTE_BACKFILL, params=params)["reexecutePartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        new: str = answer["backfillId"]
+        return new
+
+    def failures(self, run_id: str) -> list[str]:
+        """What a run says of its failed steps, and of its own failure."""
+        events = self.ask(queries.FAILURES, id=run_id)["logsForRun"]["events"]
+        return [event["error"]["message"] if "error" in event else event["message"] for event in events if event]
+
     def status(self, run_id: str) -> str:
         """A run's status."""
-        status: str = self.ask(RUN, id=run_id)["runOrError"]["status"]
+        status: str = self.ask(queries.RUN, id=run_id)["runOrError"]["status"]
         return status
 
     def wait(self, run_id: str, seconds: float = 180) -> str:
@@ -109,14 +147,21 @@ class DagsterStack:
         wait_until(lambda: self.status(run_id) in ENDED, seconds, f"run {run_id}")
         return self.status(run_id)
 
+    def succeed(self, run_id: str, seconds: float = 180) -> None:
+        """Wait for a run; the test fails with the run's own words if it does not succeed."""
+        if (status := self.wait(run_id, seconds)) != "SUCCESS":
+            pytest.fail(f"run {run_id} ended as {status}: {self.failures(run_id)}")
+
     def runs(self, **filters: Any) -> list[dict[str, Any]]:
         """The runs that a filter (`pipelineName`, `tags`, `statuses`) takes, newest first."""
-        found: list[dict[str, Any]] = self.ask(RUNS, filter=filters)["runsOrError"]["results"]
+        found: list[dict[str, Any]] = self.ask(queries.RUNS, filter=filters)["runsOrError"]["results"]
         return found
 
     def materializations(self, asset: str) -> list[dict[str, Any]]:
         """An asset's materializations, newest first: `partition`, `runId` and its `numbers` and `texts` by label."""
-        items = self.ask(MATERIALIZATIONS, key={"path": asset.split("/")})["assetOrError"]["assetMaterializations"]
+        items = self.ask(queries.MATERIALIZATIONS, key={"path": asset.split("/")})["assetOrError"][
+            "assetMaterializations"
+        ]
         return [
             {
                 "partition": item["partition"],
@@ -134,15 +179,43 @@ class DagsterStack:
             found.setdefault(item["partition"], item["numbers"])
         return found
 
-    def checks(self, asset: str) -> dict[str, bool | None]:
-        """Each check's last outcome; None where it has none yet."""
-        checks = self.ask(CHECKS, key={"path": asset.split("/")})["assetNodeOrError"]["assetChecksOrError"]["checks"]
-        found: dict[str, bool | None] = {}
+    def evaluations(self, asset: str) -> dict[str, dict[str, Any] | None]:
+        """Each check's last evaluation: `success`, `severity`, `description`, `offenders`; None where it has none."""
+        checks = self.ask(queries.CHECKS, key={"path": asset.split("/")})["assetNodeOrError"]["assetChecksOrError"][
+            "checks"
+        ]
+        found: dict[str, dict[str, Any] | None] = {}
         for check in checks:
             execution = check["executionForLatestMaterialization"]
             evaluation = execution and execution["evaluation"]
-            found[check["name"]] = evaluation["success"] if evaluation else None
+            if evaluation:
+                tables = {e["label"]: e["table"]["records"] for e in evaluation["metadataEntries"] if "table" in e}
+                evaluation["offenders"] = [json.loads(record) for record in tables.get("offenders", [])]
+            found[check["name"]] = evaluation
         return found
+
+    def checks(self, asset: str) -> dict[str, bool | None]:
+        """Each check's last outcome; None where it has none yet."""
+        return {
+            name: evaluation["success"] if evaluation else None for name, evaluation in self.evaluations(asset).items()
+        }
+
+    def is_ready(self) -> bool:
+        """Whether the code location is loaded and every daemon has a heartbeat; it fails where loading failed."""
+        try:
+            answer = self.ask(queries.READY)
+        except (OSError, AssertionError):
+            return False
+        entries = answer["workspaceOrError"].get("locationEntries") or []
+        loaded = [entry["locationOrLoadError"] or {} for entry in entries]
+        if broken := [entry["message"] for entry in loaded if entry.get("__typename") == "PythonError"]:
+            pytest.fail(f"the code location does not load: {broken[0]}")
+        daemons = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return (
+            bool(loaded)
+            and all(entry.get("__typename") == "RepositoryLocation" for entry in loaded)
+            and all(daemon["healthy"] for daemon in daemons if daemon["required"])
+        )
 
 
 def copy_project(folder: Path, people: int) -> Path:
@@ -157,11 +230,25 @@ def copy_project(folder: Path, people: int) -> Path:
     return project
 
 
+def declare(project: Path, name: str, rows: pl.DataFrame, **attributes: Any) -> None:
+    """Add a dataset to a copied project: its parquet file and the YAML that declares it."""
+    rows.write_parquet(project / "sample_data" / f"{name}.parquet")
+    folder = project / "subject_pipeline" / "defs" / name
+    folder.mkdir()
+    declaration = {
+        "type": "subject_pipeline.components.SubjectDataset",
+        "attributes": {"name": name, "source": f"sample_data/{name}.parquet", "all": True, **attributes},
+    }
+    (folder / "defs.yaml").write_text(yaml.safe_dump(declaration), encoding="utf-8")
+
+
 @contextmanager
 def dagster_stack(
     folder: Path, *, project: Path | None = None, people: int = 3_000, settings: Mapping[str, str] | None = None
 ) -> Iterator[DagsterStack]:
     """Start a stack below a folder, and stop it; started again over the same folder it goes on with its history.
+
+    It is given when the code location is loaded and the daemon's heartbeats are there, so that what is launched runs.
 
     Args:
         folder: where home, store, key ring and project are.
@@ -176,7 +263,6 @@ def dagster_stack(
     shutil.copy(project / "dagster.yaml", home)
     if not key_ring.exists():
         create_ring(key_ring, KeyRing.new(b"k" * 32, b"s" * 32))
-    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("SUBJECT_", "DAGSTER_"))},
         "DAGSTER_HOME": str(home),
@@ -186,11 +272,32 @@ def dagster_stack(
         "SUBJECT_KEY_RING": str(key_ring),
         **(settings or {}),
     }
-    command = [BIN / "dagster", "dev", "-w", project / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-    url = f"http://127.0.0.1:{port}"
-    with running(command, home / "log", environment, cwd=project):
-        wait_until(lambda: answers(f"{url}/server_info"), 180, "the web server")
-        yield DagsterStack(project, home, store_folder, key_ring, url)
+    log = home / "log"
+    with ExitStack() as started:
+        # Between choosing a free port and listening on it, somebody else may have taken it.
+        for _ in range(3):
+            port = free_port()
+            command = [BIN / "dagster", "dev", "-w", project / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+            attempt = ExitStack()
+            process = attempt.enter_context(running(command, log, environment, cwd=project))
+            stack = DagsterStack(project, home, store_folder, key_ring, f"http://127.0.0.1:{port}")
+            try:
+                wait_until(_either(process, stack.is_ready), 180, f"the web server and the daemon: see {log}")
+            except BaseException:
+                attempt.close()
+                raise
+            if process.poll() is None:
+                started.push(attempt)
+                yield stack
+                return
+            with suppress(ProcessLookupError):
+                attempt.close()  # its children may still be there
+    pytest.fail(f"dagster dev ended at its start: {log.read_text(encoding='utf-8', errors='replace')[-4_000:]}")
+
+
+def _either(process: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether a server is ready, or has ended."""
+    return lambda: process.poll() is not None or is_ready()
 
 
 @pytest.fixture(scope="module")

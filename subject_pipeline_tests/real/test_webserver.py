@@ -1,35 +1,33 @@
 import pytest
 
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.real.conftest import wait_until
-from subject_pipeline_tests.real.dagster_stack import DagsterStack, stack
+from subject_pipeline_tests.real.dagster_stack import PARTITIONS, DagsterStack
+from subject_pipeline_tests.real.shared_stack import GUARDS, stack
 
 __all__ = ["stack"]
 
 pytestmark = pytest.mark.real
 
-PEOPLE = 3_000
-MANIFESTS = "workers/subject_manifests"
+MANIFESTS = "guards/subject_manifests"
 
 
-def test_launch_one_partition_then_all_from_the_page(stack: DagsterStack) -> None:
+def test_launch_one_partition_then_all(stack: DagsterStack) -> None:
     """A launched run registers one partition; a backfill of all partitions is one run and skips what is there."""
-    registry = SubjectRegistry(stack.store)
-    run = stack.launch("register_workers", tags={"dagster/partition": "chunk-07"})
-    assert stack.wait(run) == "SUCCESS"
+    run = stack.launch("register_guards", tags={"dagster/partition": "chunk-07"})
+    stack.succeed(run)
     first = stack.newest(MANIFESTS)
     assert set(first) == {"chunk-07"}
-    assert registry.count() == first["chunk-07"]["inserted"] > 0
+    assert first["chunk-07"]["inserted"] > 0
 
-    stack.backfill([MANIFESTS], [f"chunk-{index:02x}" for index in range(64)])
-    wait_until(lambda: len(stack.newest(MANIFESTS)) == 64, 180, "64 materialized partitions")
+    backfill = stack.backfill([MANIFESTS], PARTITIONS)
+    assert stack.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
     every = stack.newest(MANIFESTS)
-    assert sum(counts["attempted"] for counts in every.values()) == PEOPLE
+    assert sorted(every) == PARTITIONS
+    assert sum(counts["attempted"] for counts in every.values()) == GUARDS
     assert every["chunk-07"]["inserted"] == 0
     assert every["chunk-07"]["skipped"] == first["chunk-07"]["inserted"]
-    assert registry.count() == PEOPLE
-    runs = {item["runId"] for item in stack.materializations(MANIFESTS) if item["runId"] != run}
-    assert len(runs) == 1
+    assert sum(counts["inserted"] for counts in every.values()) == GUARDS - first["chunk-07"]["inserted"]
+    assert len({item["runId"] for item in stack.materializations(MANIFESTS) if item["runId"] != run}) == 1
 
     def checked() -> bool:
         checks = stack.checks(MANIFESTS)

@@ -30,6 +30,19 @@ def test_key_ring_and_actor_are_taken_from_the_environment(variable: str, field:
     assert getattr(Settings.read({variable: " /etc/a name "}), field) == "/etc/a name"
 
 
+@pytest.mark.parametrize(("text", "on"), [("", False), (" ", False), ("off", False), ("on", True), (" ON ", True)])
+def test_automation_is_off_unless_it_is_on(text: str, on: bool) -> None:
+    """Nothing runs by itself unless somebody said so."""
+    assert Settings.read({"SUBJECT_AUTOMATION": text}).automation is on
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "onn", "true"])
+def test_automation_that_is_neither_on_nor_off_is_refused(text: str) -> None:
+    """A misspelt switch is a configuration error that names the variable, not silence."""
+    with pytest.raises(ConfigurationError, match="SUBJECT_AUTOMATION must be on or off"):
+        Settings.read({"SUBJECT_AUTOMATION": text})
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "9" * 5000], ids=["zero", "negative", "word", "part", "huge"])
 def test_a_number_of_partitions_that_is_none_is_refused(text: str) -> None:
     """What is no whole number from 1 is a configuration error that names the variable."""

@@ -1,0 +1,204 @@
+"""`make bench-buckets`: how many requests each operation makes on an S3 server, and what 30 ms a request cost.
+
+The server and a counting proxy run beside the work on the same cores, so its own share of each time is shown too: the
+same work with no latency added.
+"""
+
+import argparse
+import datetime as dt
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reports import RAM, machine, write_part
+from subject_pipeline.use_cases.compliance_report import write_report
+
+from subject_pipeline.domain.access_events import AccessEvent, parse_event
+from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.ingestion import EventFile, ingest
+from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import verify
+from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
+
+LATENCY_S = 0.03
+KINDS = ("LIST", "GET", "HEAD", "PUT", "DELETE")
+THREADS = 32
+
+
+@dataclass(slots=True)
+class Work:
+    """One store, and the operations tried on it in their order; `cost` is told of each."""
+
+    folder: Path
+    url: str
+    people: int
+    events: int
+    chunks: int = 64
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self, watch: Callable[[str, Callable[[], object]], None]) -> None:
+        """Every operation, each through `watch`."""
+        ring = KeyRingFile(self.folder / "ring.json")
+        people = DatasetDeclaration(
+            name="workers",
+            source=str(self.folder / "workers.parquet"),
+            key_column="worker_id",
+            candidate_id_prefix="WORKER-",
+        )
+
+        def store() -> SubjectStore:
+            return SubjectStore.at(self.url, wanted_chunks=self.chunks)
+
+        file = EventFile.local(self.folder / "events.jsonl")
+        one = "WORKER-100001"
+        store().register(people)
+        watch(f"register {self.people:,} people", lambda: backfill(store(), people, limit=None))
+        watch("register them again", lambda: backfill(store(), people, limit=None))
+        watch(f"ingest {self.events:,} events", lambda: ingest(AuditLog(store(), ring), [file]))
+        watch("verify, full", lambda: _sound(verify(store(), ring).sound))
+        watch("first checkpoint", lambda: write_checkpoint(store(), ring))
+        watch("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound))
+        watch("checkpoint, nothing new", lambda: write_checkpoint(store(), ring))
+        watch("report", lambda: write_report(store(), ring))
+        watch("subjects get", lambda: SubjectRegistry(store()).get(one))
+        watch("audit show", lambda: show(store(), ring, one))
+        watch("audit append, cold", lambda: AuditLog(store(), ring).append([_event(one, 0)]))
+        warm = AuditLog(store(), ring)
+        warm.append([_event(one, 1)])
+        watch("audit append, warm", lambda: warm.append([_event(one, 2)]))
+        chunks = _one_a_chunk(self.chunks, THREADS)
+        for person in chunks:
+            warm.append([_event(person, 3)])
+        watch(f"{THREADS} appends to {THREADS} chunks, warm, a thread each", lambda: _appends(warm, chunks))
+        watch("verify, incremental, after those", lambda: _sound(verify(store(), ring, incremental=True).sound))
+
+
+def _sound(sound: bool) -> None:  # noqa: FBT001 - the claim itself
+    if not sound:
+        raise SystemExit("the store is not sound: the figures would mean nothing")
+
+
+def _event(candidate_id: str, number: int) -> AccessEvent:
+    now = dt.datetime.now(dt.UTC).isoformat()
+    return parse_event(
+        {
+            "candidate_id": candidate_id,
+            "event_id": f"bench-{number}-{time.monotonic_ns()}",
+            "ts": now,
+            "actor": "benchmark",
+            "action": "view",
+        }
+    )
+
+
+def _one_a_chunk(chunks: int, wanted: int) -> list[str]:
+    from subject_pipeline.domain.chunks import ChunkLayout  # noqa: PLC0415 - only here
+
+    layout, found = ChunkLayout(chunks), {}
+    for number in range(100_000):
+        person = f"BENCH-{number}"
+        found.setdefault(layout.chunk_of(storage_key(person)), person)
+        if len(found) >= wanted:
+            break
+    return list(found.values())
+
+
+def _appends(log: AuditLog, people: list[str]) -> None:
+    threads = [threading.Thread(target=lambda who=who: log.append([_event(who, 4)])) for who in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def requests_table(folder: Path, proxy: Counted, people: int, events: int) -> list[str]:
+    """A row an operation: what it asked of the bucket."""
+    lines = [
+        "| operation, 64 chunks | " + " | ".join(KINDS) + " | writes a chunk | most at once | s |",
+        "|---|" + "---:|" * (len(KINDS) + 3),
+    ]
+
+    def watch(name: str, run: Callable[[], object]) -> None:
+        proxy.reset()
+        started = time.perf_counter()
+        run()
+        took = time.perf_counter() - started
+        counts = Counter(proxy.counts)
+        numbers = " | ".join(f"{counts[kind]:,}" for kind in KINDS)
+        lines.append(f"| {name} | {numbers} | {counts['PUT'] / 64:.2f} | {proxy.most_at_once} | {took:.2f} |")
+        print(lines[-1], dict(proxy.places), flush=True)
+
+    Work(folder, f"{make_bucket(proxy, 'requests')}/store", people, events).run(watch)
+    return lines
+
+
+def latency_table(folder: Path, proxy: Counted, people: int, events: int) -> list[str]:
+    """A row an operation: in a local store, on the S3 server, and there with every request late."""
+    times: dict[str, list[float]] = {}
+
+    def watch(name: str, run: Callable[[], object]) -> None:
+        started = time.perf_counter()
+        run()
+        times.setdefault(name, []).append(time.perf_counter() - started)
+
+    Work(folder, str(folder / "local"), people, events).run(watch)
+    Work(folder, f"{make_bucket(proxy, 'quick')}/store", people, events).run(watch)
+    proxy.latency_s = LATENCY_S
+    Work(folder, f"{make_bucket(proxy, 'late')}/store", people, events).run(watch)
+    proxy.latency_s = 0.0
+    lines = [
+        "| operation, 64 chunks | local s | S3 server s | with 30 ms a request s | of local | of the S3 server |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, (local, quick, late) in times.items():
+        lines.append(f"| {name} | {local:.3f} | {quick:.3f} | {late:.3f} | {late / local:.1f} | {late / quick:.1f} |")
+    return lines
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=RAM if RAM.exists() else Path(tempfile.gettempdir()))
+    parser.add_argument("--people", type=int, default=500_000)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--only", choices=["requests", "latency"])
+    options = parser.parse_args()
+    folder = options.folder / "subject-pipeline-buckets"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+        sample_workers(options.people, folder / "workers.parquet")
+        sample_events(options.events, folder / "events.jsonl", people=options.people)
+        lines = [f"Measured {dt.datetime.now(dt.UTC):%Y-%m-%d} on {machine()}; server and proxy on the same cores."]
+        with s3_server(folder) as proxy:
+            os.environ.update(proxy.environment)
+            if options.only != "latency":
+                lines += ["", *requests_table(folder, proxy, options.people, options.events)]
+            if options.only != "requests":
+                lines += ["", *latency_table(folder, proxy, options.people, options.events)]
+        print("\n".join(lines))
+        if options.only is None:
+            write_part("buckets", lines)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

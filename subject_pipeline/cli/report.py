@@ -1,0 +1,68 @@
+"""`report`: write a compliance report to the store, and a copy of it to a local folder."""
+
+from pathlib import Path
+
+import click
+
+from subject_pipeline.cli.progress import bar
+from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.use_cases.compliance_page import findings
+from subject_pipeline.use_cases.compliance_report import (
+    ComplianceReport,
+    copy_report,
+    prepare_folder,
+    write_compliance_report,
+)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Copy the report there too.")
+@click.option("--consent-pending-days", type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Consent undecided for longer is too long. Default: what operations.yaml says.")  # fmt: skip
+@command_options
+def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -> None:
+    """Report who is held, on which consent, until when, and who touched it, to `reports/<time>/` of the store.
+
+    Exit status 1 if the report's own verification found anything, or part of the log could not be read.
+    """
+    store, ring = shell.open_store(), shell.key_ring()
+    ring.ring()
+    if out is not None:
+        prepare_folder(out)
+    with bar("counted", "chunks") as shown:
+        done = write_compliance_report(
+            store, ring, pending_days=consent_pending_days or _configured_days(), progress=shown
+        )
+    copied = copy_report(done, out) if out is not None else None
+    words = _words(done, copied)
+    shell.tell(
+        {
+            "report": done.stored.name,
+            "url": done.url,
+            "sha256": done.page_sha256,
+            "keys": list(done.stored.keys),
+            "copied_to": str(copied) if copied else None,
+            "headline": done.numbers.headline,
+        },
+        words,
+    )
+    if shell.as_json:
+        say(words)
+    numbers = done.numbers
+    lost = numbers.accesses.unreadable_rows or numbers.accesses.unreadable_segments
+    end(SOMETHING_FAILED if numbers.verification.problems or lost else DONE)
+
+
+def _configured_days() -> float:
+    # Dagster comes with it, whose import takes longer than a report of a small store.
+    from subject_pipeline.components.operations import Operations  # noqa: PLC0415
+
+    return Operations.read().consent_pending_days
+
+
+def _words(done: ComplianceReport, copied: Path | None) -> str:
+    lines = [f"report {done.stored.name}: {done.url}"]
+    lines += [f"  {one.mark + ':':<10} {one.words}" for one in findings(done.numbers)]
+    if copied is not None:
+        lines.append(f"a copy is in {copied}")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""What runs by itself when `SUBJECT_AUTOMATION=on`: the inbox's sensor and the schedules.
+
+Each dataset brings the sensor of its own source; times and numbers are in `operations.yaml`.
+"""
+
+import dagster as dg
+
+from subject_pipeline.components.automation import all_partitions, schedule_of
+from subject_pipeline.components.inbox_sensor import inbox_sensor
+from subject_pipeline.components.operations import Operations
+from subject_pipeline.components.resources import LayoutResource
+
+_VERIFY = "verify_checkpoint_and_report"
+
+
+@dg.definitions
+def automation() -> dg.Definitions:
+    """The inbox's sensor, two verifications and the maintenance."""
+    operations = Operations.read()
+    everything = all_partitions(LayoutResource.from_environment().partitions().get_partition_keys())
+
+    def verification(name: str, cron: str, mode: str, description: str) -> dg.ScheduleDefinition:
+        return schedule_of(
+            name,
+            _VERIFY,
+            cron,
+            operations=operations,
+            description=description,
+            tags={**everything, "subject/mode": mode},
+            run_config={"ops": {"audit_verification": {"config": {"mode": mode}}}},
+        )
+
+    return dg.Definitions(
+        sensors=[
+            inbox_sensor("ingest_new_event_files", "ingest_access_events", "audit_log", operations=operations),
+        ],
+        schedules=[
+            verification(
+                "nightly_verification",
+                operations.nightly_verification,
+                "incremental",
+                "Verifies what changed since the last checkpoint, signs the next, and reports. One run over all "
+                "partitions.",
+            ),
+            verification(
+                "weekly_verification",
+                operations.weekly_verification,
+                "full",
+                "Reads and verifies everything, signs a checkpoint, and reports. One run over all partitions.",
+            ),
+            schedule_of(
+                "weekly_maintenance",
+                "maintain_store",
+                operations.weekly_maintenance,
+                operations=operations,
+                description="Compacts and vacuums the table of manifests and cleans stagings up.",
+            ),
+        ],
+    )

@@ -1,0 +1,40 @@
+"""The compliance report: what an auditor asks for, from table, log and checkpoint, once a run."""
+
+import dagster as dg
+
+from subject_pipeline.components.operations import Operations
+from subject_pipeline.components.past_partitions import last_note
+from subject_pipeline.components.past_verifications import verification_history
+from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
+from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
+from subject_pipeline.use_cases.compliance_numbers import utc_now
+from subject_pipeline.use_cases.compliance_report import write_compliance_report
+
+_CHECKPOINT = dg.AssetKey("audit_checkpoint")
+_VERIFICATION = dg.AssetKey("audit_verification")
+
+
+@dg.asset(
+    deps=[_CHECKPOINT],
+    group_name="audit",
+    kinds={"html"},
+    check_specs=report_check_specs("compliance_report"),
+    description="One report a run, of all subjects and all accesses as of its time: who is held, on which consent, "
+    "until when, who touched it, and what vouches for that. A page to print, its numbers as parquet and CSV, in "
+    "`reports/<time>/` of the store; no report ever replaces another.",
+)
+def compliance_report(
+    context: dg.AssetExecutionContext, store: StoreResource, key_ring: KeyRingResource
+) -> dg.MaterializeResult:
+    """Collect the numbers, verify what is new, write the report."""
+    partitions = store.layout.partitions().get_partition_keys()
+    with clear_failures():
+        report = write_compliance_report(
+            store.open(),
+            key_ring.file(),
+            pending_days=Operations.read().consent_pending_days,
+            known_notes=last_note(context.instance, _CHECKPOINT),
+            history=verification_history(context.instance, _VERIFICATION, partitions, utc_now()),
+        )
+    context.log.info("wrote %s", report.stored.key("report.html"))
+    return dg.MaterializeResult(metadata=report_metadata(report), check_results=report_checks(report.numbers))

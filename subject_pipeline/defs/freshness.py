@@ -1,0 +1,34 @@
+"""Freshness: what tells that verifications and checkpoints have stopped."""
+
+import dagster as dg
+
+from subject_pipeline.components.automation import schedule_of
+from subject_pipeline.components.freshness import checkpoint_check, full_verification_check
+from subject_pipeline.components.operations import Operations
+from subject_pipeline.components.resources import LayoutResource
+
+
+@dg.definitions
+def freshness() -> dg.Definitions:
+    """Two checks, a job that evaluates them alone, and its schedule.
+
+    They are also evaluated by every run that materializes their assets, after it, so that none stays red behind it.
+    """
+    operations = Operations.read()
+    partitions = LayoutResource.from_environment().partitions().get_partition_keys()
+    checks = [full_verification_check(partitions, operations), checkpoint_check(operations)]
+    job = dg.define_asset_job(
+        "check_freshness",
+        selection=dg.AssetSelection.checks(*checks),
+        description="Look whether the last full verification and the last checkpoint are recent. Reads Dagster's own "
+        "records, verifies nothing and writes nothing. Needs no config.",
+        tags={"subject/job": "freshness"},
+    )
+    schedule = schedule_of(
+        "daily_freshness_check",
+        job.name,
+        operations.daily_freshness_check,
+        operations=operations,
+        description="Looks whether verifications and checkpoints still happen, so that their silence goes red too.",
+    )
+    return dg.Definitions(asset_checks=checks, jobs=[job], schedules=[schedule])

@@ -1,0 +1,59 @@
+"""The store's maintenance, as a job."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from subject_pipeline.components.lineage import MANIFESTS
+from subject_pipeline.components.resources import StoreResource, clear_failures
+from subject_pipeline.use_cases.maintenance import Compaction, compact
+
+
+@dg.op(
+    out={"maintained": dg.Out(dg.Nothing)},
+    description="Rewrites the table's small files into few, removes for good what only its earlier versions need, and "
+    "cleans up what killed runs staged. Reading, registering and ingesting may go on meanwhile.",
+    tags={"dagster/kind/deltalake": ""},
+)
+def compact_vacuum_and_clean(
+    context: dg.OpExecutionContext, store: StoreResource
+) -> Iterator[dg.AssetObservation | dg.Output[None]]:
+    """Maintain the store, and note it on the manifests of every dataset that Dagster knows."""
+    with clear_failures():
+        opened = store.open()
+        started = time.perf_counter()
+        numbers = _numbers(compact(opened), time.perf_counter() - started)
+        datasets = [dataset.name for dataset in opened.catalog.datasets()]
+    for dataset in datasets:
+        key = dg.AssetKey([dataset, MANIFESTS])
+        # A dataset that only the command line knows has no asset; an observation would make one up.
+        if context.instance.has_asset_key(key):
+            yield dg.AssetObservation(
+                key, metadata=numbers, description="The store was maintained; all datasets share its table."
+            )
+    yield dg.Output(None, "maintained", metadata=numbers)
+
+
+@dg.job(
+    description="Compact and vacuum the table of manifests, and clean stagings up. Needs no config; safe to run again "
+    "at any time, beside anything else.",
+    tags={"subject/job": "maintenance"},
+    metadata={"writes": "subjects/, staging/", "deletes": "files that no current manifest needs"},
+)
+def maintain_store() -> None:
+    """One op: what it does is one use case, which goes on where an earlier run was stopped."""
+    compact_vacuum_and_clean()
+
+
+def _numbers(done: Compaction, seconds: float) -> dict[str, Any]:
+    return {
+        "files_before": done.files_before,
+        "files_after": done.files_after,
+        "bytes_before": done.bytes_before,
+        "bytes_after": done.bytes_after,
+        "bytes_freed": done.bytes_before - done.bytes_after,
+        "staged_removed": done.staged_removed,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,335 @@
+"""What a compliance report says, as values: who is held and on which consent, until when, and who touched it."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from subject_pipeline.domain.result_state import RESULT_STATES
+
+NAMED = 500
+"""At most so many subjects are named of any kind; all are counted."""
+
+MOST_ACCESSED = 20
+RECENT_DAYS = 30
+
+OVERDUE = "overdue"
+RETENTION_BANDS = (OVERDUE, "within_30_days", "within_90_days", "within_365_days", "later")
+"""Disjoint, in the order of time: a date due in 31 days is `within_90_days` alone."""
+
+Results = Mapping[str, int]
+"""Accesses by result, each of the four present."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSubject:
+    """A subject of whom more is held than may be, or longer undecided than it should.
+
+    Attributes:
+        candidate_id: whose manifest.
+        data: `general_pii` or `biometric`.
+        since: when the retention ended, or when the manifest that still waits was made.
+        days: whole days from then to the report.
+        why: the retention's policy, or the consent's status.
+    """
+
+    candidate_id: str
+    data: str
+    since: dt.datetime
+    days: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectNumbers:
+    """Counts over all manifests of one version of the table.
+
+    Attributes:
+        subjects: manifests there are.
+        by_status: and the four after it: subjects by that field's value.
+        retention: general personal data, subjects by `RETENTION_BANDS`.
+        biometric_retention: the same of biometric data, of those who have such a date.
+        overdue: subjects of whom anything is overdue, each once.
+        overdue_named: at most `NAMED` overdue dates, the oldest first.
+        pending_too_long: subjects whose consent is undecided for longer than `pending_days`.
+        pending_named: at most `NAMED` of them, the oldest first.
+        pending_days: how long consent may be undecided.
+    """
+
+    subjects: int = 0
+    by_status: Mapping[str, int] = field(default_factory=dict)
+    by_vertical: Mapping[str, int] = field(default_factory=dict)
+    by_general_pii_consent: Mapping[str, int] = field(default_factory=dict)
+    by_biometric_consent: Mapping[str, int] = field(default_factory=dict)
+    by_policy: Mapping[str, int] = field(default_factory=dict)
+    retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
+    biometric_retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
+    overdue: int = 0
+    overdue_named: Sequence[HeldSubject] = ()
+    pending_too_long: int = 0
+    pending_named: Sequence[HeldSubject] = ()
+    pending_days: float = 0.0
+
+    @property
+    def consent_pending(self) -> int:
+        """Subjects whose consent to hold general personal data is undecided."""
+        return sum(count for status, count in self.by_general_pii_consent.items() if status.startswith("pending"))
+
+    def due_within(self, band: str) -> int:
+        """General retention dates from the report's time up to the end of a band."""
+        ahead = RETENTION_BANDS[1:-1]
+        totals = dict(zip(ahead, accumulate(self.retention[one] for one in ahead), strict=True))
+        return totals[band]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessedSubject:
+    """One subject's accesses."""
+
+    candidate_id: str
+    accesses: int
+    denied: int
+    error: int
+    registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessNumbers:
+    """Counts over all rows of the logs as they are stored; whether they are genuine is verification's business.
+
+    An access is a row that is not the registry's own (`manifest_*`).
+
+    Attributes:
+        by_day: accesses by UTC day and result, in the days' order.
+        by_action: by action and result, the most frequent first.
+        by_actor: likewise by actor.
+        recent: by result, of the last `RECENT_DAYS` days.
+        registry_rows: rows of the registry's own, by action.
+        subjects: who was accessed at all.
+        most_accessed: the first `MOST_ACCESSED`.
+        unregistered: subjects that have rows, but neither a manifest nor a row that announces its deletion.
+        unregistered_named: at most `NAMED` of them, sorted.
+        segments: objects read.
+        unreadable_rows: lines that are no row.
+        unreadable_segments: objects that the store did not give, at most `NAMED` of them, with the reason.
+    """
+
+    by_day: Mapping[dt.date, Results] = field(default_factory=dict)
+    by_action: Mapping[str, Results] = field(default_factory=dict)
+    by_actor: Mapping[str, Results] = field(default_factory=dict)
+    recent: Results = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
+    registry_rows: Mapping[str, int] = field(default_factory=dict)
+    subjects: int = 0
+    most_accessed: Sequence[AccessedSubject] = ()
+    unregistered: int = 0
+    unregistered_named: Sequence[str] = ()
+    segments: int = 0
+    unreadable_rows: int = 0
+    unreadable_segments: Sequence[str] = ()
+
+    @property
+    def results(self) -> dict[str, int]:
+        """All accesses by result."""
+        return {result: sum(one[result] for one in self.by_day.values()) for result in RESULT_STATES}
+
+    @property
+    def accesses(self) -> int:
+        """All accesses."""
+        return sum(self.results.values())
+
+
+def rate(results: Results, result: str) -> float:
+    """The share of a result, from 0 to 1; 0 where there was no access."""
+    total = sum(results.values())
+    return results[result] / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that the report's own verification found."""
+
+    where: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationState:
+    """What the report's own incremental verification looked at and found.
+
+    Attributes:
+        chains: chains that were read and judged, which are those that changed since the checkpoint.
+        rows: lines that were read.
+        broken: chains that are not as they were written.
+        unreadable: chains that the store did not give.
+        problems: everything found.
+        named: at most `NAMED` of them.
+    """
+
+    chains: int = 0
+    rows: int = 0
+    broken: int = 0
+    unreadable: int = 0
+    problems: int = 0
+    named: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointState:
+    """The last signed checkpoint, which everything was held against.
+
+    Attributes:
+        note_sha256: of the whole signed note: quote it to fix the state of the store at that time.
+        age_days: from its time to the report's.
+    """
+
+    number: int
+    root: str
+    note_sha256: str
+    time: str
+    age_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationHistory:
+    """What Dagster's event log knows of earlier verifications.
+
+    Attributes:
+        full_since: every partition was fully verified at this time or later; None: not every one ever was.
+        never_full: partitions that no recorded full verification covers, sorted.
+        red: partitions whose last verification found something, sorted.
+    """
+
+    full_since: dt.datetime | None
+    never_full: Sequence[str] = ()
+    red: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ComplianceNumbers:
+    """One report's numbers as of its time.
+
+    Attributes:
+        time: of the report, UTC.
+        store: the store's address, without credentials.
+        chunks: how many the store has; 0: nothing was ever written.
+        table_version: of the manifests' table; None where there is none.
+        checkpoint: None where there is none, or none that holds.
+        history: None where Dagster's event log was not at hand.
+    """
+
+    time: dt.datetime
+    store: str
+    chunks: int
+    table_version: int | None
+    subjects: SubjectNumbers
+    accesses: AccessNumbers
+    verification: VerificationState
+    checkpoint: CheckpointState | None
+    history: VerificationHistory | None = None
+
+    @property
+    def headline(self) -> dict[str, int | float]:
+        """The numbers to watch over time."""
+        subjects, accesses = self.subjects, self.accesses
+        numbers: dict[str, int | float] = {
+            "subjects": subjects.subjects,
+            "retention_overdue": subjects.overdue,
+            "retention_due_30_days": subjects.due_within("within_30_days"),
+            "retention_due_90_days": subjects.due_within("within_90_days"),
+            "retention_due_365_days": subjects.due_within("within_365_days"),
+            "consent_pending": subjects.consent_pending,
+            "consent_pending_too_long": subjects.pending_too_long,
+            "accesses": accesses.accesses,
+            "accesses_30_days": sum(accesses.recent.values()),
+            "denied_rate": round(rate(accesses.results, "denied"), 6),
+            "error_rate": round(rate(accesses.results, "error"), 6),
+            "denied_rate_30_days": round(rate(accesses.recent, "denied"), 6),
+            "error_rate_30_days": round(rate(accesses.recent, "error"), 6),
+            "accessed_subjects": accesses.subjects,
+            "unregistered_subjects": accesses.unregistered,
+            "unreadable_rows": accesses.unreadable_rows,
+            "unreadable_segments": len(accesses.unreadable_segments),
+            "verification_problems": self.verification.problems,
+        }
+        if self.checkpoint is not None:
+            numbers["checkpoint"] = self.checkpoint.number
+            numbers["checkpoint_age_days"] = round(self.checkpoint.age_days, 3)
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One row of a report's numbers in long form.
+
+    Attributes:
+        section: which breakdown, such as `accesses_by_day`.
+        name: the value that is broken down by, such as a day.
+        part: a second one, such as a result; empty where there is none.
+        value: the number; None where it is a text.
+        text: a hash, a time or a reason; None where it is a number.
+    """
+
+    section: str
+    name: str
+    part: str = ""
+    value: float | None = None
+    text: str | None = None
+
+
+def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
+    """Every number of a report, a row each, in a fixed order; of named subjects the most accessed alone."""
+    subjects, accesses = numbers.subjects, numbers.accesses
+    yield Number("report", "time", text=numbers.time.isoformat().replace("+00:00", "Z"))
+    yield Number("report", "store", text=numbers.store)
+    yield Number("report", "chunks", value=numbers.chunks)
+    yield Number("report", "table_version", value=numbers.table_version)
+    for name, value in numbers.headline.items():
+        yield Number("headline", name, value=value)
+    yield from _counts("subjects_by_status", subjects.by_status)
+    yield from _counts("subjects_by_vertical", subjects.by_vertical)
+    yield from _counts("subjects_by_general_pii_consent", subjects.by_general_pii_consent)
+    yield from _counts("subjects_by_biometric_consent", subjects.by_biometric_consent)
+    yield from _counts("subjects_by_policy", subjects.by_policy)
+    yield from _counts("retention_general_pii", subjects.retention)
+    yield from _counts("retention_biometric", subjects.biometric_retention)
+    yield from _results("accesses_by_day", {day.isoformat(): counts for day, counts in accesses.by_day.items()})
+    yield from _counts("accesses_by_result", accesses.results)
+    yield from _results("accesses_by_action", accesses.by_action)
+    yield from _results("accesses_by_actor", accesses.by_actor)
+    yield from _counts("registry_rows_by_action", accesses.registry_rows)
+    for one in accesses.most_accessed:
+        parts = {"accesses": one.accesses, "denied": one.denied, "error": one.error, "registered": int(one.registered)}
+        for part, value in parts.items():
+            yield Number("most_accessed_subjects", one.candidate_id, part, value)
+    yield from _evidence(numbers)
+
+
+def _evidence(numbers: ComplianceNumbers) -> Iterator[Number]:
+    state, checkpoint, history = numbers.verification, numbers.checkpoint, numbers.history
+    yield Number("verification", "mode", text="incremental")
+    for name in ("chains", "rows", "broken", "unreadable", "problems"):
+        yield Number("verification", name, value=getattr(state, name))
+    for one in state.named:
+        yield Number("verification_problem", one.where, one.kind, text=one.detail)
+    if checkpoint is not None:
+        yield Number("checkpoint", "number", value=checkpoint.number)
+        yield Number("checkpoint", "age_days", value=checkpoint.age_days)
+        for name in ("root", "note_sha256", "time"):
+            yield Number("checkpoint", name, text=getattr(checkpoint, name))
+    if history is not None:
+        since = history.full_since.isoformat().replace("+00:00", "Z") if history.full_since else "not every partition"
+        yield Number("history", "fully_verified_since", text=since)
+        yield Number("history", "partitions_never_fully_verified", value=len(history.never_full))
+        yield from (Number("history", "red_partition", text=partition) for partition in history.red)
+
+
+def _counts(section: str, counts: Mapping[str, int]) -> Iterator[Number]:
+    for name, count in counts.items():
+        yield Number(section, name, value=count)
+
+
+def _results(section: str, rows: Mapping[str, Results]) -> Iterator[Number]:
+    for name, counts in rows.items():
+        for result in RESULT_STATES:
+            yield Number(section, name, result, counts[result])

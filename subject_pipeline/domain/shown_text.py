@@ -1,0 +1,23 @@
+"""Ids, actors and reasons as they may be shown to people: nothing invisible, nothing that a spreadsheet runs."""
+
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_LONG = 120
+
+
+def shown(text: str, limit: int = _LONG) -> str:
+    """The text with every invisible or direction-changing character spelt out, cut to a length.
+
+    So no two ids look the same, and none can change the look of what stands beside it; what a page's or a picture's
+    own syntax takes for special is for its writer to escape.
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return "".join(char if char.isprintable() else f"\\u{{{ord(char):x}}}" for char in cut)
+
+
+def cell(text: str) -> str:
+    """The text for a cell of CSV: an apostrophe goes before what a spreadsheet would take for a formula.
+
+    Source: OWASP, CSV Injection. Whatever reads the CSV takes the apostrophe away again where a formula's character
+    follows it; the parquet file beside has the text as it is.
+    """
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA) else text

@@ -1,0 +1,223 @@
+"""The numbers of a compliance report, collected from table, log and checkpoint at one time.
+
+1. the last checkpoint, and what a verification finds that reads what changed since: the report says no more than that.
+2. the logs are listed, then the table's version is pinned: whoever was registered before the rows listed is in it.
+3. group by group of chunks, the table's columns, then the chunks' segments, several of them under way at once.
+"""
+
+import datetime as dt
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby, islice
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.compliance import (
+    NAMED,
+    AccessNumbers,
+    CheckpointState,
+    ComplianceNumbers,
+    Problem,
+    SubjectNumbers,
+    VerificationHistory,
+    VerificationState,
+)
+from subject_pipeline.domain.compliance_counting import (
+    MANIFEST_COLUMNS,
+    ROW_SCHEMA,
+    AccessCounts,
+    SegmentCounts,
+    SubjectCounts,
+)
+from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
+from subject_pipeline.domain.staging import plan_groups
+from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.storage.checkpoints import Checkpoint
+from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import Progress, Verification, verify
+
+CONCURRENCY = 8
+"""Segments read at once; each is at most 8 MiB, and only its counts are kept."""
+
+_LINE_SCHEMA = pl.Schema({"row": pl.Struct(ROW_SCHEMA)})
+_NO_ROWS = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in MANIFEST_COLUMNS})
+_Segment = tuple[str, int]
+_Counted = tuple[str, int, SegmentCounts | str]
+
+
+def utc_now() -> dt.datetime:
+    """The time, UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def collect(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    *,
+    pending_days: float,
+    known_notes: Sequence[str] = (),
+    history: VerificationHistory | None = None,
+    concurrency: int = CONCURRENCY,
+    progress: Progress | None = None,
+    clock: Callable[[], dt.datetime] = utc_now,
+) -> ComplianceNumbers:
+    """One report's numbers; what is damaged is counted and named, never an error.
+
+    Args:
+        store: whose numbers.
+        ring: the keys, to verify what changed since the last checkpoint.
+        pending_days: consent undecided for longer than this is too long.
+        known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
+        history: what is known of earlier verifications.
+        concurrency: segments read at once.
+        progress: told after each chunk.
+        clock: gives the report's time, asked once.
+
+    Raises:
+        KeyRingError: there is no usable key ring.
+        ConfigurationError: another chunk count is wanted than the store has.
+        StoreError: the store failed.
+    """
+    now = clock().astimezone(dt.UTC)
+    verification = verify(store, ring, incremental=True, known_notes=known_notes)
+    layout = store.layout()
+    chunks = layout.chunks if layout else None
+    segments = _listed(AuditSegments(store.objects), chunks) if chunks else []
+
+    def count(snapshot: Snapshot | None) -> tuple[int | None, SubjectNumbers, AccessNumbers]:
+        subjects, accesses = SubjectCounts(now, pending_days), AccessCounts(now)
+        if chunks is not None:
+            with ThreadPoolExecutor(max(1, concurrency)) as pool:
+                _count(chunks, snapshot, _read(store, pool, segments, concurrency), subjects, accesses, progress)
+        return snapshot.version if snapshot else None, subjects.numbers(), accesses.numbers()
+
+    # A vacuum under the reader means to begin again, so that all of it is of one version.
+    version, subjects, accesses = store.table.read(count, None) or count(None)
+    return ComplianceNumbers(
+        now,
+        address(store.location.url),
+        chunks.count if chunks else 0,
+        version,
+        subjects,
+        accesses,
+        verification_state(verification),
+        checkpoint_state(verification.checkpoint, now),
+        history,
+    )
+
+
+def _listed(segments: AuditSegments, chunks: ChunkLayout) -> list[_Segment]:
+    """Every segment up to the last that the LIST showed; a gap is asked for too, since a LIST beside a writer has some."""
+    listing = segments.list(chunks.names, whole=True).segments
+    return [(chunk, number) for chunk in chunks.names for number in range(max(listing[chunk], default=-1) + 1)]
+
+
+def _count(
+    chunks: ChunkLayout,
+    snapshot: Snapshot | None,
+    counted: Iterator[_Counted],
+    subjects: SubjectCounts,
+    accesses: AccessCounts,
+    progress: Progress | None,
+) -> None:
+    by_chunk = groupby(counted, key=lambda one: one[0])
+    upcoming = next(by_chunk, None)
+    done = 0
+    for group in plan_groups(snapshot.count() if snapshot else 0, chunks.count):
+        names = chunks.names[group.first : group.last + 1]
+        rows = snapshot.rows(names, MANIFEST_COLUMNS) if snapshot else _NO_ROWS
+        subjects.add(rows)
+        registered = {str(chunk): part["candidate_id"] for (chunk,), part in rows.group_by("chunk")}
+        for name in names:
+            if upcoming is not None and upcoming[0] == name:
+                _add(accesses, [one for _, _, one in upcoming[1]], registered.get(name, _NO_ROWS["candidate_id"]))
+                upcoming = next(by_chunk, None)
+            done += 1
+            if progress is not None:
+                progress(done, chunks.count)
+
+
+def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], registered: pl.Series) -> None:
+    for why in (one for one in segments if isinstance(one, str)):
+        accesses.lose(why)
+    accesses.add([one for one in segments if isinstance(one, SegmentCounts)], registered)
+
+
+def _read(
+    store: SubjectStore, pool: ThreadPoolExecutor, segments: Sequence[_Segment], ahead: int
+) -> Iterator[_Counted]:
+    """Segments counted in their order, several of them under way; a text says why one could not be read."""
+    waiting = iter(segments)
+
+    def submit(chunk: str, number: int) -> tuple[str, int, Future[SegmentCounts | str]]:
+        return chunk, number, pool.submit(_count_segment, store, AuditSegments.key(chunk, number))
+
+    flying = [submit(*one) for one in islice(waiting, max(1, ahead))]
+    while flying:
+        chunk, number, result = flying.pop(0)
+        yield chunk, number, result.result()
+        flying.extend(submit(*one) for one in islice(waiting, 1))
+
+
+def _count_segment(store: SubjectStore, key: str) -> SegmentCounts | str:
+    try:
+        data = store.objects.get(key)
+    except StoreError as error:
+        return str(error)
+    return f"the object {key!r} is gone" if data is None else count_rows(data)
+
+
+def count_rows(segment: bytes) -> SegmentCounts:
+    """A stored segment's rows, counted; never fails: what is no row is counted as unreadable."""
+    lines = segment.partition(b"\n")[2].removesuffix(b"\n").split(b"\n")
+    frames = list(_parsed(lines)) if lines != [b""] else []
+    rows = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *frames])
+    return SegmentCounts.of(rows, len(lines) - rows.height if lines != [b""] else 0)
+
+
+def _parsed(lines: Sequence[bytes]) -> Iterator[pl.DataFrame]:
+    """The lines that are JSON, as `ROW_SCHEMA`; one that is not fails all that are read with it, so halves are tried."""
+    try:
+        rows = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), schema=_LINE_SCHEMA)
+        if rows.height == len(lines):
+            yield rows.unnest("row")
+            return
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        pass
+    if len(lines) > 1:
+        yield from _parsed(lines[: len(lines) // 2])
+        yield from _parsed(lines[len(lines) // 2 :])
+
+
+def address(url: str) -> str:
+    """A store's URL without whatever stands before an `@` in its host."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def verification_state(report: Verification) -> VerificationState:
+    """What a verification found, as the report says it."""
+    everything = [
+        *(Problem(one.chunk or "whole store", one.kind, one.detail) for one in report.broken_logs),
+        *(Problem(one.candidate_id, one.kind, f"row {one.seq}: {one.detail}") for one in report.broken_chains),
+        *(Problem(one.candidate_id or "manifests", one.kind, one.detail) for one in report.broken_manifests),
+    ]
+    named = everything[:NAMED]
+    return VerificationState(
+        report.chains, report.rows, report.broken, report.unreadable, max(len(everything), report.unreadable), named
+    )
+
+
+def checkpoint_state(checkpoint: Checkpoint | None, now: dt.datetime) -> CheckpointState | None:
+    """The checkpoint held against, as the report says it."""
+    if checkpoint is None:
+        return None
+    note = checkpoint.note
+    age = now - dt.datetime.fromisoformat(note.time)
+    return CheckpointState(note.number, note.root, checkpoint.sha256, note.time, age / dt.timedelta(days=1))
