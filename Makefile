@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e '.[postgres,celery,kubernetes]'
 	@touch $@
 
 demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show what came of it
@@ -74,7 +74,7 @@ bench-buckets: $(READY) ## Count the requests to an S3 server, and make each of 
 
 constraints: $(READY) ## Write constraints.txt anew, with the newest versions that fit
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-annotate --no-header -q -o constraints.txt
 
 clean: ## Remove what the targets made, but not ./data

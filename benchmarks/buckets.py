@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reports import RAM, machine, write_part
-from subject_pipeline.use_cases.compliance_report import write_report
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.domain.candidates import storage_key
@@ -28,6 +27,7 @@ from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.compliance_report import write_compliance_report
 from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers
@@ -75,7 +75,7 @@ class Work:
         watch("first checkpoint", lambda: write_checkpoint(store(), ring))
         watch("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound))
         watch("checkpoint, nothing new", lambda: write_checkpoint(store(), ring))
-        watch("report", lambda: write_report(store(), ring))
+        watch("report", lambda: write_compliance_report(store(), ring, pending_days=30))
         watch("subjects get", lambda: SubjectRegistry(store()).get(one))
         watch("audit show", lambda: show(store(), ring, one))
         watch("audit append, cold", lambda: AuditLog(store(), ring).append([_event(one, 0)]))

@@ -16,7 +16,9 @@ from subject_pipeline.use_cases.compliance_report import (
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Copy the report there too.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Copy the report there too."
+)
 @click.option("--consent-pending-days", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Consent undecided for longer is too long. Default: what operations.yaml says.")  # fmt: skip
 @command_options

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
-
 FULL_VERIFICATION = "full_verification"
 """Metadata of a verification's partition: when it was last read whole. Each incremental one carries it on, so that the
 last materialization of each partition is all that has to be looked up."""

@@ -18,11 +18,13 @@ from subject_pipeline.components.manifest_metadata import (
     staging_metadata,
 )
 from subject_pipeline.components.operations import Operations
+from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import (
     LayoutResource,
     RegistrationOptions,
     clear_failures,
 )
+from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.components.source_sensor import source_sensor
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
 from subject_pipeline.errors import DatasetError
@@ -139,7 +141,8 @@ def _candidate_chunks(
                 return
             staged = stage_dataset(store, declaration, limit=options.rows)
         yield dg.MaterializeResult(
-            metadata=staging_metadata(staged), data_version=dg.DataVersion(f"{staged.version}:{staged.limit}")
+            metadata={**staging_metadata(staged), **provenance(store)},
+            data_version=dg.DataVersion(f"{staged.version}:{staged.limit}"),
         )
 
     return candidate_chunks
@@ -168,12 +171,13 @@ def _subject_manifests(
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
+        store = context.resources.store.open()
         with clear_failures():
             done = register_dataset(
-                context.resources.store.open(),
+                store,
                 dataset.name,
                 limit=options.rows,
-                chunks=context.partition_keys,
+                chunks=partitions_of(context),
                 declared=declaration,
             )
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
@@ -185,6 +189,6 @@ def _subject_manifests(
             )
         for outcome in done.outcomes:
             context.add_asset_metadata(chunk_metadata(outcome), partition_key=outcome.chunk)
-        return dg.MaterializeResult(check_results=registration_checks(done))
+        return dg.MaterializeResult(metadata=provenance(store), check_results=registration_checks(done))
 
     return subject_manifests

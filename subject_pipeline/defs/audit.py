@@ -23,7 +23,9 @@ from subject_pipeline.components.audit_metadata import (
     was_read,
 )
 from subject_pipeline.components.past_partitions import PastPartitions, last_note
+from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
+from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings
@@ -32,6 +34,7 @@ from subject_pipeline.use_cases.verification import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")
+_REPORT = dg.AssetKey("compliance_report")
 _PROBLEMS = tuple(f"problems/{name}" for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
 
 
@@ -86,10 +89,13 @@ def audit_log(
     context: dg.AssetExecutionContext, config: IngestOptions, store: StoreResource, key_ring: KeyRingResource
 ) -> dg.MaterializeResult:
     """Ingest what waits in the inbox."""
+    opened = store.open()
     with clear_failures():
-        report = ingest_inbox(AuditLog(store.open(), key_ring.file()), config.files)
+        report = ingest_inbox(AuditLog(opened, key_ring.file()), config.files)
     context.log.info("%d files, %d events appended", report.files, report.appended)
-    return dg.MaterializeResult(metadata=ingest_metadata(report), check_results=ingest_checks(report))
+    return dg.MaterializeResult(
+        metadata={**ingest_metadata(report), **provenance(opened)}, check_results=ingest_checks(report)
+    )
 
 
 @dg.asset(
@@ -107,7 +113,7 @@ def audit_verification(
     context: dg.AssetExecutionContext, config: VerificationOptions, store: StoreResource, key_ring: KeyRingResource
 ) -> dg.MaterializeResult:
     """Verify the run's partitions."""
-    chunks = context.partition_keys
+    chunks = partitions_of(context)
     full = config.mode is Mode.full
     past, began = PastPartitions.of(context.instance, _VERIFICATION), dt.datetime.now(dt.UTC)
 
@@ -115,9 +121,10 @@ def audit_verification(
         last_full = began if full and was_read(found) else past.full.get(found.chunk)
         context.add_asset_metadata(chunk_metadata(found, last_full), partition_key=found.chunk)
 
+    opened = store.open()
     with clear_failures():
         report = verify(
-            store.open(),
+            opened,
             key_ring.file(),
             chunks=chunks,
             incremental=not full,
@@ -126,7 +133,8 @@ def audit_verification(
             watch=watch,
         )
     return dg.MaterializeResult(
-        metadata=verification_metadata(report), check_results=verification_checks(report, past.without(chunks))
+        metadata={**verification_metadata(report), **provenance(opened)},
+        check_results=verification_checks(report, past.without(chunks)),
     )
 
 
@@ -144,12 +152,13 @@ def audit_checkpoint(
     context: dg.AssetExecutionContext, store: StoreResource, key_ring: KeyRingResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Verify what is new, then sign the next checkpoint."""
+    opened = store.open()
     with clear_failures():
-        report = write_checkpoint(store.open(), key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
+        report = write_checkpoint(opened, key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
     yield from checkpoint_checks(report)
     if report.written is None:
         raise dg.Failure("The last checkpoint does not hold, or the store could not be read: none was written.")
-    yield dg.MaterializeResult(metadata=checkpoint_metadata(report))
+    yield dg.MaterializeResult(metadata={**checkpoint_metadata(report), **provenance(opened)})
 
 
 ingest_access_events = dg.define_asset_job(
@@ -163,8 +172,7 @@ ingest_access_events = dg.define_asset_job(
 
 verify_checkpoint_and_report = dg.define_asset_job(
     "verify_checkpoint_and_report",
-    # The report is declared elsewhere: it is whatever is made from the checkpoint.
-    selection=dg.AssetSelection.assets(audit_verification).downstream(),
+    selection=dg.AssetSelection.assets(_VERIFICATION, _CHECKPOINT, _REPORT),
     tags={"subject/job": "verification"},
     metadata={"reads": "audit/, subjects/, checkpoints/", "writes": "checkpoints/, reports/"},
     description="Verify all chains, logs and manifests, sign a checkpoint over what was found whole, and report. Needs "

@@ -5,6 +5,7 @@ import dagster as dg
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.past_partitions import last_note
 from subject_pipeline.components.past_verifications import verification_history
+from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
 from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.use_cases.compliance_numbers import utc_now
@@ -28,13 +29,16 @@ def compliance_report(
 ) -> dg.MaterializeResult:
     """Collect the numbers, verify what is new, write the report."""
     partitions = store.layout.partitions().get_partition_keys()
+    opened = store.open()
     with clear_failures():
         report = write_compliance_report(
-            store.open(),
+            opened,
             key_ring.file(),
             pending_days=Operations.read().consent_pending_days,
             known_notes=last_note(context.instance, _CHECKPOINT),
             history=verification_history(context.instance, _VERIFICATION, partitions, utc_now()),
         )
     context.log.info("wrote %s", report.stored.key("report.html"))
-    return dg.MaterializeResult(metadata=report_metadata(report), check_results=report_checks(report.numbers))
+    return dg.MaterializeResult(
+        metadata={**report_metadata(report), **provenance(opened)}, check_results=report_checks(report.numbers)
+    )

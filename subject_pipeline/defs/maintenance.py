@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from subject_pipeline.components.lineage import MANIFESTS
+from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import StoreResource, clear_failures
 from subject_pipeline.use_cases.maintenance import Compaction, compact
 
@@ -33,7 +34,7 @@ def compact_vacuum_and_clean(
             yield dg.AssetObservation(
                 key, metadata=numbers, description="The store was maintained; all datasets share its table."
             )
-    yield dg.Output(None, "maintained", metadata=numbers)
+    yield dg.Output(None, "maintained", metadata={**numbers, **provenance(opened)})
 
 
 @dg.job(

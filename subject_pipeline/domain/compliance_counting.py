@@ -108,10 +108,10 @@ class SubjectCounts:
         )
 
     def _band(self, until: pl.Expr) -> pl.Expr:
-        band = pl.when(until < self._now).then(pl.lit(OVERDUE))
-        for name, days in _DAYS.items():
-            band = band.when(until <= self._now + dt.timedelta(days=days)).then(pl.lit(name))
-        return band.when(until.is_not_null()).then(pl.lit(RETENTION_BANDS[-1]))
+        band = pl.when(until.is_not_null()).then(pl.lit(RETENTION_BANDS[-1]))
+        for name, days in reversed(_DAYS.items()):
+            band = pl.when(until <= self._now + dt.timedelta(days=days)).then(pl.lit(name)).otherwise(band)
+        return pl.when(until < self._now).then(pl.lit(OVERDUE)).otherwise(band)
 
     def _oldest(self, known: Sequence[HeldSubject], found: pl.DataFrame, data: str) -> list[HeldSubject]:
         rows = found.sort("since", "candidate_id").head(NAMED).iter_rows()

@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 PAPER, INK, QUIET = "#ffffff", "#1a2330", "#4a5565"
 RESULT_COLOURS = {"success": "#2a6496", "error": "#a85a00", "denied": "#a1161b", "not_found": "#5b6470"}
 BAND_COLOURS = {OVERDUE: "#a1161b", **dict.fromkeys(RETENTION_BANDS[1:], "#2a6496")}
-BAND_NAMES = dict(
-    zip(RETENTION_BANDS, ("overdue", "0-30 days", "31-90 days", "91-365 days", "later"), strict=True)
-)
+BAND_NAMES = dict(zip(RETENTION_BANDS, ("overdue", "0-30 days", "31-90 days", "91-365 days", "later"), strict=True))
 RESULT_NAMES = {"success": "success", "error": "error", "denied": "denied", "not_found": "not found"}
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Arial, sans-serif"
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.parse_math": False,
@@ -148,8 +146,9 @@ def _periods(numbers: ComplianceNumbers) -> tuple[str, dict[dt.date, dict[str, i
     first = min(days)
     step = 1 if (today - first).days < _DAILY_UP_TO else _WEEK
     start = first - dt.timedelta(days=first.weekday() if step == _WEEK else 0)
+    none: dict[str, int] = dict.fromkeys(RESULT_STATES, 0)
     counts = {
-        start + dt.timedelta(days=offset): dict.fromkeys(RESULT_STATES, 0)
+        start + dt.timedelta(days=offset): none.copy()
         for offset in range(0, (today - start).days + 1, step)
     }
     for day, results in days.items():
@@ -161,6 +160,8 @@ def _periods(numbers: ComplianceNumbers) -> tuple[str, dict[dt.date, dict[str, i
 
 def _draw_accesses(counts: Mapping[dt.date, Results], period: str) -> Draw:
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - as in `_figure`
+
         starts = list(counts)
         bottom = [0] * len(starts)
         for result in RESULT_STATES:
@@ -172,7 +173,7 @@ def _draw_accesses(counts: Mapping[dt.date, Results], period: str) -> Draw:
         axes.set_xticks(range(0, len(starts), every), [start.strftime("%d %b %y") for start in starts[::every]])
         axes.set_xlim(-0.8, max(len(starts), 8) - 0.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylabel(f"accesses a {period}")
         axes.set_axisbelow(True)
         axes.grid(axis="y", color="#d5dbe3", linewidth=0.6)
@@ -213,7 +214,7 @@ def _figure(height: float, salt: str, draw: Draw) -> Iterator["Figure"]:
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
+    with mpl.rc_context(_SETTINGS | {"svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the reader's own fonts have it
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure.add_subplot())

@@ -1,7 +1,7 @@
 """A report's files: the page, every number in long form, and the subjects that it names."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
 
 import polars as pl
@@ -13,17 +13,18 @@ from subject_pipeline.use_cases.compliance_page import page
 PAGE = "report.html"
 
 _NUMBERS = pl.Schema(
-    {"section": pl.String, "name": pl.String, "part": pl.String, "value": pl.Float64, "text": pl.String}
+    {"section": pl.String(), "name": pl.String(), "part": pl.String(), "value": pl.Float64(), "text": pl.String()}
 )
 _HELD = pl.Schema(
     {
-        "candidate_id": pl.String,
-        "data": pl.String,
+        "candidate_id": pl.String(),
+        "data": pl.String(),
         "since": pl.Datetime("us", "UTC"),
-        "days": pl.Int64,
-        "why": pl.String,
+        "days": pl.Int64(),
+        "why": pl.String(),
     }
 )
+_ID = pl.Schema({"candidate_id": pl.String()})
 
 
 def report_files(numbers: ComplianceNumbers) -> dict[str, bytes]:
@@ -40,9 +41,6 @@ def report_files(numbers: ComplianceNumbers) -> dict[str, bytes]:
         "unregistered.csv": csv(pl.DataFrame({"candidate_id": numbers.accesses.unregistered_named}, schema=_ID)),
         PAGE: page(numbers).encode(),
     }
-
-
-_ID: Mapping[str, type[pl.String]] = {"candidate_id": pl.String}
 
 
 def held_frame(held: Sequence[HeldSubject]) -> pl.DataFrame:

@@ -113,7 +113,8 @@ def collect(
 
 
 def _listed(segments: AuditSegments, chunks: ChunkLayout) -> list[_Segment]:
-    """Every segment up to the last that the LIST showed; a gap is asked for too, since a LIST beside a writer has some."""
+    """Every segment up to the last that the LIST showed; gaps are asked for too, since a LIST beside a writer has some.
+    """
     listing = segments.list(chunks.names, whole=True).segments
     return [(chunk, number) for chunk in chunks.names for number in range(max(listing[chunk], default=-1) + 1)]
 

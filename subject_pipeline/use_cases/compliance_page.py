@@ -28,7 +28,8 @@ from subject_pipeline.use_cases.compliance_charts import (
 )
 
 _ROWS = 20
-_DAYS = 31
+_HELD = 10
+_DAYS = 14
 _TEMPLATE, _STYLE = "compliance_report.html.j2", "compliance_report.css"
 _MARKS = {"good": "In order", "warn": "Look at", "bad": "Act"}
 _TIME = "%d %B %Y, %H:%M:%S UTC"
@@ -123,7 +124,7 @@ def page(numbers: ComplianceNumbers) -> str:
             actors_chart=actors_chart(numbers),
             by_result=_by_result(numbers),
             by_day=_results("Accesses by day, the latest first", "Day (UTC)",
-                            {f"{day}": one for day, one in reversed(accesses.by_day.items())}, _DAYS),
+                            {f"{day}": one for day, one in reversed(list(accesses.by_day.items()))}, _DAYS),
             by_action=_results("Accesses by action", "Action", accesses.by_action, _ROWS),
             by_actor=_results("Accesses by actor", "Actor", accesses.by_actor, _ROWS),
             most_accessed=_most_accessed(numbers),
@@ -202,14 +203,15 @@ def findings(numbers: ComplianceNumbers) -> list[Finding]:
             _finding(
                 len(red),
                 "bad",
-                f"{_plural(len(red), 'partition')} red since the last verification of it.",
-                "No partition is red from an earlier verification.",
+                f"{_plural(len(red), 'partition')} red when last verified: {', '.join(red[:_HELD])}"
+                f"{' and more' if len(red) > _HELD else ''}.",
+                "No partition was red when last verified.",
             ),
             _finding(
                 len(never),
                 "warn",
-                f"{_plural(len(never), 'partition')} without a full verification that Dagster recorded.",
-                f"Every partition was fully verified since {_moment(numbers)}.",
+                f"{_plural(len(never), 'partition')} without a full verification that Dagster recorded lately.",
+                f"No partition's last full verification is older than {_moment(numbers)}.",
             ),
         ]
     order = list(_MARKS)
@@ -297,14 +299,14 @@ def _held(
     rows = [
         (shown(one.candidate_id), one.data.replace("general_pii", "general"), shown(one.why), f"{one.since:%Y-%m-%d}",
          f"{one.days:,}")
-        for one in named[:_ROWS]
+        for one in named[:_HELD]
     ]  # fmt: skip
     why, since, days = titles
     columns = [Column("Subject", number=False), Column("Data", number=False), Column(why, number=False),
                Column(since, number=False), Column(days)]  # fmt: skip
     more = ""
-    if len(named) > _ROWS:
-        more = f"The {_ROWS} longest; {file} has the first {NAMED}."
+    if len(named) > _HELD:
+        more = f"The {_HELD} longest are named here, the first {NAMED} in {file}."
     if total is not None:
         note = f"{_people(total)} in all."
     return Table(caption, columns, rows, f"{note} {more}".strip() if named else "")
@@ -329,9 +331,8 @@ def _results(caption: str, title: str, counts: Mapping[str, Results], limit: int
          _percent(rate(one, "denied")))
         for name, one in list(counts.items())[:limit]
     ]  # fmt: skip
-    columns = [Column(title, number=False), Column("Accesses"),
-               *(Column(RESULT_NAMES[result].capitalize()) for result in RESULT_STATES), Column("Denied")]  # fmt: skip
-    columns[-1] = Column("Share denied")
+    results = (Column(RESULT_NAMES[result].capitalize()) for result in RESULT_STATES)
+    columns = [Column(title, number=False), Column("Accesses"), *results, Column("Share denied")]
     return Table(caption, columns, rows, _more(len(counts), limit))
 
 
@@ -348,8 +349,8 @@ def _most_accessed(numbers: ComplianceNumbers) -> Table:
 
 def _unregistered(numbers: ComplianceNumbers) -> Table:
     accesses = numbers.accesses
-    rows = [(shown(one),) for one in accesses.unregistered_named[:_ROWS]]
-    note = f"{_people(accesses.unregistered)} in all; unregistered.csv has the first {NAMED}." if rows else ""
+    rows = [(shown(one),) for one in accesses.unregistered_named[:_HELD]]
+    note = f"{_people(accesses.unregistered)} in all; the first {NAMED} are in unregistered.csv." if rows else ""
     return Table("Subjects in the log without a manifest", [Column("Subject", number=False)], rows, note, wide=False)
 
 
@@ -376,8 +377,8 @@ def _verification_words(numbers: ComplianceNumbers) -> str:
     if numbers.checkpoint is None:
         return "The report verified all of the log and the manifests, without a checkpoint to hold them against."
     return (
-        f"The report verified what changed since checkpoint {numbers.checkpoint.number}, and took the store's word that "
-        "nothing else did. A full verification reads everything."
+        f"The report verified what changed since checkpoint {numbers.checkpoint.number}, and took the store's word "
+        "that nothing else did. A full verification reads everything."
     )
 
 
@@ -386,12 +387,12 @@ def _history_words(numbers: ComplianceNumbers) -> str:
     if history is None:
         return "When the last full verification was is known to Dagster, whose event log was not at hand."
     if history.full_since is None:
-        return f"Dagster recorded no full verification of {_plural(len(history.never_full), 'partition')}."
-    return f"Dagster recorded a full verification of every partition, the oldest at {_moment(numbers)}."
+        return f"Dagster recorded no full verification of {_plural(len(history.never_full), 'partition')} lately."
+    return f"Dagster recorded a full verification of every partition; the oldest is of {_moment(numbers)}."
 
 
 def _more(count: int, limit: int) -> str:
-    return f"The first {limit} of {count:,}; numbers.csv has all." if count > limit else ""
+    return f"{limit} of {count:,}; all are in numbers.csv." if count > limit else ""
 
 
 def _people(count: int) -> str:

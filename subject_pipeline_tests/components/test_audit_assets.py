@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from subject_pipeline.components.audit_metadata import CHECKS
+from subject_pipeline.components.freshness import FULL_VERIFICATION_IS_RECENT
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import SubjectManifest
@@ -300,4 +301,4 @@ def test_every_check_of_a_verification_is_reported_in_every_run(bench: AuditBenc
     """Also over one partition of a store that holds nothing to verify there."""
     result = bench.verify(chunks=("chunk-00", "chunk-00"), checkpoint=False)
     assert result.success
-    assert set(checks(result, VERIFICATION)) == set(CHECKS)
+    assert set(checks(result, VERIFICATION)) == {*CHECKS, FULL_VERIFICATION_IS_RECENT}

@@ -142,6 +142,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "audit_log",
         "audit_verification",
         "audit_checkpoint",
+        "compliance_report",
     }
     assert {key.name for key in graph.asset_check_keys} == {
         "counts_add_up",
@@ -154,21 +155,30 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "manifests_unchanged",
         "nothing_unreadable",
         "nothing_carried_on",
+        "full_verification_is_recent",
+        "checkpoint_is_recent",
+        "retention_is_not_overdue",
+        "consent_is_not_pending_too_long",
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "register_workers",
         "ingest_access_events",
         "verify_checkpoint_and_report",
         "maintain_store",
+        "check_freshness",
     }
-    assert {sensor.name for sensor in repository.sensor_defs} >= {
+    assert {sensor.name for sensor in repository.sensor_defs} == {
         "register_workers_when_changed",
         "ingest_new_event_files",
+        "alert_on_failed_run",
+        "alert_on_red_checks",
+        "alert_again",
     }
-    assert {schedule.name for schedule in repository.schedule_defs} >= {
+    assert {schedule.name for schedule in repository.schedule_defs} == {
         "nightly_verification",
         "weekly_verification",
         "weekly_maintenance",
+        "daily_freshness_check",
     }
     assert set(definitions.resources or {}) == {"store", "layout", "key_ring", "workers_options"}
 
@@ -287,6 +297,17 @@ def test_manifests_without_a_staging_fail_clearly(bench: Bench) -> None:
     assert "materialize its candidate_chunks first" in failure_of(result)
 
 
+def test_a_launch_without_partitions_fails_clearly(bench: Bench) -> None:
+    """The failure says how partitions are selected, and no partition looks done."""
+    people = bench()
+    people.write(IDS)
+    result = people.defs.resolve_job_def("register_people").execute_in_process(
+        instance=people.instance, raise_on_error=False
+    )
+    assert "No partitions were selected" in failure_of(result)
+    assert not numbers(result)
+
+
 def test_a_missing_source_fails_clearly(bench: Bench) -> None:
     """The failure names the file."""
     people = bench()
@@ -341,6 +362,16 @@ def test_backfills_take_one_run_unless_partitions_per_run_says_otherwise(bench: 
     split = bench(partitions_per_run=2).defs.resolve_asset_graph().get(MANIFESTS).backfill_policy
     assert whole == dg.BackfillPolicy.single_run()
     assert split == dg.BackfillPolicy.multi_run(2)
+
+
+def test_a_range_is_one_run_whatever_a_backfill_would_do(bench: Bench) -> None:
+    """What a sensor asks for, a run over the range of all partitions, works with partitions_per_run too."""
+    people = bench(partitions_per_run=2)
+    people.write(IDS)
+    result = people.run()
+    assert result.success
+    assert total(result, "inserted") == 200
+    assert len(numbers(result)) == CHUNKS
 
 
 def test_an_invalid_dataset_name_is_refused_when_loading(bench: Bench) -> None:

@@ -70,9 +70,8 @@ class Browser:
 
     def choose(self, partition: str | None) -> Locator:
         """Ask for a materialization on the open page, and choose one partition or all; gives the dialog."""
-        self.page.get_by_role("button", name=re.compile(r"Materialize.*…")).click()
-        dialog = self.page.get_by_role("dialog").first
-        expect(dialog.get_by_text("Partition selection")).to_be_visible()
+        dialog = self.page.get_by_role("dialog").filter(has_text="Partition selection").first
+        self._press(self.page.get_by_role("button", name=re.compile(r"Materialize.*…")), dialog)
         if partition is None:
             dialog.get_by_role("button", name="All", exact=True).click()
             expect(dialog.get_by_text("64 partitions", exact=True)).to_be_visible()
@@ -85,14 +84,9 @@ class Browser:
         return dialog
 
     def launch(self, button: Locator) -> str:
-        """Press a button that launches, confirm if asked; the run's or backfill's id, as the page's notice has it."""
-        button.click()
+        """Press a button that launches; the run's or backfill's id, as the page's notice has it."""
         notice = self.page.get_by_role("region", name="Notifications").get_by_role("link", name="View").first
-        sure = self.page.get_by_role("button", name="Confirm", exact=True)
-        notice.or_(sure).first.wait_for()
-        if sure.is_visible():
-            sure.click()
-            notice.wait_for()
+        self._press(button, notice)
         address = notice.get_attribute("href")
         assert address is not None
         return address.rpartition("/")[2]
@@ -100,6 +94,15 @@ class Browser:
     def launch_chosen(self, dialog: Locator) -> str:
         """Launch what a dialog has chosen."""
         return self.launch(dialog.get_by_role("button", name=re.compile(r"Launch (backfill|\d+ run)")))
+
+    def _press(self, button: Locator, expected: Locator) -> None:
+        """Press a button that the page may ask to confirm, as where a source was never materialized."""
+        button.click()
+        sure = self.page.get_by_role("button", name="Confirm", exact=True)
+        expected.or_(sure).first.wait_for()
+        if sure.is_visible():
+            sure.click()
+            expected.wait_for()
 
     def numbers(self) -> dict[str, str]:
         """Key and value of each row of the tables that the page shows."""
@@ -121,7 +124,8 @@ class Browser:
 def keep(shot: bytes, file: Path) -> None:
     """Write a picture in few colours, which text and lines do not need more of."""
     with Image.open(BytesIO(shot)) as picture:
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+        few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(file, optimize=True)
     assert file.stat().st_size < LARGEST, f"{file.name} has {file.stat().st_size:,} bytes"
 
 

@@ -116,6 +116,20 @@ class DagsterStack:
         wait_until(lambda: all(self.status(run["runId"]) in ENDED for run in runs), 120, f"{backfill_id}'s runs")
         return status()
 
+    def wait_for_runs_of(self, backfill_id: str, count: int = 1, seconds: float = 300) -> list[str]:
+        """Wait until a backfill's runs have ended, which is up to a daemon's tick earlier than it; their statuses."""
+        tag = {"key": "dagster/backfill", "value": backfill_id}
+
+        def statuses() -> list[str]:
+            return [run["status"] for run in self.runs(tags=[tag])]
+
+        wait_until(
+            lambda: len(found := statuses()) >= count and ENDED.issuperset(found),
+            seconds,
+            f"{count} runs of backfill {backfill_id}",
+        )
+        return statuses()
+
     def reexecute(self, run_id: str) -> str:
         """Re-execute a run from its failure, as the page's button does; the new run's id."""
         params = {"parentRunId": run_id, "strategy": "FROM_FAILURE"}

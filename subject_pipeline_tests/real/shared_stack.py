@@ -7,7 +7,7 @@ import pytest
 
 from subject_pipeline_tests.real.dagster_stack import DagsterStack, copy_project, dagster_stack, declare
 
-DRIVERS, NURSES, CLERKS, GUARDS, AGENTS = 1_600, 1_500, 1_400, 1_300, 1_000
+DRIVERS, NURSES, CLERKS, AGENTS = 1_600, 1_500, 1_400, 1_000
 BAD_AGENT, FIRST_AGENT = "AGENT_1042", "AGENT/1042"
 _SHARED = pytest.StashKey[DagsterStack]()
 
@@ -27,9 +27,8 @@ def agents() -> pl.DataFrame:
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DagsterStack:
     """One stack for all modules that take it: starting one takes half a minute.
 
-    Its datasets beside `workers` are `drivers` (a backfill has runs of 8 partitions), `nurses`, `clerks`, `guards`
-    and `agents` (one of them collides with another). A test speaks of a dataset of its own;
-    one module alone has audit events.
+    Its datasets beside `workers` are `drivers` (a backfill has runs of 8 partitions), `nurses`, `clerks` and `agents`
+    (one of them collides with another). A test speaks of a dataset of its own; one module alone has audit events.
     """
     stash = request.config.stash
     if _SHARED not in stash:
@@ -39,7 +38,6 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         declare(project, "drivers", people(DRIVERS), candidate_id_prefix="DRIVER-", partitions_per_run=8, **number)
         declare(project, "nurses", people(NURSES), candidate_id_prefix="NURSE-", **number)
         declare(project, "clerks", people(CLERKS), candidate_id_prefix="CLERK-", **number)
-        declare(project, "guards", people(GUARDS), candidate_id_prefix="GUARD-", **number)
         declare(project, "agents", agents(), **number)
         # A fixture that several modules import is one fixture each to pytest, whatever its scope.
         running_stack = ExitStack()

@@ -40,13 +40,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def succeeded(stack: DagsterStack, launched: str) -> None:
-    """Wait for a run or a backfill that the page launched."""
+    """Wait for a run that the page launched, or for the one run of a backfill."""
     if len(launched) == len("00000000-0000-0000-0000-000000000000"):
         stack.succeed(launched)
     else:
-        assert stack.wait_for_backfill(launched).startswith("COMPLETED")
-        runs = stack.runs(tags=[{"key": "dagster/backfill", "value": launched}])
-        assert {run["status"] for run in runs} == {"SUCCESS"}
+        assert stack.wait_for_runs_of(launched) == ["SUCCESS"]
 
 
 def as_numbers(shown: dict[str, str], *names: str) -> dict[str, int]:
@@ -59,7 +57,9 @@ def test_the_graph_shows_every_asset(browser: Browser) -> None:
     nodes = browser.stack.ask(ASSETS)["assetNodes"]
     drawing = browser.open_graph(sorted({node["groupName"] for node in nodes}))
     expect(drawing.get_by_text("audit_checkpoint", exact=True)).to_be_visible()
-    drawn = drawing.inner_text().split()
+    drawn: list[str] = drawing.evaluate(
+        "drawing => [...drawing.querySelectorAll('*')].filter(one => !one.children.length).map(one => one.textContent)"
+    )
     for name in {node["assetKey"]["path"][-1] for node in nodes}:
         wanted = sum(node["assetKey"]["path"][-1] == name for node in nodes)
         assert drawn.count(name) == wanted, f"{name} is drawn {drawn.count(name)} times"
@@ -95,14 +95,14 @@ def test_all_partitions_launched_from_the_page(browser: Browser) -> None:
     browser.open_partition(MANIFESTS, "chunk-07")
     expect(browser.page.get_by_text("Materialized (64)")).to_be_visible()
     assert as_numbers(browser.numbers(), "inserted", "skipped") == {"inserted": 0, "skipped": first}
-    browser.picture("partition_again")
+    browser.picture("partition_again", height=780)
 
     browser.open_check(MANIFESTS, "counts_add_up")
     expect(browser.page.get_by_text("Passed", exact=True)).to_be_visible()
     expect(browser.page.get_by_text("Succeeded", exact=True)).to_have_count(3)
     shown = as_numbers(browser.numbers(), "attempted", "inserted", "skipped", "staged_rows")
     assert shown == {"attempted": PEOPLE, "inserted": PEOPLE - first, "skipped": first, "staged_rows": PEOPLE}
-    browser.picture("checks_green")
+    browser.picture("checks_green", height=710)
 
 
 def test_events_are_ingested_verified_and_anchored_from_the_page(browser: Browser) -> None:
@@ -165,7 +165,7 @@ def test_a_flipped_bit_turns_a_check_red(browser: Browser) -> None:
     expect(browser.page.locator("table").get_by_text(subject, exact=True).first).to_be_visible()
     expect(browser.page.get_by_text("bad_mac", exact=True)).to_be_visible()
     expect(browser.page.get_by_text("Failed", exact=True).first).to_be_visible()
-    browser.picture("check_red")
+    browser.picture("check_red", height=780)
 
 
 def test_re_execution_from_failure_by_the_page(browser: Browser) -> None:
@@ -207,10 +207,10 @@ def test_one_partition_of_64_has_a_bad_candidate(browser: Browser) -> None:
     table = browser.page.locator("table").filter(has_text="reason").last
     expect(table).to_contain_text(BAD_AGENT)
     expect(table).to_contain_text(FIRST_AGENT)
-    browser.picture("bad_candidate_partition")
+    browser.picture("bad_candidate_partition", height=860)
     browser.open_check("agents/subject_manifests", "no_collisions")
     expect(browser.page.locator("table").get_by_text(BAD_AGENT, exact=True).first).to_be_visible()
-    browser.picture("bad_candidate_check")
+    browser.picture("bad_candidate_check", height=690)
     assert sum(counts["failed"] for counts in numbers.values()) == 1
     assert SubjectRegistry(browser.stack.store).count() == PEOPLE + AGENTS - 1
 

@@ -1,0 +1,30 @@
+"""Which store a run worked on, with which version of this package, and how the store is laid out."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import dagster as dg
+
+from subject_pipeline.use_cases.store import SubjectStore
+
+
+def provenance(store: SubjectStore) -> Mapping[str, dg.MetadataValue]:
+    """What every run's metadata says of the store; it is read after the work, so the layout is there.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    layout = store.layout()
+    chunks = "nothing was written yet" if layout is None else f"{layout.chunk_count} chunks, log {layout.log_id}"
+    return {
+        "store": dg.MetadataValue.text(store.location.url),
+        "package_version": dg.MetadataValue.text(_version()),
+        "chunk_layout": dg.MetadataValue.text(chunks),
+    }
+
+
+def _version() -> str:
+    try:
+        return version("subject-pipeline")
+    except PackageNotFoundError:  # run from a copy of the source
+        return "unknown"

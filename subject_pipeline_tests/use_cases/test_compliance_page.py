@@ -1,0 +1,280 @@
+import datetime as dt
+import itertools
+import re
+from dataclasses import replace
+
+import pytest
+
+from subject_pipeline.domain.compliance import (
+    AccessedSubject,
+    AccessNumbers,
+    CheckpointState,
+    ComplianceNumbers,
+    HeldSubject,
+    Problem,
+    SubjectNumbers,
+    VerificationHistory,
+    VerificationState,
+)
+from subject_pipeline.use_cases.compliance_charts import RESULT_COLOURS, accesses_png
+from subject_pipeline.use_cases.compliance_page import findings, page
+from subject_pipeline_tests.use_cases.html_pages import Element, Style, contrast, parse
+
+NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "=cmd()",
+    "$x$ \\frac{a}{b} 50%",
+    "\N{GRINNING FACE} emoji",
+    "\u05e9\u05dc\u05d5\u05dd",
+    "\u202egnp.exe",
+    "zero\u200bwidth",
+    "nul\x00 and \x1b[31m",
+    "{{ 7 * 7 }}{% raw %}",
+    "very long " * 40,
+    "</title></svg></style><b>",
+    "]]>--><!--",
+    "a&amp;b",
+]
+EMPTY = ComplianceNumbers(
+    NOW, "file:///store", 0, None, SubjectNumbers(pending_days=30), AccessNumbers(), VerificationState(), None
+)
+
+
+def results(success: int, *, denied: int = 0) -> dict[str, int]:
+    """Accesses by result."""
+    return {"success": success, "error": 1, "denied": denied, "not_found": 2}
+
+
+def hostile(days: int = 40) -> ComplianceNumbers:
+    """A report in which every text that comes from outside tries something."""
+    held = [HeldSubject(one, "general_pii", NOW - dt.timedelta(days=9), 9, one) for one in HOSTILE]
+    counts = {one: 3 for one in HOSTILE}
+    bands = {"overdue": 14, "within_30_days": 1, "within_90_days": 2, "within_365_days": 3, "later": 4}
+    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
+    accesses = AccessNumbers(
+        {(NOW - dt.timedelta(days=ago)).date(): results(ago + 1, denied=2) for ago in reversed(range(days))},
+        {one: results(4) for one in HOSTILE},
+        {one: results(40 - at, denied=at) for at, one in enumerate(HOSTILE)},
+        results(90),
+        {"manifest_updated": 3},
+        14,
+        [AccessedSubject(one, 9, 1, 0, registered=False) for one in HOSTILE],
+        14,
+        HOSTILE,
+        7,
+        1,
+        [f"cannot read {one}" for one in HOSTILE],
+    )
+    problems = [Problem(one, "bad_mac", one) for one in HOSTILE]
+    return ComplianceNumbers(
+        NOW,
+        f"file:///{HOSTILE[1]}",
+        4,
+        7,
+        subjects,
+        accesses,
+        VerificationState(14, 30, 14, 0, 14, problems),
+        CheckpointState(3, "ab" * 32, "cd" * 32, "2026-11-23T01:30:12.000000Z", 1.07),
+        VerificationHistory(NOW - dt.timedelta(days=2), (), ("chunk-1",)),
+    )
+
+
+SOUND = replace(
+    hostile(1),
+    store="s3://bucket/store",
+    subjects=SubjectNumbers(1, {"active": 1}, {"unknown": 1}, {"granted": 1}, {"never_collected": 1}, {"p": 1}),
+    accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, results(1)),
+    verification=VerificationState(),
+)
+REPORTS = pytest.mark.parametrize("numbers", [EMPTY, SOUND, hostile(), hostile(300)], ids=["empty", "day", "bad", "year"])
+
+
+@REPORTS
+def test_headings_are_in_order(numbers: ComplianceNumbers) -> None:
+    """One h1, no level is skipped, no heading is empty, and the page says its language and title."""
+    root = parse(page(numbers))
+    headings = list(root.all("h1", "h2", "h3", "h4"))
+    levels = [int(one.tag[1]) for one in headings]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(one.text.strip() for one in headings)
+    (html,) = root.all("html")
+    assert html.attributes["lang"] == "en"
+    (title,) = (one for one in root.all("title") if one.inside("head"))
+    assert title.text == "Compliance report of 24 November 2026"
+
+
+@REPORTS
+def test_tables_say_what_their_cells_are(numbers: ComplianceNumbers) -> None:
+    """Each has a caption of its own, a header for every column, and rows as wide as that, named by their first cell."""
+    tables = list(parse(page(numbers)).all("table"))
+    captions = [next(one.all("caption")).text.strip() for one in tables]
+    assert len(set(captions)) == len(captions) > 10
+    for table in tables:
+        assert isinstance(table.children[1], Element)
+        assert table.children[1].tag == "caption"
+        (head,) = table.all("thead")
+        columns = list(head.all("th"))
+        assert all(one.attributes["scope"] == "col" and one.text.strip() for one in columns)
+        (body,) = table.all("tbody")
+        assert list(body.all("tr"))
+        for row in body.all("tr"):
+            cells = list(row.all("th", "td"))
+            assert sum(int(one.attributes.get("colspan", "1")) for one in cells) == len(columns)
+            if len(cells) > 1:
+                assert (cells[0].tag, cells[0].attributes["scope"]) == ("th", "row")
+            assert all(one.tag == "td" for one in cells[1:])
+            assert all(one.text.strip() for one in cells)
+
+
+@REPORTS
+@pytest.mark.parametrize("medium", ["screen", "print"])
+def test_every_text_can_be_read(numbers: ComplianceNumbers, medium: str) -> None:
+    """The contrast of each text to what is behind it is at least 4.5, in the page and in its charts."""
+    root = parse(page(numbers))
+    (sheet,) = root.all("style")
+    style = Style(sheet.text, medium)
+    pairs = set()
+    for element in root.all():
+        if not element.own_text or element.inside("head") or element.inside("svg"):
+            continue
+        pairs.add((style.color(element), style.background(element)))
+    for text in (one for chart in root.all("svg") for one in chart.all("text")):
+        found = re.search(r"fill: (#[0-9a-f]{6})", text.attributes.get("style", ""))
+        pairs.add((found[1] if found else "#000000", "#ffffff"))
+    assert len(pairs) >= 4
+    assert {pair: contrast(*pair) for pair in pairs if contrast(*pair) < 4.5} == {}
+
+
+def test_the_contrast_check_itself_finds_what_is_pale() -> None:
+    """Grey on white fails it, a class wins over a tag, and a print rule counts in print alone."""
+    root = parse('<p class="pale">x</p><p>y</p>')
+    style = Style("p { color: #1a2330; } .pale { color: #aaaaaa; } @media print { p { background: #000000; } }", "screen")
+    pale, dark = root.all("p")
+    assert contrast(style.color(pale), style.background(pale)) < 2.4
+    assert contrast(style.color(dark), style.background(dark)) > 15
+    assert Style("@media print { p { background: #000000; } }", "print").background(dark) == "#000000"
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_charts_can_be_told_apart_from_the_paper() -> None:
+    """Every colour of a bar has a contrast of at least 4.5 to the paper, and results differ in colour."""
+    used = set()
+    for chart in parse(page(hostile())).all("svg"):
+        for shape in (one for one in chart.all("path") if one.parent and "patch" in one.parent.attributes.get("id", "")):
+            used |= set(re.findall(r"fill: (#[0-9a-f]{6})", shape.attributes.get("style", "")))
+    assert set(RESULT_COLOURS.values()) < used
+    assert {one for one in used - {"#ffffff"} if contrast(one, "#ffffff") < 4.5} == set()
+    assert len(set(RESULT_COLOURS.values())) == len(RESULT_COLOURS)
+
+
+@pytest.mark.parametrize("numbers", [SOUND, hostile()], ids=["day", "bad"])
+def test_charts_are_told_in_words_too(numbers: ComplianceNumbers) -> None:
+    """Each is an image with a title and a description, named by ids that the page has once, and has a caption."""
+    root = parse(page(numbers))
+    ids = [one.attributes["id"] for one in root.all() if "id" in one.attributes]
+    assert len(ids) == len(set(ids))
+    charts = list(root.all("svg"))
+    assert len(charts) == 3
+    for chart in charts:
+        assert chart.attributes["role"] == "img"
+        named = chart.attributes["aria-labelledby"].split()
+        words = {one.attributes["id"]: one.text for one in chart.all("title", "desc")}
+        assert list(words) == named
+        assert all(words.values())
+        assert chart.parent is not None
+        assert next(chart.parent.all("figcaption")).text
+    for one in root.all():
+        for reference in re.findall(r"url\(#([^)]+)\)", " ".join(one.attributes.values())):
+            assert reference in ids
+        if one.attributes.get("href", "").startswith("#"):
+            assert one.attributes["href"][1:] in ids
+
+
+@REPORTS
+def test_a_page_asks_for_nothing_outside_itself(numbers: ComplianceNumbers) -> None:
+    """No element loads or links to anything, no style does, and the page forbids itself to."""
+    html = page(numbers)
+    root = parse(html)
+    for one in root.all():
+        assert one.tag not in {"script", "link", "img", "iframe", "object", "embed", "base", "form", "image"}
+        assert not [name for name in one.attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+            assert one.attributes.get(name, "#").startswith("#")
+    (sheet,) = root.all("style")
+    assert "url(" not in sheet.text
+    assert "@import" not in sheet.text
+    policy = next(one for one in root.all("meta") if "http-equiv" in one.attributes)
+    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?https?:""", html)
+
+
+def test_whatever_ids_and_actors_hold_is_text() -> None:
+    """Each is shown as text, with what is invisible or turns the direction spelt out, and is never interpreted."""
+    html = page(hostile())
+    root = parse(html)
+    text = root.text
+    for one in HOSTILE[:6]:
+        assert one in text
+    assert "\\u{202e}gnp.exe" in text
+    assert "zero\\u{200b}width" in text
+    assert "nul\\u{0} and \\u{1b}[31m" in text
+    assert "{{ 7 * 7 }}" in text
+    assert "a&amp;b" in text
+    assert not {char for char in html if not char.isprintable()} - {"\n"}
+    labels = [one.text.strip() for chart in root.all("svg") for one in chart.all("text")]
+    assert "<script>alert(1)</script>" in labels
+    assert "$x$ \\frac{a}{b} 50%" in labels
+    rows = [next(iter(row.children)) for row in root.all("tr") if isinstance(next(iter(row.children)), Element)]
+    assert all(list(cell.all("bdi")) for cell in rows if isinstance(cell, Element) and cell.attributes.get("scope") == "row")
+
+
+def test_an_empty_store_has_a_page() -> None:
+    """It says that there is nothing, draws nothing, and divides by nothing."""
+    root = parse(page(EMPTY))
+    assert "No access is recorded in the audit log." in root.text
+    assert not list(root.all("svg"))
+    assert accesses_png(EMPTY) is None
+
+
+def test_one_day_is_a_bar() -> None:
+    """A log of one day has a chart by day that names the day."""
+    root = parse(page(SOUND))
+    chart = next(root.all("svg"))
+    descriptions = [one.text for one in root.all("desc")]
+    assert "4 accesses from 2026-11-24 to 2026-11-24, a bar a day; the busiest is 2026-11-24 with 4." in descriptions
+    assert chart.attributes["viewbox"].startswith("0 0 ")
+
+
+def test_a_year_is_drawn_by_week() -> None:
+    """From 62 days on a bar is a week, and what is older than a year or yet to come is not drawn."""
+    numbers = hostile(300)
+    old = {dt.date(1970, 1, 1): results(5), **numbers.accesses.by_day, dt.date(2999, 1, 1): results(5)}
+    aged = page(replace(numbers, accesses=replace(numbers.accesses, by_day=old)))
+    assert "Accesses by week and result" in aged
+    drawn = [chart for chart in parse(aged).all("svg") if "accesses" in chart.attributes["aria-labelledby"]]
+    assert drawn[0].text == next(
+        chart for chart in parse(page(numbers)).all("svg") if "accesses" in chart.attributes["aria-labelledby"]
+    ).text
+
+
+def test_equal_numbers_make_equal_bytes() -> None:
+    """Page and picture are the same whenever and however often they are made."""
+    assert page(hostile()) == page(hostile())
+    picture = accesses_png(hostile())
+    assert picture is not None
+    assert picture == accesses_png(hostile())
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 60_000
+
+
+def test_findings_say_the_worst_first() -> None:
+    """What must be acted upon comes before what is to be looked at, and that before what is in order."""
+    levels = [one.level for one in findings(hostile())]
+    assert levels == sorted(levels, key=["bad", "warn", "good"].index)
+    assert {"bad", "warn", "good"} == set(levels)
+    words = {one.level: one.words for one in findings(SOUND)}
+    assert set(words) == {"good", "bad"}, "a red partition of an earlier run is still told"
