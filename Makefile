@@ -56,7 +56,8 @@ real-parts: ## Install what check-real needs and pip cannot give, where this may
 
 screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictures of what it sees
 	CI=true scripts/install_real_parts.sh browser
-	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real subject_pipeline_tests/real/test_browser.py
+	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real --basetemp=/tmp/subject-pipeline \
+		subject_pipeline_tests/real/test_browser.py
 
 format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix $(CODE)

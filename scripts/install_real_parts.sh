@@ -5,7 +5,7 @@
 # a missing part are skipped on your machine, and fail where CI is set.
 set -euo pipefail
 
-PARTS=(browser)
+PARTS=(browser postgres redis)
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -29,6 +29,18 @@ from_apt() {
 browser() {
   has chromium && has fc-list && fc-list | grep -qi -e dejavu -e liberation && return 0
   from_apt "a browser" chromium fontconfig fonts-dejavu-core fonts-liberation
+}
+
+# Dagster's storage in production. Its service is of no use here: the tests run a cluster of their own.
+postgres() {
+  has pg_ctl || compgen -G "/usr/lib/postgresql/*/bin/pg_ctl" >/dev/null && return 0
+  from_apt "Postgres" postgresql
+}
+
+# The broker of Celery's workers.
+redis() {
+  has redis-server && return 0
+  from_apt "Redis" redis-server
 }
 
 missing=0

@@ -120,8 +120,8 @@ def chunk_metadata(found: ChunkFindings, last_full: dt.datetime | None) -> Metad
 
 def was_read(found: ChunkFindings) -> bool:
     """Whether the store gave all that this chunk's verification asked for."""
-    unreadable = [one for one in (*found.logs, *found.manifests) if one.kind == "unreadable"]
-    return found.log is not None and not found.log.unreadable and not unreadable
+    kinds = {one.kind for one in found.logs} | {one.kind for one in found.manifests}
+    return found.log is not None and not found.log.unreadable and "unreadable" not in kinds
 
 
 def _check_of(kind: str) -> str:

@@ -201,7 +201,7 @@ def test_an_inbox_of_10_000_files_costs_one_stat_a_file_and_a_small_cursor(
     for number in range(10_000):
         (bench.inbox / f"{number:05d}.jsonl").write_bytes(b"{}\n")
     looked_at = 0
-    real, real_entry = os.stat, os.scandir
+    real = os.stat
 
     def counting(*args: object, **keywords: object) -> os.stat_result:
         nonlocal looked_at
@@ -211,8 +211,7 @@ def test_an_inbox_of_10_000_files_costs_one_stat_a_file_and_a_small_cursor(
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", counting)
         bench.ticks.tick()
-    assert looked_at < 10_200
-    assert os.scandir is real_entry
-    assert "8 event files are new" in bench.ticks.reason or "10,000 event files" in bench.ticks.reason
+    assert 10_000 <= looked_at < 10_200
+    assert "10,000 event files are new" in bench.ticks.reason
     assert len(str(bench.ticks.cursor)) < 1_000
     assert len(bench.run(DagsterRunStatus.SUCCESS)) == A_RUN

@@ -26,7 +26,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDTH, HEIGHT = 1400, 900
+WIDTH, HEIGHT = 1400, 1000
 PATIENCE_MS = 60_000
 LARGEST = 200_000
 """Bytes of a picture; they are kept in the repository."""
@@ -54,6 +54,9 @@ class Browser:
     def open_graph(self, groups: list[str]) -> Locator:
         """Open the asset graph with these groups unfolded; gives its drawing."""
         self.open(f"/asset-groups?expanded={quote(','.join(f'global@global:{group}' for group in groups))}")
+        # The graph fills what room it has when it is loaded, so it is loaded again without the list beside it.
+        self.page.get_by_role("button", name="panel_show_right", exact=True).click()
+        self.page.reload()
         drawing = self.page.locator("svg").filter(has_text="candidate_chunks").last
         drawing.wait_for()
         return drawing
@@ -110,7 +113,7 @@ class Browser:
         cells = [row.get_by_role("cell").all_inner_texts() for row in rows]
         return {texts[0].strip(): texts[1].strip() for texts in cells if len(texts) > 1}
 
-    def picture(self, name: str, *, height: int = HEIGHT) -> None:
+    def picture(self, name: str, *, height: int = 900) -> None:
         """Keep what the page shows, without notices and with nothing that still turns."""
         self.page.wait_for_load_state("networkidle")
         expect(self.page.get_by_role("region", name="Notifications").get_by_role("listitem")).to_have_count(0)

@@ -1,5 +1,6 @@
 """A real browser on the page of a real web server: one story, whose tests follow each other."""
 
+import datetime as dt
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from playwright.sync_api import expect
 
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline_tests.real.browser import WIDTH, Browser, browser_on, executable
+from subject_pipeline_tests.real.browser import HEIGHT, WIDTH, Browser, browser_on, executable
 from subject_pipeline_tests.real.dagster_stack import (
     ALL_PARTITIONS,
     PARTITIONS,
@@ -55,6 +56,7 @@ def as_numbers(shown: dict[str, str], *names: str) -> dict[str, int]:
 def test_the_graph_shows_every_asset(browser: Browser) -> None:
     """What GraphQL lists is what is drawn, in groups, from sources to the report."""
     nodes = browser.stack.ask(ASSETS)["assetNodes"]
+    browser.page.set_viewport_size({"width": WIDTH, "height": 760})
     drawing = browser.open_graph(sorted({node["groupName"] for node in nodes}))
     expect(drawing.get_by_text("audit_checkpoint", exact=True)).to_be_visible()
     drawn: list[str] = drawing.evaluate(
@@ -66,7 +68,8 @@ def test_the_graph_shows_every_asset(browser: Browser) -> None:
     assert {"candidate_chunks", "subject_manifests", "audit_log", "audit_verification", "compliance_report"} <= set(
         drawn
     )
-    browser.picture("asset_graph")
+    browser.picture("asset_graph", height=760)
+    browser.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
 def test_one_partition_launched_from_the_page(browser: Browser) -> None:
@@ -75,7 +78,7 @@ def test_one_partition_launched_from_the_page(browser: Browser) -> None:
     succeeded(browser.stack, browser.launch(browser.page.get_by_role("button", name="Materialize").first))
     browser.open(f"/assets/{MANIFESTS}")
     dialog = browser.choose("chunk-07")
-    browser.picture("launch_one_partition", height=640)
+    browser.picture("launch_one_partition", height=700)
     succeeded(browser.stack, browser.launch_chosen(dialog))
 
     browser.open_partition(MANIFESTS, "chunk-07")
@@ -109,7 +112,7 @@ def test_events_are_ingested_verified_and_anchored_from_the_page(browser: Browse
     """The jobs' own pages ingest the inbox's events, then verify all partitions, sign a checkpoint and report."""
     inbox = browser.stack.store_folder / "inbox"
     inbox.mkdir(exist_ok=True)
-    sample_events(EVENTS, inbox / "events.jsonl")
+    sample_events(EVENTS, inbox / "events.jsonl", until=dt.datetime.now(dt.UTC))
     jobs = "/locations/subject_pipeline/jobs"
     browser.open(f"{jobs}/ingest_access_events")
     succeeded(browser.stack, browser.launch(browser.page.get_by_role("button", name=re.compile("Materialize")).first))
@@ -137,11 +140,10 @@ def test_the_report_opens_by_itself(browser: Browser) -> None:
     assert f"{PEOPLE:,}" in page.locator("body").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
     with_pictures = Browser(page, browser.stack, browser.pictures)
-    with_pictures.picture("report")
+    with_pictures.picture("report", height=890)
     page.close()
     browser.open("/assets/compliance_report")
     expect(browser.page.get_by_role("row").filter(has_text="report").first).to_be_visible()
-    browser.picture("report_asset")
 
 
 def tamper(stack: DagsterStack) -> str:
@@ -207,7 +209,7 @@ def test_one_partition_of_64_has_a_bad_candidate(browser: Browser) -> None:
     table = browser.page.locator("table").filter(has_text="reason").last
     expect(table).to_contain_text(BAD_AGENT)
     expect(table).to_contain_text(FIRST_AGENT)
-    browser.picture("bad_candidate_partition", height=860)
+    browser.picture("bad_candidate_partition", height=940)
     browser.open_check("agents/subject_manifests", "no_collisions")
     expect(browser.page.locator("table").get_by_text(BAD_AGENT, exact=True).first).to_be_visible()
     browser.picture("bad_candidate_check", height=690)

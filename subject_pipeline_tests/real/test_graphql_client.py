@@ -18,7 +18,11 @@ from subject_pipeline_tests.real.shared_stack import stack
 
 __all__ = ["stack"]
 
-pytestmark = pytest.mark.real
+pytestmark = [
+    pytest.mark.real,
+    # dagster-graphql's own call of gql.
+    pytest.mark.filterwarnings("ignore:Using variable_values and operation_name:DeprecationWarning"),
+]
 
 EVENTS = 500
 ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
@@ -46,7 +50,9 @@ def query(stack: DagsterStack, text: str, **variables: Any) -> dict[str, Any]:
     with Client(
         transport=RequestsHTTPTransport(url=f"{stack.url}/graphql"), fetch_schema_from_transport=True
     ) as session:
-        return dict(session.execute(gql(text), variable_values=variables))
+        request = gql(text)
+        request.variable_values = variables
+        return dict(session.execute(request))
 
 
 def jobs(stack: DagsterStack) -> dict[str, dict[str, Any]]:

@@ -57,3 +57,13 @@ def test_a_chunk_count_that_is_none_is_refused(text: str) -> None:
     """What is no whole number between 1 and 1,048,576 is a configuration error that names the variable."""
     with pytest.raises(ConfigurationError, match="SUBJECT_CHUNKS"):
         Settings.read({"SUBJECT_CHUNKS": text})
+
+
+def test_the_webhook_is_read_and_not_shown() -> None:
+    """Where alerts go is a secret: no repr of the settings has it. Dagster's address has a default."""
+    settings = Settings.read({"SUBJECT_ALERT_WEBHOOK": " https://example.com/secret-token\n"})
+    assert settings.alert_webhook == "https://example.com/secret-token"
+    assert "secret" not in repr(settings)
+    assert settings.dagster_url == "http://127.0.0.1:3000"
+    assert Settings.read({"SUBJECT_ALERT_WEBHOOK": " "}).alert_webhook is None
+    assert Settings.read({"SUBJECT_DAGSTER_URL": "https://dagster.example.com/"}).dagster_url.endswith(".com")

@@ -98,7 +98,7 @@ class Style:
 
     def _add(self, selectors: str, declarations: str) -> None:
         found = dict(re.findall(r"(?<![-\w])(color|background)\s*:\s*(#[0-9a-f]{6})", declarations))
-        wrong = re.findall(r"(?<![-\w])(?:color|background)\s*:\s*(?!#[0-9a-f]{6}\b)[^;]+", declarations)
+        wrong = re.findall(r"(?<![-\w])(?:color|background)\s*:\s*+(?!#[0-9a-f]{6}\b)[^;]+", declarations)
         assert not wrong, f"a colour that is not of the form #rrggbb: {wrong}"
         for selector in selectors.split(",") if found else ():
             steps = selector.split()

@@ -1,0 +1,223 @@
+import datetime as dt
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.compliance import (
+    AccessNumbers,
+    CheckpointState,
+    ComplianceNumbers,
+    SubjectNumbers,
+    VerificationState,
+    long_form,
+    rate,
+)
+from subject_pipeline.domain.compliance_counting import (
+    MANIFEST_COLUMNS,
+    ROW_SCHEMA,
+    AccessCounts,
+    SegmentCounts,
+    SubjectCounts,
+)
+from subject_pipeline.domain.manifest_frames import to_rows
+from subject_pipeline.domain.manifests import SubjectManifest
+
+NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)
+LAYOUT = ChunkLayout(1)
+SECOND = dt.timedelta(seconds=1)
+
+
+def subject(candidate_id: str, until: dt.datetime, **fields: Any) -> SubjectManifest:
+    """A manifest whose retention ends at a time."""
+    value = {"candidate_id": candidate_id, "created_at": NOW, "updated_at": NOW, "schema": "subject_manifest.v1"}
+    return SubjectManifest.parse({**value, "retention": {"general_pii_until": until}, **fields})
+
+
+def counted(*manifests: SubjectManifest, pending_days: float = 30) -> SubjectNumbers:
+    """Their numbers."""
+    counts = SubjectCounts(NOW, pending_days)
+    counts.add(to_rows(manifests, LAYOUT).select(MANIFEST_COLUMNS))
+    return counts.numbers()
+
+
+def rows(*values: tuple[Any, ...]) -> pl.DataFrame:
+    """Rows of a segment."""
+    return pl.DataFrame(values, schema=ROW_SCHEMA, orient="row")
+
+
+def row(candidate_id: str = "a", ts: str = "2026-11-24T00:00:00.000000Z", actor: str | None = "ada",
+        action: str = "read", result: str = "success") -> tuple[Any, ...]:  # fmt: skip
+    """One row."""
+    return candidate_id, ts, actor, action, result
+
+
+def accessed(*segments: pl.DataFrame, registered: tuple[str, ...] = ()) -> AccessNumbers:
+    """The numbers of one chunk."""
+    counts = AccessCounts(NOW)
+    counts.add([SegmentCounts.of(one) for one in segments], pl.Series(registered, dtype=pl.String))
+    return counts.numbers()
+
+
+def test_retention_is_overdue_from_its_second_on() -> None:
+    """A date that is the report's time is not overdue yet, one before it is, and bands end with their last second."""
+    days = {0: NOW, -1: NOW - SECOND, 30: NOW + dt.timedelta(days=30), 31: NOW + dt.timedelta(days=30, seconds=1)}
+    days |= {90: NOW + dt.timedelta(days=90), 365: NOW + dt.timedelta(days=365)}
+    days |= {366: NOW + dt.timedelta(days=365, seconds=1)}
+    numbers = counted(*(subject(f"P-{name}", until) for name, until in days.items()))
+    assert numbers.retention == {
+        "overdue": 1,
+        "within_30_days": 2,
+        "within_90_days": 2,
+        "within_365_days": 1,
+        "later": 1,
+    }
+    assert [numbers.due_within(f"within_{name}_days") for name in (30, 90, 365)] == [2, 4, 5]
+    assert [(one.candidate_id, one.days, one.why) for one in numbers.overdue_named] == [("P--1", 0, "4_year_default")]
+
+
+def test_biometric_data_has_its_own_date() -> None:
+    """Who has no such date is in no band; who is overdue in both is one subject and two named dates."""
+    past = NOW - dt.timedelta(days=10)
+    both = {"biometric": {"status": "granted", "retention_until": past - dt.timedelta(days=1)}}
+    late = {"biometric": {"status": "granted", "retention_until": past}}
+    numbers = counted(
+        subject("both", past, consent=both), subject("late", NOW, consent=late), subject("none", NOW)
+    )  # fmt: skip
+    assert numbers.biometric_retention["overdue"] == 2
+    assert sum(numbers.biometric_retention.values()) == 2
+    assert numbers.overdue == 2
+    assert [(one.candidate_id, one.data) for one in numbers.overdue_named] == [
+        ("both", "biometric"),
+        ("both", "general_pii"),
+        ("late", "biometric"),
+    ]
+
+
+def test_consent_is_pending_too_long_after_so_many_days() -> None:
+    """Any status that begins with pending counts, from the manifest's making on; a decided one never does."""
+    old, young = NOW - dt.timedelta(days=30, seconds=1), NOW - dt.timedelta(days=30)
+    consents = {"old": ("pending_review", old), "young": ("pending_review", young), "granted": ("granted", old)}
+    numbers = counted(
+        *(
+            subject(name, NOW, created_at=made, consent={"general_pii": {"status": status}})
+            for name, (status, made) in consents.items()
+        )
+    )
+    assert numbers.consent_pending == 2
+    assert numbers.pending_too_long == 1
+    (named,) = numbers.pending_named
+    assert (named.candidate_id, named.why, named.days) == ("old", "pending_review", 30)
+
+
+def test_at_most_five_hundred_are_named_and_all_are_counted() -> None:
+    """Of several frames the oldest are named, whichever frame they are in."""
+    counts = SubjectCounts(NOW, 30)
+    for part in range(3):
+        manifests = [subject(f"P-{n}", NOW - dt.timedelta(days=1 + n)) for n in range(part, 900, 3)]
+        counts.add(to_rows(manifests, LAYOUT).select(MANIFEST_COLUMNS))
+    numbers = counts.numbers()
+    assert numbers.overdue == numbers.subjects == 900
+    assert [one.candidate_id for one in numbers.overdue_named] == [f"P-{n}" for n in reversed(range(400, 900))]
+
+
+def test_the_registrys_own_rows_are_no_accesses() -> None:
+    """They are counted by action; a subject who has nothing else was not accessed, and is known to the log."""
+    numbers = accessed(rows(row("a"), row("b", action="manifest_updated"), row("b", action="manifest_updated")))
+    assert numbers.accesses == 1
+    assert numbers.registry_rows == {"manifest_updated": 2}
+    assert [one.candidate_id for one in numbers.most_accessed] == ["a"]
+    assert numbers.subjects == 1
+    assert numbers.unregistered_named == ["a", "b"]
+
+
+def test_who_was_deleted_is_not_unregistered() -> None:
+    """A deletion announced last excuses the missing manifest; one that a change follows does not."""
+    numbers = accessed(
+        rows(row("gone"), row("back"), row("back", action="manifest_deleted"), row("here")),
+        rows(row("gone", action="manifest_deleted"), row("back", action="manifest_updated")),
+        registered=("here",),
+    )
+    assert numbers.unregistered_named == ["back"]
+    assert numbers.unregistered == 1
+
+
+def test_rows_that_are_none_are_counted_apart() -> None:
+    """A missing field, an unknown result and a day that no calendar has make a row unreadable, and nothing else."""
+    bad = [row(actor=None), row(result="fine"), row(ts="2026-13-01T00:00:00Z"), row(ts="yesterday")]
+    numbers = accessed(rows(row(), *bad))
+    assert (numbers.accesses, numbers.unreadable_rows) == (1, 4)
+
+
+def test_the_last_thirty_days_end_today() -> None:
+    """Today is the thirtieth; what is older, or yet to come, is in the whole alone."""
+    days = ["2026-10-25", "2026-10-26", "2026-11-24", "2026-11-25"]
+    numbers = accessed(rows(*(row(ts=f"{day}T12:00:00.000000Z", result="denied") for day in days)))
+    assert (numbers.accesses, numbers.recent["denied"]) == (4, 2)
+    assert [day.isoformat() for day in numbers.by_day] == days
+
+
+def test_the_most_accessed_come_first() -> None:
+    """By accesses, then by id; twenty at most; of several chunks the busiest of all."""
+    counts = AccessCounts(NOW)
+    for chunk in range(2):
+        names = [f"{chunk}-{n:02}" for n in range(15)]
+        counts.add(
+            [SegmentCounts.of(rows(*(row(name) for n, name in enumerate(names) for _ in range(n + 1))))],
+            pl.Series(names),
+        )
+    most = counts.numbers().most_accessed
+    assert len(most) == 20
+    assert [(one.candidate_id, one.accesses) for one in most[:3]] == [("0-14", 15), ("1-14", 15), ("0-13", 14)]
+    assert all(one.registered for one in most)
+
+
+ANY_ROW = st.builds(
+    row,
+    st.sampled_from(["a", "b", "c", "=d"]),
+    st.sampled_from(["2026-11-24T00:00:00Z", "2026-11-01T10:00:00Z", "never"]),
+    st.sampled_from(["ada", "bob", None]),
+    st.sampled_from(["read", "export", "manifest_updated", "manifest_deleted"]),
+    st.sampled_from(["success", "denied", "error", "not_found", "other"]),
+)
+
+
+@given(st.lists(ANY_ROW, min_size=1, max_size=30), st.data())
+def test_numbers_do_not_depend_on_where_segments_end(values: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    """One segment or several of the same rows in the same order give the same numbers, but for the segments' own."""
+    at = data.draw(st.integers(0, len(values)))
+    one, two = accessed(rows(*values), registered=("a",)), accessed(
+        rows(*values[:at]), rows(*values[at:]), registered=("a",)
+    )  # fmt: skip
+    assert (one.segments, two.segments) == (1, 2)
+    same = ["by_day", "by_action", "by_actor", "recent", "registry_rows", "subjects", "most_accessed"]
+    for name in [*same, "unregistered", "unregistered_named", "unreadable_rows"]:
+        assert getattr(one, name) == getattr(two, name), name
+    assert one.accesses + sum(one.registry_rows.values()) + one.unreadable_rows == len(values)
+    assert sum(sum(counts.values()) for counts in one.by_actor.values()) == one.accesses
+
+
+def test_the_long_form_has_every_number_once() -> None:
+    """No section repeats a name and part, every row has a number or a text, and the headline is in it."""
+    numbers = ComplianceNumbers(
+        NOW,
+        "file:///store",
+        4,
+        7,
+        counted(subject("a", NOW), subject("b", NOW - SECOND)),
+        accessed(rows(row("a"), row("a", action="export", result="denied"), row("b", actor="bob"))),
+        VerificationState(2, 3),
+        CheckpointState(1, "ab", "cd", "2026-11-23T00:00:00Z", 1.0),
+    )
+    found = list(long_form(numbers))
+    keys = [(one.section, one.name, one.part) for one in found]
+    assert len(set(keys)) == len(keys)
+    assert all((one.value is None) != (one.text is None) for one in found)
+    values = {(one.section, one.name, one.part): one.value for one in found}
+    assert values["accesses_by_action", "export", "denied"] == 1
+    assert values["accesses_by_day", "2026-11-24", "success"] == 2
+    assert {name: values["headline", name, ""] for name in numbers.headline} == numbers.headline
+    assert numbers.headline["denied_rate"] == round(1 / 3, 6)
+    assert rate(dict.fromkeys(("success", "error", "denied", "not_found"), 0), "denied") == 0
