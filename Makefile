@@ -17,7 +17,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check check-real real-parts screenshots format lint types bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test check check-real real-parts screenshots format lint types bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -38,6 +38,12 @@ demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper 
 dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
 	@$(BIN)/python scripts/dev.py
 
+# What it writes: logs, Postgres, the key ring where you gave none. It stays where SUBJECT_STORE_URL names a store.
+CLUSTER_STATE ?= $(CURDIR)/.cluster
+CLUSTER_PROJECT ?= $(CURDIR)
+cluster: $(READY) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an S3 server, Dagster, two Celery workers
+	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
+
 test: $(READY) ## The tests that need nothing but files
 	$(BIN)/python -m pytest -q -n auto -m "not real"
 
@@ -49,7 +55,8 @@ check: $(READY) ## Format, lint, types and tests
 	$(MAKE) test
 
 check-real: $(READY) real-parts ## The tests that need servers and a browser
-	$(BIN)/python -m pytest -q -m real
+	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start.
+	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile
 
 real-parts: ## Install what check-real needs and pip cannot give, where this may
 	scripts/install_real_parts.sh

@@ -126,7 +126,9 @@ def main() -> None:
         table.add_row("again", *numbers(result, "audit_log", *names[:3]), "0", "0", "0", checks(result))
         CONSOLE.print(table)
 
-        CONSOLE.print("[bold]3.[/] verify_checkpoint_and_report: every chain, segment and manifest, then a signed checkpoint")
+        CONSOLE.print(
+            "[bold]3.[/] verify_checkpoint_and_report: every chain, segment and manifest, a checkpoint, a report"
+        )
         table = Table("run", "chains", "rows", "checkpoint", "subjects in it", "checks")
         result = run(instance, "verify_checkpoint_and_report", ALL_PARTITIONS)
         verified = numbers(result, "audit_verification", "chains", "rows")

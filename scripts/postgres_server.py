@@ -55,8 +55,8 @@ def binaries() -> Path:
 def postgres_server(folder: Path, port: int) -> Iterator[PostgresServer]:
     """Run the cluster in a folder, made at the first use and kept, and stop it.
 
-    It listens on 127.0.0.1 alone, and asks for a password that is made with it. Postgres refuses to run as root: then it
-    runs as the system's user `postgres`, who has to reach the folder.
+    It listens on 127.0.0.1 alone, and asks for a password that is made with it. Postgres refuses to run as root: then
+    it runs as the system's user `postgres`, who has to reach the folder.
 
     Raises:
         PostgresError: it is not installed, cannot reach the folder, or does not start.
@@ -67,14 +67,15 @@ def postgres_server(folder: Path, port: int) -> Iterator[PostgresServer]:
     password = (folder / "password").read_text(encoding="utf-8").strip()
     # Without a socket nobody can come in by a path, and the path's length has no limit.
     options = f"-h 127.0.0.1 -p {port} -c unix_socket_directories=''"
-    log = folder / "log"
-    _as_server([programs / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "-t", str(_PATIENCE), "start"], folder)
+    control: list[str | Path] = [programs / "pg_ctl", "-D", data, "-w", "-t", str(_PATIENCE)]
     try:
+        _as_server([*control, "-o", options, "-l", folder / "log", "start"], folder)
         server = PostgresServer(port, password)
         _make_database(programs, server)
         yield server
     finally:
-        _as_server([programs / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop"], folder)
+        if (data / "postmaster.pid").exists():
+            _as_server([*control, "-m", "fast", "stop"], folder)
 
 
 def _make(programs: Path, folder: Path) -> None:
@@ -94,7 +95,9 @@ def _make_database(programs: Path, server: PostgresServer) -> None:
     given = server.environment
     environment = {**os.environ, "PGPASSWORD": server.password, "PGHOST": given["DAGSTER_PG_HOST"]}
     connect = ["-p", given["DAGSTER_PG_PORT"], "-U", _USER]
-    there = _said([programs / "psql", *connect, "-d", "postgres", "-Atc", "select datname from pg_database"], environment)
+    there = _said(
+        [programs / "psql", *connect, "-d", "postgres", "-Atc", "select datname from pg_database"], environment
+    )
     if _USER not in there.split():
         _said([programs / "createdb", *connect, _USER], environment)
 

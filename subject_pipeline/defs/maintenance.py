@@ -25,7 +25,8 @@ def compact_vacuum_and_clean(
     with clear_failures():
         opened = store.open()
         started = time.perf_counter()
-        numbers = _numbers(compact(opened), time.perf_counter() - started)
+        done = compact(opened)
+        numbers = _numbers(done, time.perf_counter() - started)
         datasets = [dataset.name for dataset in opened.catalog.datasets()]
     for dataset in datasets:
         key = dg.AssetKey([dataset, MANIFESTS])

@@ -229,6 +229,7 @@ class LogJudge:
                 or schema != ROW_SCHEMA
                 or result not in results
                 or canonical != inner
+                or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
             ):
                 self._malformed(line)
                 continue
@@ -245,11 +246,13 @@ class LogJudge:
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
             elif found_seq != (seq := following[candidate_id]):
-                self._gap(
-                    candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}", (found_seq, computed)
-                )
+                if self._blind and found_seq > seq:
+                    # What is missing may stand in what could not be read.
+                    following[candidate_id], last[candidate_id] = found_seq + 1, computed
+                else:
+                    self._break(candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}")
             elif prev != last[candidate_id]:
-                self._gap(candidate_id, "bad_prev", "the row does not link to the one before it", (seq, computed))
+                self._break(candidate_id, "bad_prev", "the row does not link to the one before it")
             elif (event := f"{ts[:7]}{len(candidate_id)}:{candidate_id}{event_id}") in seen:
                 self._break(candidate_id, "duplicate_event", "an earlier row records the same event")
             elif candidate_id in anchors and anchors[candidate_id][0] == seq and anchors[candidate_id][1] != computed:
@@ -271,13 +274,6 @@ class LogJudge:
         if home != chunk:
             self._break(candidate_id, "wrong_chunk", f"its rows belong in {home}, one is in {chunk}")
         return home == chunk
-
-    def _gap(self, candidate_id: str, kind: str, detail: str, there: tuple[int, str]) -> None:
-        """A row that does not follow from the one before; what is missing may stand in what could not be read."""
-        if self._blind:
-            self._next[candidate_id], self._last[candidate_id] = there[0] + 1, there[1]
-        else:
-            self._break(candidate_id, kind, detail)
 
     def _malformed(self, line: bytes) -> None:
         """Judge a line that is not a row as rows are written, and charge it to the subject that it parses to.
@@ -310,6 +306,11 @@ class LogJudge:
         evidence = evidence_of(row["action"], row.get("payload_sha256"), row["event_id"])
         if evidence is not None:
             self.verdict.evidence.setdefault(row["candidate_id"], []).append(EvidenceRow(seq, evidence))
+
+
+def _announces(row: dict[str, Any]) -> bool:
+    """Whether what a row of the registry's own says of the manifest can be read at all."""
+    return type(row.get("payload_sha256", "")) is str
 
 
 def _object_in(data: bytes) -> dict[str, Any] | None:

@@ -108,7 +108,7 @@ class SubjectCounts:
         )
 
     def _band(self, until: pl.Expr) -> pl.Expr:
-        band = pl.when(until.is_not_null()).then(pl.lit(RETENTION_BANDS[-1]))
+        band: pl.Expr = pl.when(until.is_not_null()).then(pl.lit(RETENTION_BANDS[-1]))
         for name, days in reversed(_DAYS.items()):
             band = pl.when(until <= self._now + dt.timedelta(days=days)).then(pl.lit(name)).otherwise(band)
         return pl.when(until < self._now).then(pl.lit(OVERDUE)).otherwise(band)

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 
 from subject_pipeline.errors import AuditLogError, StoreError
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
+from subject_pipeline.storage.overlapping import at_once, overlapped
 
 AUDIT = "audit/"
 _KEY = re.compile(r"audit/([^/]+)/(\d{12})\.jsonl")
-_AHEAD = 8
+_AHEAD = 4
 _LOOKED_PAST = 128
 
 
@@ -34,9 +33,7 @@ class AuditSegments:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        # A local read takes microseconds; a bucket's takes tens of milliseconds, so the next ones are asked for early.
         self._local = objects if isinstance(objects, LocalObjects) else None
-        self._ahead = 1 if self._local is not None else _AHEAD
 
     @staticmethod
     def key(chunk: str, number: int) -> str:
@@ -86,23 +83,13 @@ class AuditSegments:
     def read(self, chunk: str, numbers: Iterable[int]) -> Iterator[tuple[int, bytes | StoreError | None]]:
         """Segments in the order of `numbers`: the bytes, None where there is no such object, or the store's failure."""
 
-        def one(number: int) -> bytes | StoreError | None:
+        def one(number: int) -> tuple[int, bytes | StoreError | None]:
             try:
-                return self.get(chunk, number)
+                return number, self.get(chunk, number)
             except StoreError as error:
-                return error
+                return number, error
 
-        if self._ahead == 1:
-            for number in numbers:
-                yield number, one(number)
-            return
-        with ThreadPoolExecutor(self._ahead) as pool:
-            waiting = iter(numbers)
-            flying = [(number, pool.submit(one, number)) for number in islice(waiting, self._ahead)]
-            while flying:
-                number, result = flying.pop(0)
-                yield number, result.result()
-                flying.extend((after, pool.submit(one, after)) for after in islice(waiting, 1))
+        return overlapped(one, numbers, at_once(self._objects, _AHEAD))
 
     def tail(self, chunk: str, after: int, *, listed: bool = True) -> Iterator[tuple[int, bytes]]:
         """Every segment after a number, in order.

@@ -24,6 +24,7 @@ from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreErr
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.audit_state import ChunkState
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -34,6 +35,7 @@ _ROW_BYTES = 600
 """What a row takes beside its texts."""
 _FIRST_WAIT_S = 0.004
 _MEMORY = 512 << 20
+_INDEXES_AT_ONCE = 16
 _LOG = logging.getLogger(__name__)
 
 
@@ -211,6 +213,7 @@ class AuditLog:
         for lane in list(self._lanes.values()):
             if lane.indexing is not None:
                 lane.indexing.result()
+        for lane in list(self._lanes.values()):
             with lane.condition:
                 self._index_if_due(lane, index_after_bytes)
         with self._lock:
@@ -293,7 +296,7 @@ class AuditLog:
             return
         with self._lock:
             if self._background is None:
-                self._background = ThreadPoolExecutor(1, "audit-index")
+                self._background = ThreadPoolExecutor(at_once(self.store.objects, _INDEXES_AT_ONCE), "audit-index")
             lane.indexing = self._background.submit(self._write_index, lane, state, list(state.pending))
 
     def _write_index(self, lane: _Lane, state: ChunkState, deltas: list[SegmentDelta]) -> None:

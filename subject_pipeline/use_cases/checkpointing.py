@@ -14,17 +14,18 @@ from typing import Any
 from subject_pipeline.domain import merkle
 from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.candidates import storage_key
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, RosterEntry, origin
+from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
 from subject_pipeline.domain.manifests import format_time
 from subject_pipeline.domain.proofs import build_proof
 from subject_pipeline.domain.signed_notes import sign_note, verifier_line
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
-from subject_pipeline.storage.checkpoints import Checkpoint, Roster
+from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.overlapping import at_once, overlapped
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline.use_cases.verification import Progress, Verification, finish
+from subject_pipeline.use_cases.verification import CONCURRENCY, Progress, Verification, finish
 
 _BLOCKING = {"bad_checkpoint", "unreadable"}
 
@@ -53,6 +54,7 @@ def write_checkpoint(
     known_notes: Sequence[str] = (),
     progress: Progress | None = None,
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    concurrency: int = CONCURRENCY,
 ) -> CheckpointReport:
     """Verify incrementally against the last checkpoint, then write the next.
 
@@ -62,6 +64,7 @@ def write_checkpoint(
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         progress: told after each chunk.
         clock: gives the note's time.
+        concurrency: chunks at once, on a store that is not local.
 
     Raises:
         KeyRingError: there is no usable key ring, or it has no private signing key.
@@ -69,15 +72,17 @@ def write_checkpoint(
         StoreError: the store failed; whether the checkpoint is there is said.
     """
     store.layout_or_create()
-    return retrying(lambda: _attempt(store, ring, known_notes, progress, clock))
+    watch = progress or (lambda _done, _of: None)
+    return retrying(lambda: _attempt(store, ring, known_notes, watch, clock, concurrency))
 
 
 def _attempt(
     store: SubjectStore,
     ring: KeyRingFile,
     known_notes: Sequence[str],
-    progress: Progress | None,
+    watch: Progress,
     clock: Callable[[], dt.datetime],
+    concurrency: int,
 ) -> CheckpointReport:
     started = time.perf_counter()
     signing = ring.ring().signing
@@ -93,42 +98,50 @@ def _attempt(
     number = previous.note.number + 1 if previous else 0
     report = CheckpointReport(Verification(incremental=True))
     leaves = []
-    for done, chunk in enumerate(chunks, start=1):
+
+    def one(chunk: str) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
         found = verifier.chunk(chunk)
-        if progress is not None:
-            progress(done, len(chunks))
-        report.verification.add(found)
-        if not found.sound:
-            report.carried.append(found.chunk)
         if blocked or any(one.kind in _BLOCKING and one.segment is None for one in found.problems):
-            blocked = True
-            continue
+            return found, 0, None
         try:
             roster = _roster(verifier, previous, found)
         except CheckpointError as error:
-            report.verification.broken_logs.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
+            found.problems.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
+            return found, 0, None
+        return found, len(roster.entries), verifier.checkpoints.write_roster(number, found.chunk, roster)
+
+    each = overlapped(one, chunks, at_once(store.objects, concurrency))
+    for done, (found, entries, leaf) in enumerate(each, start=1):
+        watch(done, len(chunks))
+        report.verification.add(found)
+        report.entries += entries
+        if not found.sound:
+            report.carried.append(found.chunk)
+        if leaf is None:
             blocked = True
-            continue
-        report.entries += len(roster.entries)
-        leaves.append(verifier.checkpoints.write_roster(number, found.chunk, roster))
+        else:
+            leaves.append(leaf)
     finish(report.verification, verifier, started)
-    if blocked:
-        return report
-    note = CheckpointNote(
-        verifier.layout.log_id,
-        number,
-        merkle.root([leaf.leaf() for leaf in leaves]).hex(),
-        format_time(clock()),
-        previous.sha256 if previous else NO_HASH,
-    )
-    signed = sign_note(note.text(), origin(note.log_id), signing.private)
-    if not verifier.checkpoints.write(note, signed, leaves):
-        raise ConflictError(f"another checkpoint {number} was written meanwhile")
-    report.written = Checkpoint(note, signed, {leaf.chunk: leaf for leaf in leaves})
-    with contextlib.suppress(StoreError):  # they only take room
-        verifier.checkpoints.forget_old_rosters(number)
-    report.verification.elapsed_s = time.perf_counter() - started
+    if not blocked:
+        note = CheckpointNote(
+            verifier.layout.log_id,
+            number,
+            merkle.root([leaf.leaf() for leaf in leaves]).hex(),
+            format_time(clock()),
+            previous.sha256 if previous else NO_HASH,
+        )
+        report.written = _signed(verifier.checkpoints, note, leaves, signing.private)
+        report.verification.elapsed_s = time.perf_counter() - started
     return report
+
+
+def _signed(store: CheckpointStore, note: CheckpointNote, leaves: Sequence[ChunkLeaf], private: bytes) -> Checkpoint:
+    signed = sign_note(note.text(), origin(note.log_id), private)
+    if not store.write(note, signed, leaves):
+        raise ConflictError(f"another checkpoint {note.number} was written meanwhile")
+    with contextlib.suppress(StoreError):  # they only take room
+        store.forget_old_rosters(note.number)
+    return Checkpoint(note, signed, {leaf.chunk: leaf for leaf in leaves})
 
 
 def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster:

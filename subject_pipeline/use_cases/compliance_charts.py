@@ -147,10 +147,7 @@ def _periods(numbers: ComplianceNumbers) -> tuple[str, dict[dt.date, dict[str, i
     step = 1 if (today - first).days < _DAILY_UP_TO else _WEEK
     start = first - dt.timedelta(days=first.weekday() if step == _WEEK else 0)
     none: dict[str, int] = dict.fromkeys(RESULT_STATES, 0)
-    counts = {
-        start + dt.timedelta(days=offset): none.copy()
-        for offset in range(0, (today - start).days + 1, step)
-    }
+    counts = {start + dt.timedelta(days=offset): none.copy() for offset in range(0, (today - start).days + 1, step)}
     for day, results in days.items():
         at = start + dt.timedelta(days=(day - start).days // step * step)
         for result, count in results.items():

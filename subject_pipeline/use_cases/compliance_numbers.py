@@ -113,8 +113,7 @@ def collect(
 
 
 def _listed(segments: AuditSegments, chunks: ChunkLayout) -> list[_Segment]:
-    """Every segment up to the last that the LIST showed; gaps are asked for too, since a LIST beside a writer has some.
-    """
+    """Every segment up to the last that the LIST showed: it may lack some, beside a writer, so gaps are asked for."""
     listing = segments.list(chunks.names, whole=True).segments
     return [(chunk, number) for chunk in chunks.names for number in range(max(listing[chunk], default=-1) + 1)]
 
@@ -183,7 +182,7 @@ def count_rows(segment: bytes) -> SegmentCounts:
 
 
 def _parsed(lines: Sequence[bytes]) -> Iterator[pl.DataFrame]:
-    """The lines that are JSON, as `ROW_SCHEMA`; one that is not fails all that are read with it, so halves are tried."""
+    """The lines that are JSON, as `ROW_SCHEMA`; one that is not fails all read with it, so halves are tried."""
     try:
         rows = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), schema=_LINE_SCHEMA)
         if rows.height == len(lines):

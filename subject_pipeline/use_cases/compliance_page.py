@@ -191,8 +191,8 @@ def findings(numbers: ComplianceNumbers) -> list[Finding]:
         _finding(
             accesses.unreadable_rows + len(accesses.unreadable_segments),
             "bad",
-            f"{_plural(accesses.unreadable_rows, 'row')} and {_plural(len(accesses.unreadable_segments), 'segment')} of "
-            "the audit log could not be read and are not counted.",
+            f"{_plural(accesses.unreadable_rows, 'row')} and {_plural(len(accesses.unreadable_segments), 'segment')} "
+            "of the audit log could not be read and are not counted.",
             "Every row of the audit log could be read.",
         ),
         _checkpoint_finding(numbers),

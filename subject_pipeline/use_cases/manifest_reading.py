@@ -1,5 +1,6 @@
 """The manifests of a store as verification sees them: their hashes by chunk, and which files they lie in."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
 from subject_pipeline.storage.manifest_table import TABLE
+from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
 
 
@@ -30,6 +32,8 @@ class ManifestReader:
     files: dict[str, Files] = field(default_factory=dict)
     _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _group_of: dict[str, Sequence[str]] = field(default_factory=dict)
+    _kept: list[Sequence[str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def open(cls, store: SubjectStore, layout: ChunkLayout, *, listed: bool) -> "ManifestReader":
@@ -60,24 +64,33 @@ class ManifestReader:
     def hashes(self, chunk: str) -> Mapping[str, str]:
         """The hash of each manifest of a chunk, by candidate id.
 
-        Several chunks are read at once, as many as memory holds well, and one such group is kept.
+        Several chunks are read at once, as many as memory holds well. Threads may ask, for chunks in about their order:
+        one such group is kept, and the one before it where the store is not local.
 
         Raises:
             StoreError: the store failed.
         """
         if not self.count:
             return {}
-        if chunk not in self._hashes:
-            names = self._group_of[chunk]
-            self._hashes = {name: {} for name in names}
-            rows = self.store.table.read(lambda snapshot: snapshot.rows(names), None)
-            if rows is not None:
-                hashed = zip(rows["chunk"], rows["candidate_id"], manifest_hashes(rows), strict=True)
-                found: dict[str, dict[str, str]] = {name: {} for name in names}
-                for at, candidate_id, digest in hashed:
-                    found[at][candidate_id] = digest
-                self._hashes = dict(found)
-        return self._hashes[chunk]
+        with self._lock:
+            if chunk not in self._hashes:
+                names = self._group_of[chunk]
+                if len(self._kept) == at_once(self.store.objects, 2):
+                    for name in self._kept.pop(0):
+                        del self._hashes[name]
+                self._hashes.update(self._read(names))
+                self._kept.append(names)
+            return self._hashes[chunk]
+
+    def _read(self, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        found: dict[str, dict[str, str]] = {name: {} for name in names}
+        rows = self.store.table.read(lambda snapshot: snapshot.rows(names), None)
+        if rows is not None:
+            for at, candidate_id, digest in zip(
+                rows["chunk"], rows["candidate_id"], manifest_hashes(rows), strict=True
+            ):
+                found[at][candidate_id] = digest
+        return found
 
 
 def _files(store: SubjectStore, snapshot: Snapshot) -> dict[str, Files]:

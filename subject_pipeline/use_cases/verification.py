@@ -11,8 +11,12 @@ from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.overlapping import at_once, overlapped
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
 from subject_pipeline.use_cases.store import SubjectStore
+
+CONCURRENCY = 8
+"""Chunks verified at once on a store that is not local; the segments of each take up to 32 MiB."""
 
 Progress = Callable[[int, int], None]
 """Called with chunks done and chunks in all."""
@@ -81,7 +85,7 @@ class Verification:
             self.results[result] += count
 
 
-def verify(
+def verify(  # noqa: PLR0913 - options, named at the call
     store: SubjectStore,
     ring: KeyRingFile,
     *,
@@ -91,6 +95,7 @@ def verify(
     whole: Collection[str] = (),
     known_notes: Sequence[str] = (),
     watch: Watch | None = None,
+    concurrency: int = CONCURRENCY,
 ) -> Verification:
     """Verify a store's audit log and manifests; problems are data, not errors.
 
@@ -103,6 +108,7 @@ def verify(
         whole: chunks to read whole all the same.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         watch: given each chunk's findings, with chunks done and chunks in all.
+        concurrency: chunks at once, on a store that is not local.
 
     Raises:
         KeyRingError: there is no usable key ring.
@@ -115,8 +121,10 @@ def verify(
     verifier.begin(wanted, known_notes=known_notes)
     report = Verification(incremental)
     seen: set[str] = set()
-    for done, chunk in enumerate(wanted, start=1):
-        found = verifier.chunk(chunk, whole=chunk in whole)
+    each = overlapped(
+        lambda chunk: verifier.chunk(chunk, whole=chunk in whole), wanted, at_once(store.objects, concurrency)
+    )
+    for done, found in enumerate(each, start=1):
         report.add(found, only=candidate_ids)
         if watch is not None:
             watch(found, done, len(wanted))

@@ -179,7 +179,7 @@ def test_maintenance_reports_on_op_and_manifests(
     assert numbers["files_before"] > numbers["files_after"] > 0
     assert numbers["bytes_freed"] == numbers["bytes_before"] - numbers["bytes_after"]
     (output,) = [event for event in result.all_node_events if event.is_successful_output]
-    assert {name: value.value for name, value in output.step_output_data.metadata.items()} == numbers
+    assert numbers.items() <= {name: value.value for name, value in output.step_output_data.metadata.items()}.items()
 
 
 def test_maintaining_an_unused_store_creates_nothing(

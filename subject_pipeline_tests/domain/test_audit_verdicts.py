@@ -612,6 +612,9 @@ def test_where_the_store_failed_no_chain_is_forgotten(at: int) -> None:
         (line(0, 3, put("actor", "eve")), {A: ("bad_mac", 1)}),
         (line(0, 3, lambda old: old[:9]), {}),
         (lines(3, lambda old: [*old, lines_of(_ANOTHER_CHUNK[0])[1]]), {STRANGER: ("wrong_chunk", 0)}),
+        (lines(2, lambda old: [*old, lines_of(LOG[0])[2]]), {B: ("bad_seq", 2)}),
+        (line(2, 1, put("prev", "ab" * 32, NEW_KEY)), {B: ("bad_prev", 1)}),
+        (line(2, 1, put("seq", 0, NEW_KEY)), {B: ("bad_seq", 1)}),
     ],
 )
 def test_a_definite_problem_beside_an_unreadable_segment_stays_one(
@@ -648,6 +651,19 @@ def test_evidence_is_gathered_by_subject_in_order() -> None:
             EvidenceRow(2, Evidence(deleted=True, sha256="", prior="2" * 32)),
         ]
     }
+
+
+@pytest.mark.parametrize("value", [5, None, True, ["ab"], {}])
+def test_a_row_of_the_registrys_whose_hash_is_no_text_is_malformed(value: object) -> None:
+    """A key holder can write it; it breaks its chain there, and is never taken for evidence."""
+    announced = event(A, f"{'1' * 32}.x", action=MANIFEST_UPDATED, payload_sha256="ab" * 32)
+    log = [one.data for one in write_log([(OLD_KEY, [event(A, "1"), announced, event(B, "2")])])]
+    change = line(0, 2, put("payload_sha256", value, OLD_KEY))
+    verdict = judge(reseal([one for one in change(log) if isinstance(one, bytes)]))
+
+    assert chains_found(verdict) == {A: ("malformed", 1)}
+    assert not verdict.evidence
+    assert verdict.chains.keys() == {A, B}
 
 
 def test_sound_rows_are_counted_by_result() -> None:

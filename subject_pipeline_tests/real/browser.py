@@ -54,9 +54,6 @@ class Browser:
     def open_graph(self, groups: list[str]) -> Locator:
         """Open the asset graph with these groups unfolded; gives its drawing."""
         self.open(f"/asset-groups?expanded={quote(','.join(f'global@global:{group}' for group in groups))}")
-        # The graph fills what room it has when it is loaded, so it is loaded again without the list beside it.
-        self.page.get_by_role("button", name="panel_show_right", exact=True).click()
-        self.page.reload()
         drawing = self.page.locator("svg").filter(has_text="candidate_chunks").last
         drawing.wait_for()
         return drawing

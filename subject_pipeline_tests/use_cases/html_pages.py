@@ -1,7 +1,7 @@
 """HTML pages read without a browser: a tree, its text, and what a small part of CSS makes of colours."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator  # noqa: TC003 - annotations may be asked for at run time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 

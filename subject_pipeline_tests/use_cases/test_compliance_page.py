@@ -50,7 +50,7 @@ def results(success: int, *, denied: int = 0) -> dict[str, int]:
 def hostile(days: int = 40) -> ComplianceNumbers:
     """A report in which every text that comes from outside tries something."""
     held = [HeldSubject(one, "general_pii", NOW - dt.timedelta(days=9), 9, one) for one in HOSTILE]
-    counts = {one: 3 for one in HOSTILE}
+    counts = dict.fromkeys(HOSTILE, 3)
     bands = {"overdue": 14, "within_30_days": 1, "within_90_days": 2, "within_365_days": 3, "later": 4}
     subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
     accesses = AccessNumbers(
@@ -88,7 +88,9 @@ SOUND = replace(
     accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, results(1)),
     verification=VerificationState(),
 )
-REPORTS = pytest.mark.parametrize("numbers", [EMPTY, SOUND, hostile(), hostile(300)], ids=["empty", "day", "bad", "year"])
+REPORTS = pytest.mark.parametrize(
+    "numbers", [EMPTY, SOUND, hostile(), hostile(300)], ids=["empty", "day", "bad", "year"]
+)
 
 
 @REPORTS
@@ -152,7 +154,9 @@ def test_every_text_can_be_read(numbers: ComplianceNumbers, medium: str) -> None
 def test_the_contrast_check_itself_finds_what_is_pale() -> None:
     """Grey on white fails it, a class wins over a tag, and a print rule counts in print alone."""
     root = parse('<p class="pale">x</p><p>y</p>')
-    style = Style("p { color: #1a2330; } .pale { color: #aaaaaa; } @media print { p { background: #000000; } }", "screen")
+    style = Style(
+        "p { color: #1a2330; } .pale { color: #aaaaaa; } @media print { p { background: #000000; } }", "screen"
+    )
     pale, dark = root.all("p")
     assert contrast(style.color(pale), style.background(pale)) < 2.4
     assert contrast(style.color(dark), style.background(dark)) > 15
@@ -164,7 +168,9 @@ def test_charts_can_be_told_apart_from_the_paper() -> None:
     """Every colour of a bar has a contrast of at least 4.5 to the paper, and results differ in colour."""
     used = set()
     for chart in parse(page(hostile())).all("svg"):
-        for shape in (one for one in chart.all("path") if one.parent and "patch" in one.parent.attributes.get("id", "")):
+        for shape in (
+            one for one in chart.all("path") if one.parent and "patch" in one.parent.attributes.get("id", "")
+        ):
             used |= set(re.findall(r"fill: (#[0-9a-f]{6})", shape.attributes.get("style", "")))
     assert set(RESULT_COLOURS.values()) < used
     assert {one for one in used - {"#ffffff"} if contrast(one, "#ffffff") < 4.5} == set()
@@ -229,7 +235,9 @@ def test_whatever_ids_and_actors_hold_is_text() -> None:
     assert "<script>alert(1)</script>" in labels
     assert "$x$ \\frac{a}{b} 50%" in labels
     rows = [next(iter(row.children)) for row in root.all("tr") if isinstance(next(iter(row.children)), Element)]
-    assert all(list(cell.all("bdi")) for cell in rows if isinstance(cell, Element) and cell.attributes.get("scope") == "row")
+    assert all(
+        list(cell.all("bdi")) for cell in rows if isinstance(cell, Element) and cell.attributes.get("scope") == "row"
+    )
 
 
 def test_an_empty_store_has_a_page() -> None:
@@ -256,9 +264,12 @@ def test_a_year_is_drawn_by_week() -> None:
     aged = page(replace(numbers, accesses=replace(numbers.accesses, by_day=old)))
     assert "Accesses by week and result" in aged
     drawn = [chart for chart in parse(aged).all("svg") if "accesses" in chart.attributes["aria-labelledby"]]
-    assert drawn[0].text == next(
-        chart for chart in parse(page(numbers)).all("svg") if "accesses" in chart.attributes["aria-labelledby"]
-    ).text
+    assert (
+        drawn[0].text
+        == next(
+            chart for chart in parse(page(numbers)).all("svg") if "accesses" in chart.attributes["aria-labelledby"]
+        ).text
+    )
 
 
 def test_equal_numbers_make_equal_bytes() -> None:

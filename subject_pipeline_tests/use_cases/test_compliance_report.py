@@ -56,7 +56,9 @@ def furnish(place: Place) -> dict[str, str]:
     registry.put(manifest(ids["gone"], **until))
     registry.put(manifest(ids["odd"], status="withdrawn", consent={"biometric": {"status": "granted"}}, **until))
     registry.put(manifest(ids["late"]))  # its retention ended a day before the report
-    place.append(*(event(ids["busy"], f"e-{n}", result=result) for n, result in enumerate(["success", "denied", "error"])))
+    place.append(
+        *(event(ids["busy"], f"e-{n}", result=result) for n, result in enumerate(["success", "denied", "error"]))
+    )
     place.append(
         event(ids["gone"], "e-0", action="export", actor="bob"),
         event(ids["odd"], "e-0", ts=JULY, result="not_found"),
@@ -103,11 +105,8 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     assert list(accesses.by_actor) == ["ada", "bob"]
     assert accesses.recent == {**june, "not_found": 1}
     assert accesses.registry_rows == {"manifest_deleted": 1}
-    assert [(one.candidate_id, one.accesses, one.registered) for one in accesses.most_accessed][0] == (
-        ids["busy"],
-        3,
-        True,
-    )
+    busiest = accesses.most_accessed[0]
+    assert (busiest.candidate_id, busiest.accesses, busiest.registered) == (ids["busy"], 3, True)
     assert {one.candidate_id: one.registered for one in accesses.most_accessed}[ids["gone"]] is False
     assert (accesses.subjects, accesses.unregistered_named) == (4, [ids["stranger"]])
     assert (accesses.unreadable_rows, accesses.unreadable_segments) == (0, [])
@@ -190,7 +189,9 @@ def test_damaged_lines_are_counted_and_the_others_too(place: Place) -> None:
 )
 def test_any_bytes_can_be_counted(body: bytes, accesses: int, unreadable: int) -> None:
     """A segment's rows and what is none of them are counted, whatever the bytes are."""
-    good = json.dumps({"mac": "", "row": {"candidate_id": "a", "ts": JULY, "actor": "b", "action": "c", "result": "error"}})
+    good = json.dumps(
+        {"mac": "", "row": {"candidate_id": "a", "ts": JULY, "actor": "b", "action": "c", "result": "error"}}
+    )
     counts = count_rows(b"{}\n" + body.replace(b"GOOD", good.encode()))
     assert (sum(counts.by_day.values()), counts.unreadable) == (accesses, unreadable)
 
@@ -323,7 +324,7 @@ def test_without_a_key_ring_there_is_no_report(place: Place, tmp_path: Path) -> 
 
 
 def test_a_report_is_all_of_its_files(place: Place) -> None:
-    """Page, parquet, CSV and lists lie under one name; parquet and CSV agree; a second report stands beside the first."""
+    """Page, parquet, CSV and lists lie under one name; parquet and CSV agree; a second report stands beside it."""
     furnish(place)
     report = write_compliance_report(place.store, place.fresh_ring(), pending_days=0.5, clock=at())
     again = write_compliance_report(place.store, place.fresh_ring(), pending_days=0.5, clock=at())
