@@ -10,8 +10,8 @@ from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject, R
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.domain.shown_text import shown
 from subject_pipeline.use_cases.compliance_charts import accesses_png
-from subject_pipeline.use_cases.compliance_page import findings
 from subject_pipeline.use_cases.compliance_report import ComplianceReport
+from subject_pipeline.use_cases.compliance_words import findings
 
 RETENTION_NOT_OVERDUE = "retention_is_not_overdue"
 CONSENT_NOT_PENDING = "consent_is_not_pending_too_long"

@@ -8,7 +8,6 @@ from subject_pipeline.components.past_verifications import verification_history
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
 from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
-from subject_pipeline.use_cases.compliance_numbers import utc_now
 from subject_pipeline.use_cases.compliance_report import write_compliance_report
 
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")
@@ -36,7 +35,7 @@ def compliance_report(
             key_ring.file(),
             pending_days=Operations.read().consent_pending_days,
             known_notes=last_note(context.instance, _CHECKPOINT),
-            history=verification_history(context.instance, _VERIFICATION, partitions, utc_now()),
+            history=verification_history(context.instance, _VERIFICATION, partitions),
         )
     context.log.info("wrote %s", report.stored.key("report.html"))
     return dg.MaterializeResult(

@@ -1,14 +1,15 @@
-"""An object of a bucket as a file that pyarrow can read."""
+"""An object of a bucket as a file that pyarrow, and whoever reads lines, can read."""
 
 import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import obstore
+    from _typeshed import WriteableBuffer
 
 
 class RemoteFile(io.RawIOBase):
-    """An object as pyarrow wants a file: obstore's reader lacks `closed` and its kin."""
+    """An object as Python wants a file: obstore's reader lacks `closed`, `readinto` and their kin."""
 
     def __init__(self, reader: "obstore.ReadableFile") -> None:
         self._reader = reader
@@ -24,6 +25,13 @@ class RemoteFile(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes from here; all where it is negative."""
         return bytes(self._reader.read(None if size < 0 else size))
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill a buffer from here as far as the object goes: what `io.BufferedReader` reads lines by."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Go elsewhere; returns where that is."""

@@ -8,8 +8,8 @@
 import datetime as dt
 import io
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby, islice
+from functools import partial
+from itertools import groupby
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -39,6 +39,7 @@ from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.overlapping import overlapped
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, verify
 
@@ -48,7 +49,7 @@ CONCURRENCY = 8
 _LINE_SCHEMA = pl.Schema({"row": pl.Struct(ROW_SCHEMA)})
 _NO_ROWS = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in MANIFEST_COLUMNS})
 _Segment = tuple[str, int]
-_Counted = tuple[str, int, SegmentCounts | str]
+_Counted = tuple[str, SegmentCounts | str]
 
 
 def utc_now() -> dt.datetime:
@@ -93,8 +94,8 @@ def collect(
     def count(snapshot: Snapshot | None) -> tuple[int | None, SubjectNumbers, AccessNumbers]:
         subjects, accesses = SubjectCounts(now, pending_days), AccessCounts(now)
         if chunks is not None:
-            with ThreadPoolExecutor(max(1, concurrency)) as pool:
-                _count(chunks, snapshot, _read(store, pool, segments, concurrency), subjects, accesses, progress)
+            counted = overlapped(partial(_count_segment, store), segments, max(1, concurrency))
+            _count(chunks, snapshot, counted, subjects, accesses, progress)
         return snapshot.version if snapshot else None, subjects.numbers(), accesses.numbers()
 
     # A vacuum under the reader means to begin again, so that all of it is of one version.
@@ -136,7 +137,7 @@ def _count(
         registered = {str(chunk): part["candidate_id"] for (chunk,), part in rows.group_by("chunk")}
         for name in names:
             if upcoming is not None and upcoming[0] == name:
-                _add(accesses, [one for _, _, one in upcoming[1]], registered.get(name, _NO_ROWS["candidate_id"]))
+                _add(accesses, [one for _, one in upcoming[1]], registered.get(name, _NO_ROWS["candidate_id"]))
                 upcoming = next(by_chunk, None)
             done += 1
             if progress is not None:
@@ -149,28 +150,14 @@ def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], regist
     accesses.add([one for one in segments if isinstance(one, SegmentCounts)], registered)
 
 
-def _read(
-    store: SubjectStore, pool: ThreadPoolExecutor, segments: Sequence[_Segment], ahead: int
-) -> Iterator[_Counted]:
-    """Segments counted in their order, several of them under way; a text says why one could not be read."""
-    waiting = iter(segments)
-
-    def submit(chunk: str, number: int) -> tuple[str, int, Future[SegmentCounts | str]]:
-        return chunk, number, pool.submit(_count_segment, store, AuditSegments.key(chunk, number))
-
-    flying = [submit(*one) for one in islice(waiting, max(1, ahead))]
-    while flying:
-        chunk, number, result = flying.pop(0)
-        yield chunk, number, result.result()
-        flying.extend(submit(*one) for one in islice(waiting, 1))
-
-
-def _count_segment(store: SubjectStore, key: str) -> SegmentCounts | str:
+def _count_segment(store: SubjectStore, segment: _Segment) -> _Counted:
+    """A segment's rows, counted; a text says why it could not be read."""
+    key = AuditSegments.key(*segment)
     try:
         data = store.objects.get(key)
     except StoreError as error:
-        return str(error)
-    return f"the object {key!r} is gone" if data is None else count_rows(data)
+        return segment[0], str(error)
+    return segment[0], f"the object {key!r} is gone" if data is None else count_rows(data)
 
 
 def count_rows(segment: bytes) -> SegmentCounts:

@@ -12,7 +12,6 @@ from subject_pipeline.domain.compliance import (
     ComplianceNumbers,
     SubjectNumbers,
     VerificationState,
-    long_form,
     rate,
 )
 from subject_pipeline.domain.compliance_counting import (
@@ -22,6 +21,7 @@ from subject_pipeline.domain.compliance_counting import (
     SegmentCounts,
     SubjectCounts,
 )
+from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.domain.manifests import SubjectManifest
 

@@ -1,4 +1,4 @@
-"""`make cluster` for tests: started with a state folder, a project and a port of its own, and spoken to as a user does."""
+"""`make cluster` for tests, with a state folder, a project and a port of its own, spoken to as a user does."""
 
 import json
 import os

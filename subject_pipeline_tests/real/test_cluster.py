@@ -77,7 +77,6 @@ def test_a_backfill_is_spread_and_outlives_a_worker(cluster: RunningCluster) -> 
     # What the lost run had committed without recording it is found by the next one as already there, never doubled.
     first = [item["numbers"]["inserted"] for item in stack.materializations(MANIFESTS)]
     assert sum(first) <= PEOPLE
-    print(f"runs by worker: {shares}; lost {lost['runId']}; inserted as recorded: {sum(first)} of {PEOPLE}")
 
 
 def test_the_killed_worker_is_replaced(cluster: RunningCluster) -> None:
@@ -98,7 +97,7 @@ def test_the_killed_worker_is_replaced(cluster: RunningCluster) -> None:
 
 
 def test_verification_over_all_that_both_did_is_whole(cluster: RunningCluster) -> None:
-    """Events ingested, everything verified, a checkpoint signed, by runs on the workers; all green, and so says a third."""
+    """Events ingested, everything verified, a checkpoint signed, by runs on the workers: green; and so says a third."""
     stack = cluster.stack
     stack.succeed(stack.launch("ingest_access_events"))
     stack.succeed(stack.launch("verify_checkpoint_and_report", tags=ALL_PARTITIONS))
@@ -114,7 +113,7 @@ def test_verification_over_all_that_both_did_is_whole(cluster: RunningCluster) -
 
 
 def test_a_run_whose_process_is_killed_is_run_again_by_itself(cluster: RunningCluster) -> None:
-    """As the kernel does where memory is short: Celery notices, monitoring fails the run, and a new one does the work."""
+    """As where memory is short: Celery notices, monitoring fails the run, and a new one does the work."""
     stack = cluster.stack
 
     def killed_amid_a_run() -> bool:

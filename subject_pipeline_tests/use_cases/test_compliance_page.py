@@ -17,7 +17,8 @@ from subject_pipeline.domain.compliance import (
     VerificationState,
 )
 from subject_pipeline.use_cases.compliance_charts import RESULT_COLOURS, accesses_png
-from subject_pipeline.use_cases.compliance_page import findings, page
+from subject_pipeline.use_cases.compliance_page import page
+from subject_pipeline.use_cases.compliance_words import findings
 from subject_pipeline_tests.use_cases.html_pages import Element, Style, contrast, parse
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)

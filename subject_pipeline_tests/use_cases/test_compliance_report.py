@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.compliance import ComplianceNumbers, long_form
+from subject_pipeline.domain.compliance import ComplianceNumbers
+from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot

@@ -1,0 +1,179 @@
+"""A report's tables, as rows of text that the page escapes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from subject_pipeline.domain.compliance import (
+    NAMED,
+    RECENT_DAYS,
+    RETENTION_BANDS,
+    ComplianceNumbers,
+    HeldSubject,
+    Results,
+    rate,
+)
+from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.domain.shown_text import shown
+from subject_pipeline.use_cases.compliance_charts import BAND_NAMES, RESULT_NAMES
+from subject_pipeline.use_cases.compliance_words import people, percent
+
+ROWS = 20
+DAYS = 14
+_HELD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column; numbers stand to the right."""
+
+    title: str
+    number: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: every row's first value names the row.
+
+    Attributes:
+        wide: it may have to be scrolled where it is shown.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    wide: bool = True
+
+
+def counts_table(caption: str, title: str, counts: Mapping[str, int], total: int) -> Table:
+    """Subjects by one field's value, the most frequent first."""
+    rows = [(shown(name) or "(empty)", f"{count:,}", percent(count / total)) for name, count in counts.items()]
+    return Table(
+        caption, [Column(title, number=False), Column("Subjects"), Column("Share")], rows[:ROWS],
+        _more(len(rows), ROWS), wide=False,
+    )  # fmt: skip
+
+
+def retention_table(numbers: ComplianceNumbers) -> Table:
+    """When retention ends, of general and of biometric data."""
+    subjects = numbers.subjects
+    rows = []
+    for band in RETENTION_BANDS:
+        ahead = band in RETENTION_BANDS[1:-1]
+        rows.append((
+            BAND_NAMES[band],
+            f"{subjects.retention[band]:,}",
+            f"{subjects.due_within(band):,}" if ahead else "\N{EN DASH}",
+            f"{subjects.biometric_retention[band]:,}",
+        ))  # fmt: skip
+    return Table(
+        "Retention that ends",
+        [Column("When", number=False), Column("General data"), Column("From now up to then"), Column("Biometric data")],
+        rows,
+        "Biometric dates are of those subjects whose manifest has one.",
+    )
+
+
+def held_table(
+    caption: str,
+    named: Sequence[HeldSubject],
+    total: int | None,
+    titles: tuple[str, str, str],
+    file: str,
+    note: str = "",
+) -> Table:
+    """Named subjects, the longest held first.
+
+    Args:
+        caption: the table's.
+        named: in that order.
+        total: how many there are; None: `note` says it.
+        titles: of the columns why, since and days.
+        file: which has more of them.
+        note: what is said below.
+    """
+    rows = [
+        (shown(one.candidate_id), one.data.replace("general_pii", "general"), shown(one.why), f"{one.since:%Y-%m-%d}",
+         f"{one.days:,}")
+        for one in named[:_HELD]
+    ]  # fmt: skip
+    why, since, days = titles
+    columns = [Column("Subject", number=False), Column("Data", number=False), Column(why, number=False),
+               Column(since, number=False), Column(days)]  # fmt: skip
+    more = ""
+    if len(named) > _HELD:
+        more = f"The {_HELD} longest are named here, the first {NAMED} in {file}."
+    if total is not None:
+        note = f"{people(total)} in all."
+    return Table(caption, columns, rows, f"{note} {more}".strip() if named else "")
+
+
+def by_result_table(numbers: ComplianceNumbers) -> Table:
+    """All accesses by result, and the last 30 days'."""
+    results, recent = numbers.accesses.results, numbers.accesses.recent
+    rows = [
+        (RESULT_NAMES[one], f"{results[one]:,}", percent(rate(results, one)), f"{recent[one]:,}",
+         percent(rate(recent, one)))
+        for one in RESULT_STATES
+    ]  # fmt: skip
+    days = f"last {RECENT_DAYS} days"
+    columns = [Column("Result", number=False), Column("All"), Column("Share"), Column(days.capitalize()),
+               Column(f"Share, {days}")]  # fmt: skip
+    return Table("Accesses by result", columns, rows)
+
+
+def results_table(caption: str, title: str, counts: Mapping[str, Results], limit: int) -> Table:
+    """Accesses by one thing and by result, at most `limit` rows."""
+    rows = [
+        (shown(name) or "(empty)", f"{sum(one.values()):,}", *(f"{one[result]:,}" for result in RESULT_STATES),
+         percent(rate(one, "denied")))
+        for name, one in list(counts.items())[:limit]
+    ]  # fmt: skip
+    results = (Column(RESULT_NAMES[result].capitalize()) for result in RESULT_STATES)
+    columns = [Column(title, number=False), Column("Accesses"), *results, Column("Share denied")]
+    return Table(caption, columns, rows, _more(len(counts), limit))
+
+
+def most_accessed_table(numbers: ComplianceNumbers) -> Table:
+    """Who was accessed most."""
+    rows = [
+        (shown(one.candidate_id), "yes" if one.registered else "no", f"{one.accesses:,}", f"{one.denied:,}",
+         f"{one.error:,}")
+        for one in numbers.accesses.most_accessed
+    ]  # fmt: skip
+    columns = [Column("Subject", number=False), Column("Has a manifest", number=False), Column("Accesses"),
+               Column("Denied"), Column("Error")]  # fmt: skip
+    return Table("The most accessed subjects", columns, rows, f"Of {numbers.accesses.subjects:,} who were accessed.")
+
+
+def unregistered_table(numbers: ComplianceNumbers) -> Table:
+    """Who has rows and no manifest."""
+    accesses = numbers.accesses
+    rows = [(shown(one),) for one in accesses.unregistered_named[:_HELD]]
+    note = f"{people(accesses.unregistered)} in all; the first {NAMED} are in unregistered.csv." if rows else ""
+    return Table("Subjects in the log without a manifest", [Column("Subject", number=False)], rows, note, wide=False)
+
+
+def verification_table(numbers: ComplianceNumbers) -> Table:
+    """What the report's own verification read and found."""
+    state = numbers.verification
+    rows = [
+        ("Chains read", f"{state.chains:,}"),
+        ("Rows read", f"{state.rows:,}"),
+        ("Chains broken", f"{state.broken:,}"),
+        ("Chains unreadable", f"{state.unreadable:,}"),
+        ("Problems", f"{state.problems:,}"),
+    ]
+    return Table("The report's own verification", [Column("What", number=False), Column("Count")], rows, wide=False)
+
+
+def problems_table(numbers: ComplianceNumbers) -> Table:
+    """What it found, by name."""
+    named = numbers.verification.named
+    rows = [(shown(one.where), one.kind, shown(one.detail, 300)) for one in named[:ROWS]]
+    columns = [Column(title, number=False) for title in ("Where", "Kind", "What is wrong")]
+    return Table("Problems found", columns, rows, _more(numbers.verification.problems, ROWS))
+
+
+def _more(count: int, limit: int) -> str:
+    return f"{limit} of {count:,}; all are in numbers.csv." if count > limit else ""
