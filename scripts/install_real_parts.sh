@@ -4,8 +4,9 @@
 # On Debian and Ubuntu as root the parts come from apt. Otherwise it says what is missing and how to get it: the tests of
 # a missing part are skipped on your machine, and fail where CI is set.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-PARTS=(browser postgres redis)
+PARTS=(browser postgres redis azurite)
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -41,6 +42,14 @@ postgres() {
 redis() {
   has redis-server && return 0
   from_apt "Redis" redis-server
+}
+
+# An Azure blob server, by npm, into a folder of the project that git ignores.
+azurite() {
+  [ -f .real_parts/azurite/node_modules/azurite/dist/src/blob/main.js ] && return 0
+  has npm || from_apt "npm, for the Azure server" nodejs npm || return 1
+  mkdir -p .real_parts/azurite
+  npm install --silent --no-audit --no-fund --prefix .real_parts/azurite azurite@3
 }
 
 missing=0

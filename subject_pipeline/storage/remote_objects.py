@@ -25,7 +25,12 @@ from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.objects import ObjectInfo, check_key
 from subject_pipeline.storage.remote_file import RemoteFile
 
-_PATIENCE = timedelta(seconds=25)
+_SILENCE = timedelta(seconds=20)
+"""How long a request may go without a byte of its answer: what it takes to send 8 MiB over a slow line."""
+
+_PATIENCE = timedelta(seconds=15)
+"""No request is begun again later than this, so that a place where nobody answers is told of within 30 seconds."""
+
 _CREATE_ATTEMPTS = 4
 _READ_BYTES = 4 << 20
 _REFUSALS = (
@@ -155,6 +160,7 @@ def open_backend(location: StoreLocation) -> Backend:
             config=config,
             client_options={
                 "connect_timeout": timedelta(seconds=5),
+                "read_timeout": _SILENCE,
                 "timeout": timedelta(seconds=60),
                 "allow_http": True,  # whether to encrypt is what the endpoint's URL says
             },

@@ -18,6 +18,7 @@ import pytest
 from postgres_server import binaries
 
 from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.real import queries
 from subject_pipeline_tests.real.conftest import ROOT, free_port, wait_until
 from subject_pipeline_tests.real.dagster_stack import DagsterStack, copy_project
 from subject_pipeline_tests.real.postgres import need, reachable_folder
@@ -70,8 +71,6 @@ class RunningCluster:
 
     def backfill(self, assets: list[str], partitions: list[str], tags: Mapping[str, str]) -> str:
         """Launch a backfill whose runs have these tags; its id."""
-        from subject_pipeline_tests.real import queries  # noqa: PLC0415
-
         started = self.stack.ask(
             queries.BACKFILL,
             params={
@@ -110,12 +109,17 @@ class RunningCluster:
         found = re.search(r"Started process for run \(pid: (\d+)\)", "\n".join(self.messages(run_id)))
         return int(found[1]) if found else None
 
-    def kill_amid_a_run(self, worker: str, backfill: str) -> dict[str, Any]:
-        """SIGKILL a worker with all its processes while it is in the midst of a run of a backfill; that run.
+    def kill_amid_a_run(self, worker: str, backfill: str, step: str) -> dict[str, Any]:
+        """SIGKILL a worker with all its processes while it is amid a step of a backfill's run; that run.
 
-        It is frozen first and looked at: not killed unless what it holds is a run that has started and not ended.
+        It is frozen first and looked at: it is not killed unless it is within the step and has recorded none of its
+        partitions. (A run that is lost after it recorded all of them counts as failed, and its partitions as done.)
         """
         held: list[dict[str, Any]] = []
+
+        def amid_the_step(run: dict[str, Any]) -> bool:
+            said = "\n".join(self.messages(run["runId"]))
+            return f'Started execution of step "{step}"' in said and "Materialized value" not in said
 
         def frozen_amid_a_run() -> bool:
             group = self.group(worker)
@@ -124,6 +128,7 @@ class RunningCluster:
             held[:] = [
                 run for run in self.runs_of(backfill) if run["task"] in unfinished and run["status"] == "STARTED"
             ]
+            held[:] = [run for run in held if amid_the_step(run)]
             if not held:
                 os.killpg(group, signal.SIGCONT)
             return bool(held)

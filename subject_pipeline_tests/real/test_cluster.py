@@ -49,7 +49,7 @@ def test_a_backfill_is_spread_and_outlives_a_worker(cluster: RunningCluster) -> 
         return {worker: len(runs) for worker, runs in cluster.workers_of(done).items()}
 
     wait_until(lambda: all(count >= 2 for count in succeeded().values()), 240, "runs by both workers")
-    lost = cluster.kill_amid_a_run("worker-2", backfill)
+    lost = cluster.kill_amid_a_run("worker-2", backfill, "workers__subject_manifests")
     assert stack.wait_for_backfill(backfill, 400) == "COMPLETED_FAILED"
 
     runs = cluster.runs_of(backfill)

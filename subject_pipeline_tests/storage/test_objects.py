@@ -50,17 +50,17 @@ def test_a_deleted_key_may_be_created_again(objects: ObjectStore) -> None:
 
 
 def test_of_racing_creators_exactly_one_wins(objects: ObjectStore) -> None:
-    """Of eight threads that create one key with different bytes, one is told True and its bytes stand."""
-    start = Barrier(8)
+    """Of 16 threads that create one key with different bytes, one is told True and its bytes stand."""
+    start = Barrier(16)
 
     def create(number: int, key: str) -> bool:
         start.wait()
         return objects.create(key, b"%d" % number)
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(16) as pool:
         for turn in range(10):
             key = f"race/{turn}/object"
-            won = list(pool.map(create, range(8), [key] * 8))
+            won = list(pool.map(create, range(16), [key] * 16))
             assert won.count(True) == 1
             assert objects.get(key) == b"%d" % won.index(True)
 
@@ -153,3 +153,39 @@ def test_a_key_that_leaves_the_store_is_refused(objects: ObjectStore, key: str) 
     ):
         with pytest.raises(StoreError):
             operation()
+
+
+def test_a_big_object_is_whole(objects: ObjectStore) -> None:
+    """40 MiB are put at once, read at once and read as a stream."""
+    data = random.Random(2).randbytes(40 << 20)  # noqa: S311 - no secret
+    assert objects.create(KEY, data) is True
+    assert objects.get(KEY) == data
+    with objects.open(KEY) as stream:
+        assert stream.read(5) == data[:5]
+        assert stream.read() == data[5:]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a b/c d", "Žofie/straße", "50%/x", "50%25/x", "a+b/c=d&e", "~/x", "a#1/b?c", "x" * 200 + "/" + "y" * 200],
+)
+def test_odd_keys_are_kept_as_they_are(objects: ObjectStore, key: str) -> None:
+    """A key is listed as it was written, and names the same object."""
+    assert objects.create(key, b"1") is True
+    assert objects.create(key, b"2") is False
+    assert _keys(objects) == [key]
+    assert objects.get(key) == b"1"
+    objects.delete(key)
+    assert objects.get(key) is None
+
+
+def test_what_was_written_is_listed_at_once(objects: ObjectStore) -> None:
+    """A LIST after a create has the object, from another thread too."""
+    with ThreadPoolExecutor(8) as pool:
+
+        def write_and_list(number: int) -> bool:
+            key = f"now/{number:03}"
+            objects.create(key, b"1")
+            return key in _keys(objects, "now/")
+
+        assert all(pool.map(write_and_list, range(40)))

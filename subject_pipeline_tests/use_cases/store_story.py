@@ -1,0 +1,122 @@
+"""What a store goes through, told once for every kind of store: people, events, races, erasure, proof, tampering."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+
+from subject_pipeline.domain.access_events import AccessEvent, parse_event
+from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.audit_reading import show
+from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.diagnosis import diagnose
+from subject_pipeline.use_cases.evidence import ManifestEvidence
+from subject_pipeline.use_cases.ingestion import EventFile, ingest
+from subject_pipeline.use_cases.maintenance import compact
+from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.use_cases.verification import verify
+
+PEOPLE, EVENTS, CHUNKS = 300, 400, 4
+_APPENDER = """
+import sys
+from subject_pipeline_tests.use_cases.store_story import append_all, store_at
+append_all(store_at(sys.argv[1]), sys.argv[2], sys.argv[3])
+"""
+
+
+def store_at(url: str) -> SubjectStore:
+    """The store, opened anew as another process would."""
+    return SubjectStore.at(url, wanted_chunks=CHUNKS)
+
+
+def append_all(store: SubjectStore, ring: str, writer: str) -> None:
+    """20 events about one subject, one by one."""
+    log = AuditLog(store, KeyRingFile(Path(ring)))
+    for number in range(20):
+        log.append([_event("P-7", f"{writer}-{number}")])
+
+
+def _event(candidate_id: str, event_id: str) -> AccessEvent:
+    fields = {"candidate_id": candidate_id, "event_id": event_id, "actor": "a", "action": "view"}
+    return parse_event({**fields, "ts": "2026-06-30T12:00:00Z"})
+
+
+def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -> None:
+    """Everything, in the order in which it happens to a store; each step holds what it did.
+
+    Args:
+        url: an empty store.
+        folder: for the source and the keys.
+        tamper: changes one object behind the store's back.
+    """
+    store = store_at(url)
+    create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    ring = KeyRingFile(folder / "ring.json")
+    ids = [f"P-{number}" for number in range(PEOPLE)]
+    pl.DataFrame({"id": [*ids, "P_1"]}).write_parquet(folder / "people.parquet")
+    people = DatasetDeclaration(name="people", source=str(folder / "people.parquet"), key_column="id")
+    store.register(people)
+    assert {one.level for one in diagnose(store, ring)} <= {"ok", "warning"}
+
+    # Register, from two writers at once: everybody once.
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: backfill(store_at(url), people, limit=None), range(2)))
+    assert sum(one.counts.inserted for one in done) == PEOPLE + 1
+    assert {one.counts.attempted for one in done} == {PEOPLE + 1}
+
+    # Collide: the first keeps the storage key.
+    pl.DataFrame({"id": [*ids, "P_1", "P/1"]}).write_parquet(folder / "people.parquet")
+    collided = backfill(store_at(url), people, limit=None)
+    assert (collided.counts.inserted, collided.counts.failed) == (0, 1)
+    assert collided.failures[0].candidate_id == "P/1"
+
+    # Ingest, twice, and append from two processes and a thread at once.
+    sample_events(EVENTS, folder / "events.jsonl", people=PEOPLE)
+    file = EventFile.local(folder / "events.jsonl")
+    assert ingest(AuditLog(store, ring), [file]).appended == EVENTS
+    assert ingest(AuditLog(store_at(url), ring), [file]).already_present == EVENTS
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _APPENDER, url, str(folder / "ring.json"), name]) for name in ("a", "b")
+    ]
+    append_all(store_at(url), str(folder / "ring.json"), "c")
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    rows = show(store, ring, "P-7")
+    assert [row["row"]["seq"] for row in rows] == list(range(60))
+
+    # Delete, announced; then nothing of it is left in the table.
+    SubjectRegistry(store, ManifestEvidence(store, ring, "dpo")).delete("P-9")
+    compact(store)
+    assert SubjectRegistry(store_at(url)).count() == PEOPLE
+
+    # Verify, anchor, verify what is new: nothing.
+    assert verify(store_at(url), ring).sound
+    written = write_checkpoint(store_at(url), ring)
+    assert written.written is not None
+    again = verify(store_at(url), ring, incremental=True, known_notes=[written.written.signed])
+    assert (again.sound, again.rows) == (True, 0)
+
+    # Tamper: found by both, and named.
+    layout = store.layout()
+    assert layout is not None
+    tamper(store, f"audit/{layout.chunks.chunk_of('P-7')}/000000000000.jsonl")
+    for incremental in (False, True):
+        found = verify(store_at(url), ring, incremental=incremental)
+        assert not found.sound
+        assert found.broken_logs
+
+
+def flip(store: SubjectStore, key: str) -> None:
+    """Change one letter of the last line of an object."""
+    data = store.objects.get(key)
+    assert data is not None
+    at = data.rindex(b'"actor":"') + len(b'"actor":"')
+    store.objects.replace(key, data[:at] + (b"x" if data[at : at + 1] != b"x" else b"y") + data[at + 1 :])

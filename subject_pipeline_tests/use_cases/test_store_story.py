@@ -1,0 +1,8 @@
+from pathlib import Path
+
+from subject_pipeline_tests.use_cases.store_story import flip, story
+
+
+def test_a_local_store_holds_what_it_promises(tmp_path: Path) -> None:
+    """Register, race, collide, ingest, append race, delete, verify, anchor, tamper: on local files."""
+    story(str(tmp_path / "store"), tmp_path, flip)
