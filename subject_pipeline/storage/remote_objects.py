@@ -33,6 +33,16 @@ _PATIENCE = timedelta(seconds=15)
 
 _CREATE_ATTEMPTS = 4
 _READ_BYTES = 4 << 20
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+"""What S3, Azure and GCS answer to whatever is asked of a bucket that is not there."""
+
+_UNSAFE = {
+    "aws_conditional_put": ("disabled",),
+    "conditional_put": ("disabled",),
+    "aws_s3_allow_unsafe_rename": ("true", "1", "yes", "on"),
+    "allow_unsafe_rename": ("true", "1", "yes", "on"),
+}
+
 _REFUSALS = (
     AlreadyExistsError,
     InvalidPathError,
@@ -70,7 +80,9 @@ class RemoteObjects:
         """See `ObjectStore.get`."""
         try:
             return bytes(obstore.get(self._open(), check_key(key)).bytes())
-        except (FileNotFoundError, NotFoundError):
+        except (FileNotFoundError, NotFoundError) as error:
+            if (gone := _no_bucket(error)) is not None:
+                raise StoreError(f"cannot read the object {key!r}: {gone}") from error
             return None
         except BaseError as error:
             raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
@@ -85,11 +97,16 @@ class RemoteObjects:
 
     def create(self, key: str, data: bytes) -> bool:
         """See `ObjectStore.create`."""
-        failure: BaseError | None = None
+        failure: Exception | None = None
         for _ in range(_CREATE_ATTEMPTS):
             try:
                 obstore.put(self._open(), check_key(key), data, mode="create")
-            except BaseError as error:
+            except NotImplementedError as error:
+                raise StoreError(
+                    f"cannot create the object {key!r}: this store is set to do without conditional writes, and then "
+                    "two writers would overwrite each other; take conditional_put=disabled out of its options"
+                ) from error
+            except (BaseError, FileNotFoundError) as error:
                 failure = error
             else:
                 return True
@@ -153,6 +170,7 @@ def open_backend(location: StoreLocation) -> Backend:
     Raises:
         ConfigurationError: the options do not fit the provider.
     """
+    _refuse_unsafe(location)
     config: Any = dict(location.options) or None  # each provider has a type of its own
     try:
         backend: Backend = from_url(
@@ -171,7 +189,28 @@ def open_backend(location: StoreLocation) -> Backend:
         raise ConfigurationError(f"cannot open the store {location.url!r}: {reason(error)}") from error
 
 
+def _refuse_unsafe(location: StoreLocation) -> None:
+    """Settings with which two writers could overwrite each other are refused, whether options or environment say so."""
+    given = {**os.environ, **location.options}
+    for name, value in given.items():
+        unsafe = value.strip().lower() in _UNSAFE.get(name.lower(), ())
+        if unsafe:
+            raise ConfigurationError(
+                f"cannot use the store {location.url!r} with {name}={value}: without conditional writes two writers "
+                "would overwrite each other's manifests and audit rows; take that setting out"
+            )
+
+
+def _no_bucket(error: BaseException) -> str | None:
+    """What to say where not the object is missing but what should hold it; None where it is the object."""
+    if any(code in str(error) for code in _NO_BUCKET):
+        return "there is no such bucket or container; make it first, or mend the URL"
+    return None
+
+
 def reason(error: BaseException | None) -> str:
     """The first line of what a library said; the rest is its debug output and may hold request headers."""
+    if error is not None and (gone := _no_bucket(error)) is not None:
+        return gone
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
