@@ -173,8 +173,12 @@ def verification_checks(report: Verification, elsewhere: PastPartitions) -> list
     }
     found[CHAINS_INTACT] += chains
     found[LOG_MATCHES_CHECKPOINT] += [row for row in chains if row["kind"] in ANCHORED_KINDS]
-    found[MANIFESTS_UNCHANGED] += _manifests(one for one in report.broken_manifests if one.kind != "unreadable")
-    found[NOTHING_UNREADABLE] += _manifests(one for one in report.broken_manifests if one.kind == "unreadable")
+    found[MANIFESTS_UNCHANGED] += _manifests(
+        (one for one in report.broken_manifests if one.kind != "unreadable"), report.homes
+    )
+    found[NOTHING_UNREADABLE] += _manifests(
+        (one for one in report.broken_manifests if one.kind == "unreadable"), report.homes
+    )
     found[EVERY_SUBJECT_REGISTERED] += [
         _row("", one, "unregistered", -1, "has rows and no manifest") for one in report.unregistered
     ]
@@ -231,7 +235,7 @@ def checkpoint_checks(report: CheckpointReport) -> list[dg.AssetCheckResult]:
     everything: list[Row] = [
         *_chains(report.verification),
         *_logs(report.verification.broken_logs),
-        *_manifests(report.verification.broken_manifests),
+        *_manifests(report.verification.broken_manifests, report.verification.homes),
     ]
     return [
         check(LOG_MATCHES_CHECKPOINT, len(logs), _logs(logs)),
@@ -275,7 +279,10 @@ def problems_table(rows: Iterable[Row]) -> dg.MetadataValue:
 
 
 def _chains(report: Verification) -> list[Row]:
-    return [_row("", one.candidate_id, one.kind, one.seq, one.detail) for one in report.broken_chains]
+    return [
+        _row(report.homes.get(one.candidate_id, ""), one.candidate_id, one.kind, one.seq, one.detail)
+        for one in report.broken_chains
+    ]
 
 
 def _logs(logs: Iterable[BrokenLog]) -> list[Row]:
@@ -284,8 +291,11 @@ def _logs(logs: Iterable[BrokenLog]) -> list[Row]:
     ]
 
 
-def _manifests(manifests: Iterable[BrokenManifest]) -> list[Row]:
-    return [_row("", one.candidate_id or "", one.kind, -1, one.detail) for one in manifests]
+def _manifests(manifests: Iterable[BrokenManifest], homes: Mapping[str, str]) -> list[Row]:
+    return [
+        _row(homes.get(one.candidate_id or "", ""), one.candidate_id or "", one.kind, -1, one.detail)
+        for one in manifests
+    ]
 
 
 def _row(partition: str, candidate_id: str, kind: str, seq: int, detail: str) -> Row:

@@ -36,6 +36,7 @@ class Verification:
         rows: lines read.
         checkpoint: what was held against.
         unknown: subjects asked for that have neither rows nor a manifest.
+        homes: the chunks that broken chains and manifests were found in, by candidate id.
     """
 
     incremental: bool
@@ -48,6 +49,7 @@ class Verification:
     broken_manifests: list[BrokenManifest] = field(default_factory=list)
     unregistered: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    homes: dict[str, str] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
     elapsed_s: float = 0.0
@@ -71,6 +73,7 @@ class Verification:
         """Count one chunk's findings; with `only`, its chains and manifests of these subjects alone."""
         self.broken_logs += found.logs
         self.broken_manifests += [one for one in found.manifests if not only or one.candidate_id in only]
+        self.homes.update({one.candidate_id: found.chunk for one in found.manifests if one.candidate_id})
         self.unregistered += [one for one in found.unregistered if not only or one in only]
         log = found.log
         if log is None:
@@ -80,7 +83,9 @@ class Verification:
         self.chains += len(wanted)
         self.rows += log.rows
         self.unreadable += len(log.unreadable & wanted)
-        self.broken_chains += [one for candidate_id, one in sorted(log.broken.items()) if candidate_id in wanted]
+        broken = [one for candidate_id, one in sorted(log.broken.items()) if candidate_id in wanted]
+        self.broken_chains += broken
+        self.homes.update(dict.fromkeys((one.candidate_id for one in broken), found.chunk))
         for result, count in log.results.items():
             self.results[result] += count
 

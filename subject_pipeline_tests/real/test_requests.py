@@ -80,8 +80,6 @@ def test_what_a_bucket_is_asked_for_follows_the_chunks_and_never_the_subjects(pr
     for found, chunks in ((many, 8), (wide, 32)):
         assert found["register"]["PUT"] <= 3 * chunks
         assert found["again"]["PUT"] <= 3
-        assert (
-            found["full"].total() <= 4 * chunks + 16
-        )  # a segment, two table files, what is one for all
+        assert found["full"].total() <= 4 * chunks + 16  # a segment, two table files, what is one for all
     assert wide["unchanged"].total() <= many["unchanged"].total() + 2 <= 20  # LIST and what is one for all
     assert many["append"] == {"PUT": 1}
