@@ -131,9 +131,9 @@ def _candidate_chunks(
     def candidate_chunks(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetObservation | dg.MaterializeResult]:
-        store = context.resources.store.open()
         options: RegistrationOptions = getattr(context.resources, options_key)
         with clear_failures():
+            store = context.resources.store.open()
             if options.dry_run:
                 forecast = backfill(store, declaration, limit=options.rows, dry_run=True)
                 context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
@@ -171,8 +171,8 @@ def _subject_manifests(
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
-        store = context.resources.store.open()
         with clear_failures():
+            store = context.resources.store.open()
             done = register_dataset(
                 store,
                 dataset.name,
@@ -187,8 +187,10 @@ def _subject_manifests(
                 f"{unwritten[0].reason}",
                 metadata={"failures": failures_table(unwritten)},
             )
+        about = provenance(store)
         for outcome in done.outcomes:
-            context.add_asset_metadata(chunk_metadata(outcome), partition_key=outcome.chunk)
-        return dg.MaterializeResult(metadata=provenance(store), check_results=registration_checks(done))
+            # A partition's own numbers come first on its page, what all runs say comes last.
+            context.add_asset_metadata({**chunk_metadata(outcome), **about}, partition_key=outcome.chunk)
+        return dg.MaterializeResult(check_results=registration_checks(done))
 
     return subject_manifests

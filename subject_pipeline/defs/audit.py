@@ -89,8 +89,8 @@ def audit_log(
     context: dg.AssetExecutionContext, config: IngestOptions, store: StoreResource, key_ring: KeyRingResource
 ) -> dg.MaterializeResult:
     """Ingest what waits in the inbox."""
-    opened = store.open()
     with clear_failures():
+        opened = store.open()
         report = ingest_inbox(AuditLog(opened, key_ring.file()), config.files)
     context.log.info("%d files, %d events appended", report.files, report.appended)
     return dg.MaterializeResult(
@@ -121,8 +121,8 @@ def audit_verification(
         last_full = began if full and was_read(found) else past.full.get(found.chunk)
         context.add_asset_metadata(chunk_metadata(found, last_full), partition_key=found.chunk)
 
-    opened = store.open()
     with clear_failures():
+        opened = store.open()
         report = verify(
             opened,
             key_ring.file(),
@@ -152,8 +152,8 @@ def audit_checkpoint(
     context: dg.AssetExecutionContext, store: StoreResource, key_ring: KeyRingResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Verify what is new, then sign the next checkpoint."""
-    opened = store.open()
     with clear_failures():
+        opened = store.open()
         report = write_checkpoint(opened, key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
     yield from checkpoint_checks(report)
     if report.written is None:

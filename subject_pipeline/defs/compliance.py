@@ -28,8 +28,8 @@ def compliance_report(
 ) -> dg.MaterializeResult:
     """Collect the numbers, verify what is new, write the report."""
     partitions = store.layout.partitions().get_partition_keys()
-    opened = store.open()
     with clear_failures():
+        opened = store.open()
         report = write_compliance_report(
             opened,
             key_ring.file(),

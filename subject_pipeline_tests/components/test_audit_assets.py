@@ -189,6 +189,8 @@ def test_a_sound_store_is_verified_and_anchored(bench: AuditBench) -> None:
     assert not red(result, VERIFICATION)
     assert not red(result, CHECKPOINT)
     assert numbers(result, "audit_verification")["chains"] == len(SUBJECTS)
+    for asset in ("audit_verification", "audit_checkpoint"):
+        assert numbers(result, asset)["store"] == bench.store.location.url
     note = numbers(result, "audit_checkpoint")["note"]
     assert (bench.folder / "store" / "checkpoints" / f"{0:012d}" / "note").read_text(encoding="utf-8") == note
 

@@ -198,6 +198,12 @@ def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> Non
         chunk: metadata["inserted"] for chunk, metadata in per_chunk.items()
     }
     assert all(metadata["first_ids"].startswith("W-") for metadata in per_chunk.values())
+    layout = people.store.layout()
+    assert layout is not None
+    for metadata in per_chunk.values():
+        assert metadata["store"] == people.store.location.url
+        assert metadata["chunk_layout"] == f"{CHUNKS} chunks, log {layout.log_id}"
+        assert metadata["package_version"]
     assert all(evaluation.passed for evaluation in checks(result).values())
     assert len(checks(result)) == 3
 
