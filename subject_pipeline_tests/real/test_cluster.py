@@ -120,9 +120,12 @@ def test_a_run_whose_process_is_killed_is_run_again_by_itself(cluster: RunningCl
 
     def killed_amid_a_run() -> bool:
         run = stack.launch("verify_checkpoint_and_report", tags=ALL_PARTITIONS)
-        wait_until(lambda: cluster.pid_of(run) is not None or stack.status(run) in ENDED, 60, "the run's process")
+        wait_until(lambda: stack.status(run) in {"STARTED", *ENDED}, 120, "the run's start")
         pid = cluster.pid_of(run)
-        if pid is None or stack.status(run) in ENDED:
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # a worker's process is there after its run, too
+        if stack.status(run) != "STARTED":
+            os.kill(pid, signal.SIGCONT)
             return False
         os.kill(pid, signal.SIGKILL)
         lost.append(run)
