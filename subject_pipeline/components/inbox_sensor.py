@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from subject_pipeline.components.automation import sensor_status
+from subject_pipeline.components.cursors import Cursor
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import StoreResource
 from subject_pipeline.components.run_history import next_attempt, offer, past_runs, pause_before, run_in_progress
@@ -39,7 +40,7 @@ class Offered(BaseModel):
     files: tuple[str, ...]
 
 
-class InboxCursor(BaseModel):
+class InboxCursor(Cursor):
     """What the inbox's sensor keeps between ticks. A file is known by a digest of its name, size and stamp.
 
     Attributes:
@@ -48,24 +49,10 @@ class InboxCursor(BaseModel):
         offered: the last run, until it has ended.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     schema_: Literal["inbox_cursor.v1"] = Field(default="inbox_cursor.v1", alias="schema")
     seen: tuple[str, ...] = ()
     failed: Mapping[str, Failure] = Field(default_factory=dict)
     offered: Offered | None = None
-
-    @classmethod
-    def read(cls, text: str | None) -> "InboxCursor":
-        """The cursor; one that is damaged, or of another version of this program, counts as none."""
-        try:
-            return cls.model_validate_json(text) if text else cls()
-        except ValidationError:
-            return cls()
-
-    def write(self) -> str:
-        """As Dagster keeps it."""
-        return self.model_dump_json(by_alias=True)
 
 
 def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> dg.SensorDefinition:

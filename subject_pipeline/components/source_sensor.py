@@ -6,9 +6,10 @@ import time
 from typing import Literal
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from subject_pipeline.components.automation import all_partitions, sensor_status
+from subject_pipeline.components.cursors import Cursor
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import LayoutResource, StoreResource
 from subject_pipeline.components.run_history import (
@@ -25,7 +26,7 @@ from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.source_files import SourceFiles, find_source_files
 
 
-class SourceCursor(BaseModel):
+class SourceCursor(Cursor):
     """What a source's sensor keeps between ticks.
 
     Attributes:
@@ -33,23 +34,9 @@ class SourceCursor(BaseModel):
         done: the version that was registered last.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     schema_: Literal["source_cursor.v1"] = Field(default="source_cursor.v1", alias="schema")
     seen: str = ""
     done: str = ""
-
-    @classmethod
-    def read(cls, text: str | None) -> "SourceCursor":
-        """The cursor; one that is damaged, or of another version of this program, counts as none."""
-        try:
-            return cls.model_validate_json(text) if text else cls()
-        except ValidationError:
-            return cls()
-
-    def write(self) -> str:
-        """As Dagster keeps it."""
-        return self.model_dump_json(by_alias=True)
 
 
 def source_sensor(

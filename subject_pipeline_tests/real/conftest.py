@@ -83,14 +83,18 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """A fresh bucket's URL, reached through the provider's standard environment."""
-    name = request.node.name.replace("_", "-")[:60].strip("-")
+    return make_bucket(s3_endpoint, request.node.name.replace("_", "-")[:60].strip("-"), monkeypatch)
+
+
+def make_bucket(endpoint: str, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh bucket's URL, and the environment that reaches it."""
     for variable, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ENDPOINT_URL": endpoint,
         "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(variable, value)
-    urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT"), timeout=30)  # noqa: S310
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=30)  # noqa: S310
     return f"s3://{name}"

@@ -1,12 +1,12 @@
 """Remote stores that can be run here: S3 (moto) and Azure (azurite), each test in a place of its own."""
 
 import re
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from subject_pipeline_tests.real.azurite import Azurite, azurite
+from subject_pipeline_tests.real.conftest import make_bucket
 
 REMOTE = ("s3", "azure")
 
@@ -27,14 +27,4 @@ def remote_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         for variable, value in server.environment.items():
             monkeypatch.setenv(variable, value)
         return server.container(name[:60])
-    endpoint: str = request.getfixturevalue("s3_endpoint")
-    for variable, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(variable, value)
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name[:60]}", method="PUT"), timeout=30)  # noqa: S310
-    return f"s3://{name[:60]}"
+    return make_bucket(request.getfixturevalue("s3_endpoint"), name[:60], monkeypatch)

@@ -7,11 +7,7 @@ import pytest
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.ingestion import EventFile, ingest
-from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 
@@ -40,18 +36,3 @@ def test_two_machines_write_one_log_in_a_bucket(bucket: str, tmp_path: Path) -> 
     assert sorted(there) == sorted(acknowledged)
     assert len(there) == 80
     assert verify(store, ring).sound
-
-
-def test_ingestion_verification_and_checkpoints_work_in_a_bucket(bucket: str, tmp_path: Path) -> None:
-    """The same code as on files: ingest twice, verify, anchor, verify incrementally."""
-    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    store, ring = SubjectStore.at(f"{bucket}/store", wanted_chunks=4), KeyRingFile(tmp_path / "ring.json")
-    sample_events(500, tmp_path / "e.jsonl")
-    file = EventFile.local(tmp_path / "e.jsonl")
-    assert ingest(AuditLog(store, ring), [file]).appended == 500
-    assert ingest(AuditLog(store, ring), [file]).already_present == 500
-    assert verify(store, ring).rows == 500
-    assert write_checkpoint(store, ring).written is not None
-    report = verify(store, ring, incremental=True)
-    assert report.sound
-    assert report.rows == 0
