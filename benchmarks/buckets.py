@@ -27,6 +27,7 @@ from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.use_cases.compliance_numbers import collect_numbers
 from subject_pipeline.use_cases.compliance_report import write_compliance_report
 from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.registry import SubjectRegistry
@@ -65,6 +66,10 @@ class Work:
         def store() -> SubjectStore:
             return SubjectStore.at(self.url, wanted_chunks=self.chunks)
 
+        def report() -> object:
+            fresh = store()
+            return write_compliance_report(fresh, collect_numbers(fresh, ring, pending_days=30))
+
         file = EventFile.local(self.folder / "events.jsonl")
         one = "WORKER-100001"
         store().register(people)
@@ -75,7 +80,7 @@ class Work:
         watch("first checkpoint", lambda: write_checkpoint(store(), ring))
         watch("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound))
         watch("checkpoint, nothing new", lambda: write_checkpoint(store(), ring))
-        watch("report", lambda: write_compliance_report(store(), ring, pending_days=30))
+        watch("report", report)
         watch("subjects get", lambda: SubjectRegistry(store()).get(one))
         watch("audit show", lambda: show(store(), ring, one))
         watch("audit append, cold", lambda: AuditLog(store(), ring).append([_event(one, 0)]))

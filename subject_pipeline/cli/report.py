@@ -6,6 +6,7 @@ import click
 
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.use_cases.compliance_numbers import collect_numbers
 from subject_pipeline.use_cases.compliance_report import (
     ComplianceReport,
     copy_report,
@@ -32,9 +33,9 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
     if out is not None:
         prepare_folder(out)
     with bar("counted", "chunks") as shown:
-        done = write_compliance_report(
-            store, ring, pending_days=consent_pending_days or _configured_days(), progress=shown
-        )
+        days = consent_pending_days or _configured_days()
+        numbers = collect_numbers(store, ring, pending_days=days, progress=shown)
+    done = write_compliance_report(store, numbers)
     copied = copy_report(done, out) if out is not None else None
     words = _words(done, copied)
     shell.tell(
@@ -50,7 +51,6 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
     )
     if shell.as_json:
         say(words)
-    numbers = done.numbers
     lost = numbers.accesses.unreadable_rows or numbers.accesses.unreadable_segments
     end(SOMETHING_FAILED if numbers.verification.problems or lost else DONE)
 

@@ -8,6 +8,7 @@ from subject_pipeline.components.past_verifications import verification_history
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
 from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
+from subject_pipeline.use_cases.compliance_numbers import collect_numbers
 from subject_pipeline.use_cases.compliance_report import write_compliance_report
 
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")
@@ -30,13 +31,14 @@ def compliance_report(
     partitions = store.layout.partitions().get_partition_keys()
     with clear_failures():
         opened = store.open()
-        report = write_compliance_report(
+        numbers = collect_numbers(
             opened,
             key_ring.file(),
             pending_days=Operations.read().consent_pending_days,
             known_notes=last_note(context.instance, _CHECKPOINT),
             history=verification_history(context.instance, _VERIFICATION, partitions),
         )
+        report = write_compliance_report(opened, numbers)
     context.log.info("wrote %s", report.stored.key("report.html"))
     return dg.MaterializeResult(
         metadata={**report_metadata(report), **provenance(opened)}, check_results=report_checks(report.numbers)

@@ -52,12 +52,12 @@ _Segment = tuple[str, int]
 _Counted = tuple[str, SegmentCounts | str]
 
 
-def utc_now() -> dt.datetime:
+def _utc_now() -> dt.datetime:
     """The time, UTC."""
     return dt.datetime.now(dt.UTC)
 
 
-def collect(
+def collect_numbers(
     store: SubjectStore,
     ring: KeyRingFile,
     *,
@@ -66,7 +66,7 @@ def collect(
     history: VerificationHistory | None = None,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
-    clock: Callable[[], dt.datetime] = utc_now,
+    clock: Callable[[], dt.datetime] = _utc_now,
 ) -> ComplianceNumbers:
     """One report's numbers; what is damaged is counted and named, never an error.
 

@@ -1,21 +1,18 @@
 """The compliance report: its numbers collected once, and written to the store as page, parquet and CSV."""
 
-import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from subject_pipeline.domain.compliance import ComplianceNumbers, VerificationHistory
+from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import whole_file
 from subject_pipeline.storage.reports import CONTENTS, StoredReport, contents, write_report
 from subject_pipeline.use_cases.compliance_files import PAGE, report_files
-from subject_pipeline.use_cases.compliance_numbers import CONCURRENCY, address, collect, utc_now
+from subject_pipeline.use_cases.compliance_numbers import address
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline.use_cases.verification import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +36,13 @@ class ComplianceReport:
         return hashlib.sha256(self.files[PAGE]).hexdigest()
 
 
-def write_compliance_report(
-    store: SubjectStore,
-    ring: KeyRingFile,
-    *,
-    pending_days: float,
-    known_notes: Sequence[str] = (),
-    history: VerificationHistory | None = None,
-    concurrency: int = CONCURRENCY,
-    progress: Progress | None = None,
-    clock: Callable[[], dt.datetime] = utc_now,
-) -> ComplianceReport:
-    """Collect a report's numbers and write it to `reports/<time>/`; for the arguments see `collect`.
+def write_compliance_report(store: SubjectStore, numbers: ComplianceNumbers) -> ComplianceReport:
+    """Write a report of a store's numbers to `reports/<time>/` there.
 
     Raises:
-        KeyRingError: there is no usable key ring.
-        ConfigurationError: another chunk count is wanted than the store has.
         ConflictError: too many reports are of this second.
         StoreError: the store failed; a report without its page may be there.
     """
-    numbers = collect(
-        store,
-        ring,
-        pending_days=pending_days,
-        known_notes=known_notes,
-        history=history,
-        concurrency=concurrency,
-        progress=progress,
-        clock=clock,
-    )
     files = report_files(numbers)
     about = _about(numbers)
     stored = write_report(store.objects, numbers.time, about, files)

@@ -18,7 +18,7 @@ from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_files import report_files
-from subject_pipeline.use_cases.compliance_numbers import address, collect, count_rows
+from subject_pipeline.use_cases.compliance_numbers import address, collect_numbers, count_rows
 from subject_pipeline.use_cases.compliance_report import copy_report, write_compliance_report
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.use_cases.audit_stores import (
@@ -43,7 +43,7 @@ def at(time: dt.datetime = NOW) -> Callable[[], dt.datetime]:
 def numbers_of(place: Place, **options: Any) -> ComplianceNumbers:
     """A report's numbers, as another process collects them."""
     options = {"pending_days": 0.5, "clock": at(), **options}
-    return collect(place.store, place.fresh_ring(), **options)
+    return collect_numbers(place.store, place.fresh_ring(), **options)
 
 
 def furnish(place: Place) -> dict[str, str]:
@@ -123,7 +123,7 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
 def test_a_store_that_was_never_written_has_a_report(tmp_path: Path, ring: KeyRingFile) -> None:
     """Every number is nothing, and the report is what is written."""
     store = SubjectStore.at(str(tmp_path / "unused"))
-    report = write_compliance_report(store, ring, pending_days=30, clock=at())
+    report = write_compliance_report(store, collect_numbers(store, ring, pending_days=30, clock=at()))
     assert set(report.numbers.headline.values()) == {0}
     assert report.numbers.checkpoint is None
     assert [item.key for item in store.objects.list("")] == list(report.stored.keys)
@@ -320,15 +320,15 @@ def test_progress_is_told_after_each_chunk(place: Place) -> None:
 def test_without_a_key_ring_there_is_no_report(place: Place, tmp_path: Path) -> None:
     """A report says what was verified, so it stops where nothing can be, and writes nothing."""
     with pytest.raises(KeyRingError, match="keys new"):
-        write_compliance_report(place.store, KeyRingFile(None), pending_days=30)
+        write_compliance_report(place.store, collect_numbers(place.store, KeyRingFile(None), pending_days=30))
     assert not list(place.objects.list("reports/"))
 
 
 def test_a_report_is_all_of_its_files(place: Place) -> None:
     """Page, parquet, CSV and lists lie under one name; parquet and CSV agree; a second report stands beside it."""
     furnish(place)
-    report = write_compliance_report(place.store, place.fresh_ring(), pending_days=0.5, clock=at())
-    again = write_compliance_report(place.store, place.fresh_ring(), pending_days=0.5, clock=at())
+    report = write_compliance_report(place.store, numbers_of(place))
+    again = write_compliance_report(place.store, numbers_of(place))
     assert (report.stored.name, again.stored.name) == ("20260701T120000Z", "20260701T120000Z-2")
     assert report.url == f"file://{place.folder}/reports/20260701T120000Z/report.html"
     for name, data in report.files.items():
@@ -371,7 +371,7 @@ def test_csv_runs_nothing_in_a_spreadsheet(place: Place) -> None:
 
 def test_a_copy_is_the_report(place: Place, tmp_path: Path) -> None:
     """Every file, below the report's name; a folder that cannot be made is an error that names it."""
-    report = write_compliance_report(place.store, place.fresh_ring(), pending_days=30, clock=at())
+    report = write_compliance_report(place.store, numbers_of(place))
     folder = copy_report(report, tmp_path / "copies")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == dict(report.files)
     (tmp_path / "file").write_text("")
