@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -59,6 +60,15 @@ class EventFile:
         return cls(str(path), lambda: local_events(path))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What became of one chunk's part of a batch: events, new rows by result, events about unregistered subjects."""
+
+    events: int
+    new: Counter[str]
+    unregistered: int
+
+
 @dataclass(slots=True)
 class IngestReport:
     """What an ingestion did; `events = appended + already_present + rejected`.
@@ -83,6 +93,14 @@ class IngestReport:
     def events(self) -> int:
         """Lines that were looked at, blank ones left out."""
         return self.appended + self.already_present + self.rejected
+
+    def add(self, tally: _Tally) -> None:
+        """Count a part of a batch in; not for two threads at once."""
+        appended = tally.new.total()
+        self.appended += appended
+        self.already_present += tally.events - appended
+        self.unregistered += tally.unregistered
+        self.results.update({result: self.results.get(result, 0) + count for result, count in tally.new.items()})
 
 
 def ingest(
@@ -172,26 +190,25 @@ def _append(log: AuditLog, events: Sequence[AccessEvent], report: IngestReport, 
         by_chunk.setdefault(home, []).append(event)
     unregistered = _unregistered(log, homes)
 
-    def one(chunk: str) -> None:
+    def one(chunk: str) -> _Tally:
         waiting = by_chunk[chunk]
-        for event, done in zip(waiting, log.append_to(chunk, waiting), strict=True):
-            if done.new:
-                report.results[event.result] = report.results.get(event.result, 0) + 1
-            appended[chunk] = appended.get(chunk, 0) + done.new
-        report.unregistered += sum(event.candidate_id in unregistered for event in waiting) if unregistered else 0
+        done = log.append_to(chunk, waiting)
+        new = Counter(event.result for event, appended in zip(waiting, done, strict=True) if appended.new)
+        return _Tally(len(waiting), new, sum(event.candidate_id in unregistered for event in waiting))
 
-    appended: dict[str, int] = {}
-    try:
-        if isinstance(log.store.objects, LocalObjects):
-            for chunk in sorted(by_chunk):
-                one(chunk)
-        else:
-            with ThreadPoolExecutor(max(1, min(concurrency, len(by_chunk)))) as pool:
-                list(pool.map(one, sorted(by_chunk)))
-    finally:
-        for chunk, count in appended.items():
-            report.appended += count
-            report.already_present += len(by_chunk[chunk]) - count
+    for tally in _each(one, sorted(by_chunk), 1 if isinstance(log.store.objects, LocalObjects) else concurrency):
+        report.add(tally)
+
+
+def _each(one: Callable[[str], _Tally], chunks: Sequence[str], concurrency: int) -> Iterator[_Tally]:
+    """What became of each chunk; where some fail, of all others first."""
+    if concurrency == 1:
+        yield from map(one, chunks)
+        return
+    with ThreadPoolExecutor(max(1, min(concurrency, len(chunks)))) as pool:
+        futures = [pool.submit(one, chunk) for chunk in chunks]
+        for future in sorted(futures, key=lambda future: future.exception() is not None):
+            yield future.result()
 
 
 def _unregistered(log: AuditLog, homes: dict[str, str]) -> set[str]:

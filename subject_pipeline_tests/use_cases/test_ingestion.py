@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
+from subject_pipeline_tests.use_cases.audit_stores import HookedMemory, event_ids, failing, with_objects
 
 
 @pytest.fixture
@@ -163,3 +165,33 @@ def test_events_years_apart_and_out_of_order_are_recorded(log: AuditLog, tmp_pat
     assert _counts(ingest(log, [_lines(tmp_path / "e.jsonl", *events)])) == (3, 0, 0)
     assert [row["row"]["ts"][:7] for row in show(log.store, log.ring, "P-0")] == ["2031-01", "1999-01", "2026-07"]
     assert verify(log.store, log.ring).sound
+
+
+def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path) -> None:
+    """On a bucket chunks are appended to by threads; what each adds to the report is in it, however they take turns."""
+    bucket = AuditLog(
+        with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=64), HookedMemory.in_memory()), log.ring
+    )
+    results = ["success", "denied", "error"]
+    events = [_event(n, candidate_id=f"P-{n}", result=results[n % 3]) for n in range(6_000)]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        report = ingest(bucket, [_lines(tmp_path / "e.jsonl", *events)], concurrency=16)
+    finally:
+        sys.setswitchinterval(usual)
+    assert _counts(report) == (6_000, 0, 0)
+    assert report.unregistered == 6_000
+    assert report.results == dict.fromkeys(results, 2_000)
+
+
+def test_chunks_that_were_appended_to_are_counted_where_another_failed(log: AuditLog, tmp_path: Path) -> None:
+    """One chunk's failure on a bucket ends the ingestion, and the report has what the other chunks took."""
+    objects = HookedMemory.in_memory()
+    bucket = AuditLog(with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), objects), log.ring)
+    objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))
+    report = IngestReport()
+    with pytest.raises(StoreError, match="no space"):
+        ingest(bucket, [_lines(tmp_path / "e.jsonl", *map(_event, range(100)))], report=report, concurrency=4)
+    assert 0 < report.appended < 100
+    assert report.appended == sum(event_ids(objects).values()) == sum(report.results.values())
