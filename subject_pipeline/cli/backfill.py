@@ -69,6 +69,7 @@ def backfill(
                 dry_run=dry_run,
                 watcher=watcher,
                 report=report,
+                evidence=shell.evidence(store),
             )
         except KeyboardInterrupt:
             status, ending = INTERRUPTED, "interrupted"

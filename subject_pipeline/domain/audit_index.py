@@ -23,6 +23,7 @@ DIGEST = 16
 
 _NONE, _UPDATED, _DELETED = range(3)
 _HEAD = struct.Struct(">16sQ32s32sB32s16s")
+_KIND_AT = struct.calcsize(">16sQ32s32s")
 _POSTING = struct.Struct(">16sI")
 
 
@@ -84,6 +85,12 @@ def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
             evidence = Evidence(kind == _DELETED, "" if kind == _DELETED else sha256.hex(), prior.hex())
         return ChainHead(seq, mac.hex(), root.hex(), evidence)
     return None
+
+
+def evidence_digests(heads: bytes) -> set[bytes]:
+    """The digests of the subjects of whom a row speaks of their manifest."""
+    kinds = heads[_KIND_AT :: _HEAD.size]
+    return {heads[at * _HEAD.size : at * _HEAD.size + DIGEST] for at, kind in enumerate(kinds) if kind != _NONE}
 
 
 def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from subject_pipeline.domain.access_events import AccessEvent
-from subject_pipeline.domain.audit_index import SegmentDelta
+from subject_pipeline.domain.audit_index import SegmentDelta, evidence_digests, subject_digest
 from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Segment, Written, evidence_of
 from subject_pipeline.errors import AuditLogError
@@ -125,6 +125,14 @@ class ChunkState:
         """Where the chains of these subjects end; those without one are left out."""
         found = {candidate_id: self.chain(candidate_id) for candidate_id in candidate_ids}
         return {candidate_id: head for candidate_id, head in found.items() if head is not None}
+
+    def with_evidence(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
+        """Where the chains end of those among these subjects of whom a row speaks of their manifest."""
+        indexed = evidence_digests(self.base.heads)
+        recent = {candidate_id for candidate_id, head in self._chains.items() if head.evidence is not None}
+        if not indexed and not recent:
+            return {}
+        return self.chains(one for one in candidate_ids if one in recent or subject_digest(one) in indexed)
 
     def events(self, month: str) -> set[bytes]:
         """Identities of all events of a month, read from the index at the month's first use.

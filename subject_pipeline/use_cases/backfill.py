@@ -14,8 +14,10 @@ from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Fail
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage import staging
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.manifests import (
     MAX_NAMED_FAILURES,
     Registration,
@@ -64,6 +66,7 @@ def backfill(
     dry_run: bool = False,
     watcher: Watcher = Watcher(),
     report: BackfillReport | None = None,
+    evidence: ManifestEvidence | None = None,
 ) -> BackfillReport:
     """Give each candidate of a source a manifest; safe to interrupt and to run again.
 
@@ -75,8 +78,11 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: told of progress.
         report: filled while running, so that an interrupted backfill can be told too.
+        evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
+            audit log.
 
     Raises:
+        KeyRingError: there is an audit log, and no usable key ring; nothing was written.
         SourceError: the source cannot be read; nothing was written.
         ConfigurationError: another chunk count is wanted than the store has.
         StoreError: the store failed before anything was registered.
@@ -87,7 +93,9 @@ def backfill(
         if dry_run:
             _forecast(store, declaration, report, limit, concurrency, watcher)
         else:
-            _register(store, declaration, report, limit, concurrency, watcher)
+            evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+            evidence.open()
+            _register(store, declaration, report, evidence, limit=limit, concurrency=concurrency, watcher=watcher)
     finally:
         report.elapsed_s = time.perf_counter() - started
     return report
@@ -97,6 +105,8 @@ def _register(
     store: SubjectStore,
     declaration: DatasetDeclaration,
     report: BackfillReport,
+    evidence: ManifestEvidence,
+    *,
     limit: int | None,
     concurrency: int,
     watcher: Watcher,
@@ -120,6 +130,7 @@ def _register(
             staged,
             into=done,
             advance=lambda so_far: watcher.registering(so_far.rows, staged.rows_scanned),
+            evidence=evidence,
         )
         store.table.tidy()
     finally:

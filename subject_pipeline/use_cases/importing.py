@@ -11,12 +11,14 @@ from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
+from subject_pipeline.domain.manifest_rows import PROBLEM
 from subject_pipeline.domain.manifests import SubjectManifest, audit_log_path
-from subject_pipeline.domain.registration import collision_reason
-from subject_pipeline.errors import ManifestError
+from subject_pipeline.domain.registration import AMBIGUOUS, STORED_IDS_SCHEMA, collision_reason
+from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
-from subject_pipeline.use_cases.evidence import Change, ManifestEvidence
+from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -141,37 +143,80 @@ def _import_batch(
         latest[manifest.candidate_id] = (where, manifest)
     if not latest:
         return
-    rows = to_rows((manifest for _, manifest in latest.values()), layout)
+    rows = to_rows((manifest for _, manifest in latest.values()), layout).with_columns(
+        where=pl.Series([where for where, _ in latest.values()])
+    )
+    for part in _parts(store, rows) if evidence.open() else [rows]:
+        _import_part(store, part, report, evidence)
+
+
+def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Rows that are committed together: whoever is new, of whom nothing is announced, then the others chunk by chunk.
+
+    So an announcement is never far ahead of its change.
+    """
+    chunks = rows["chunk"].unique().sort().to_list()
+    known = store.table.read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+    new = rows.join(known, on="storage_key", how="anti", maintain_order="left")
+    if new.height:
+        yield new
+    there = rows.join(known, on="storage_key", how="semi", maintain_order="left")
+    yield from there.partition_by("chunk", maintain_order=True)
+
+
+def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence) -> None:
+    """Decide against the latest version, announce, and commit against it; on a lost race, all of it again."""
     lines = _comparable(rows)
     chunks = rows["chunk"].unique().sort().to_list()
-    keys = rows.select("storage_key")
+    announced = False
 
     def attempt() -> tuple[int, int, list[ImportFailure]]:
+        nonlocal announced
         snapshot = store.table.snapshot_or_create()
-        stored = snapshot.rows(chunks).join(keys, on="storage_key", how="semi")
+        stored, astray = _stored(snapshot, chunks, rows)
         there = dict(zip(stored["storage_key"], _comparable(stored), strict=True))
         owners = dict(stored.select("storage_key", "candidate_id").iter_rows())
         wanted: list[int] = []
         failures: list[ImportFailure] = []
         inserted = 0
-        for at, (candidate_id, (where, _)) in enumerate(latest.items()):
-            key = keys["storage_key"][at]
+        for at, (where, candidate_id, key) in enumerate(
+            rows.select("where", "candidate_id", "storage_key").iter_rows()
+        ):
             owner = owners.setdefault(key, candidate_id)
-            if owner != candidate_id:
+            if candidate_id in astray or key in astray:
+                failures.append(ImportFailure(where, candidate_id, AMBIGUOUS))
+            elif owner != candidate_id:
                 failures.append(ImportFailure(where, candidate_id, collision_reason(candidate_id, owner, key)))
             elif there.get(key) != lines[at]:
                 wanted.append(at)
                 inserted += key not in there
         if wanted:
-            snapshot.upsert(_announced(evidence, rows[wanted], stored))
+            ready, any_announced = _announced(evidence, rows[wanted].drop("where"), stored)
+            announced = announced or any_announced
+            snapshot.upsert(ready)
         return inserted, len(wanted) - inserted, failures
 
-    inserted, replaced, failures = retrying(attempt)
+    try:
+        inserted, replaced, failures = retrying(attempt)
+    except StoreError as error:
+        if announced:
+            raise incomplete("an import", error) from error
+        raise
     report.inserted += inserted
     report.replaced += replaced
-    report.unchanged += len(latest) - inserted - replaced - len(failures)
+    report.unchanged += rows.height - inserted - replaced - len(failures)
     for failure in failures:
         report.fail(failure.where, failure.candidate_id, failure.reason)
+
+
+def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str | None]]:
+    """The stored rows of these storage keys, and the ids and keys of rows that break the table's rules."""
+    snapshot.own_files(chunks)
+    every = snapshot.judged_rows(chunks)
+    sound = pl.col(PROBLEM).is_null()
+    broken = every.filter(~sound)
+    stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
+    return stored, {*broken["candidate_id"], *broken["storage_key"]}
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:
@@ -179,10 +224,11 @@ def _comparable(rows: pl.DataFrame) -> list[str]:
     return to_json_lines(rows.with_columns(audit_log_chain_root=pl.lit("")))
 
 
-def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The rows as they will be written, every change of a manifest that is there announced in the audit log."""
+def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """The rows as they will be written, every change of a manifest that is there announced; and whether any was."""
     if not evidence.open():
-        return rows
+        return rows, False
+    announced = False
     before = dict(zip(stored["candidate_id"], manifest_hashes(stored), strict=True))
     parts = []
     for part in rows.partition_by("chunk", maintain_order=True):
@@ -191,6 +237,7 @@ def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFr
         roots = [chains[one].root if one in chains else "" for one in candidate_ids]
         ready = part.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
         after = zip(candidate_ids, manifest_hashes(ready), strict=True)
-        evidence.announce(chunk, [Change(one, before.get(one, ""), digest) for one, digest in after], chains)
+        changes = [Change(one, before.get(one, ""), digest) for one, digest in after]
+        announced = evidence.announce(chunk, changes, chains) or announced
         parts.append(ready)
-    return pl.concat(parts)
+    return pl.concat(parts), announced
