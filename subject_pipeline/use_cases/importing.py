@@ -90,7 +90,7 @@ def import_manifests(
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
     evidence.open()
     layout = store.layout_or_create().chunks
-    batch = [first]
+    batch = [first, *islice(documents, _BATCH - 1)]
     while batch:
         _import_batch(store, layout, _parse(batch, layout, report), report, evidence)
         batch = list(islice(documents, _BATCH))
