@@ -10,7 +10,7 @@ from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.storage.overlapping import at_once, overlapped
 
 AUDIT = "audit/"
-_KEY = re.compile(r"audit/([^/]+)/(\d{12})\.jsonl")
+_KEY = re.compile(r"audit/([^/]+)/([0-9]{12})\.jsonl")
 _AHEAD = 4
 _LOOKED_PAST = 128
 
@@ -39,6 +39,13 @@ class AuditSegments:
     def key(chunk: str, number: int) -> str:
         """Where a segment lies."""
         return f"{AUDIT}{chunk}/{number:012d}.jsonl"
+
+    @classmethod
+    def place(cls, key: str) -> tuple[str, int] | None:
+        """The chunk and number of the segment that lies exactly here; None where the key is no segment's."""
+        match = _KEY.fullmatch(key)
+        found = (match[1], int(match[2])) if match else None
+        return found if found and cls.key(*found) == key else None
 
     def exist(self) -> bool:
         """Whether anything was ever logged.
@@ -73,9 +80,9 @@ class AuditSegments:
         found = Listing({chunk: {} for chunk in chunks})
         for prefix in [AUDIT] if whole else [f"{AUDIT}{chunk}/" for chunk in found.segments]:
             for item in self._objects.list(prefix):
-                match = _KEY.fullmatch(item.key)
-                if match and match[1] in found.segments:
-                    found.segments[match[1]][int(match[2])] = item
+                chunk, number = self.place(item.key) or ("", -1)
+                if chunk in found.segments:
+                    found.segments[chunk][number] = item
                 else:
                     found.foreign.append(item)
         return found
@@ -108,8 +115,8 @@ class AuditSegments:
         last = after
         if listed and (after < 0 or self._local is None):
             for item in self._objects.list(f"{AUDIT}{chunk}/", after=self.key(chunk, after) if after >= 0 else ""):
-                match = _KEY.fullmatch(item.key)
-                last = max(last, int(match[2])) if match else last
+                place = self.place(item.key)
+                last = max(last, place[1]) if place else last
         for number, data in self.read(chunk, range(after + 1, last + 1)):
             if isinstance(data, StoreError):
                 raise data
