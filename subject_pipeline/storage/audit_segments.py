@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from subject_pipeline.domain.audit_segments import MAX_BYTES
 from subject_pipeline.errors import AuditLogError, StoreError
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
@@ -12,6 +13,10 @@ from subject_pipeline.storage.overlapping import at_once, overlapped
 AUDIT = "audit/"
 _KEY = re.compile(r"audit/([^/]+)/([0-9]{12})\.jsonl")
 _AHEAD = 4
+MAX_STORED_BYTES = 6 * MAX_BYTES + (1 << 20)
+"""No segment is larger: a writer counts the characters of its rows, of which JSON makes up to six bytes each, and a
+header. A larger object is not read."""
+
 _LOOKED_PAST = 128
 
 
@@ -63,9 +68,9 @@ class AuditSegments:
         """A segment's bytes; None where there is none.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: the store failed, or the object is larger than any segment.
         """
-        return self._objects.get(self.key(chunk, number))
+        return self._objects.get(self.key(chunk, number), limit=MAX_STORED_BYTES)
 
     def list(self, chunks: Iterable[str], *, whole: bool) -> Listing:
         """List the logs of some chunks.

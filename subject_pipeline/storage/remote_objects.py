@@ -22,7 +22,7 @@ from obstore.store import ObjectStore as Backend
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectInfo, check_key
+from subject_pipeline.storage.objects import ObjectInfo, check_key, check_size
 from subject_pipeline.storage.remote_file import RemoteFile
 
 _SILENCE = timedelta(seconds=20)
@@ -76,10 +76,12 @@ class RemoteObjects:
         """A store of this process's own, for tests."""
         return cls(MemoryStore())
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """See `ObjectStore.get`."""
         try:
-            return bytes(obstore.get(self._open(), check_key(key)).bytes())
+            found = obstore.get(self._open(), check_key(key))
+            check_size(key, found.meta["size"], limit)
+            return bytes(found.bytes())
         except (FileNotFoundError, NotFoundError) as error:
             if (gone := _no_bucket(error)) is not None:
                 raise StoreError(f"cannot read the object {key!r}: {gone}") from error
