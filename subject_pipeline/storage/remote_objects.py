@@ -1,6 +1,5 @@
 """The object store over buckets (S3, GCS, Azure) and memory, through obstore."""
 
-import contextlib
 import io
 import os
 import random
@@ -56,6 +55,9 @@ _REFUSALS = (
     UnauthenticatedError,
 )
 """What a store says when it has looked at a write and not done it, and would not do it the next time."""
+
+_DENIED = "(code: AccessDenied)"
+"""How S3 refuses to delete an object in an answer that itself is a success."""
 
 _CONFLICTS = (AlreadyExistsError, PreconditionError)
 """What a store says when another object, or another write at this moment, stood in the way of a write."""
@@ -128,8 +130,14 @@ class RemoteObjects:
         """See `ObjectStore.delete`."""
 
         def delete(backend: Backend, path: str) -> None:
-            with contextlib.suppress(FileNotFoundError, NotFoundError):
+            try:
                 obstore.delete(backend, path)
+            except (FileNotFoundError, NotFoundError):
+                pass
+            except BaseError as error:
+                if _DENIED in str(error):
+                    raise PermissionDeniedError(reason(error)) from error
+                raise
 
         self._write("deleted", key, delete)
 

@@ -20,6 +20,7 @@ class ScriptedS3(http.server.ThreadingHTTPServer):
     Attributes:
         script: statuses, or `RESET`.
         objects: what reads see, by path.
+        deleted: what a delete that is answered by 200 says of the object.
         writes: method and path of each write, and the body that it carried.
     """
 
@@ -29,6 +30,7 @@ class ScriptedS3(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Scripted)
         self.script: list[int] = [200]
         self.objects: dict[str, bytes] = {}
+        self.deleted = b"<Deleted><Key>it</Key></Deleted>"
         self.writes: list[tuple[str, str, bytes]] = []
 
     @property
@@ -67,8 +69,10 @@ class _Scripted(http.server.BaseHTTPRequestHandler):
             return
         if status == 200:
             self.server.land(len(self.server.writes) - 1)
-        deleted = b"<DeleteResult><Deleted><Key>it</Key></Deleted></DeleteResult>"
-        self._answer(status, deleted if status == 200 else b"<Error><Code>Scripted</Code></Error>")
+        each = self.server.deleted if status == 200 else b""
+        self._answer(
+            status, b"<DeleteResult>%b</DeleteResult>" % each if each else b"<Error><Code>Scripted</Code></Error>"
+        )
 
     do_PUT = do_POST = _write  # noqa: N815 - http.server's names
 

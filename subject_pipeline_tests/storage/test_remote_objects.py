@@ -356,3 +356,13 @@ def test_a_write_that_the_server_does_at_the_second_attempt_is_done(s3: Scripted
     s3.script = [RESET, 200]
     objects.delete(KEY)
     assert objects.get(KEY) is None
+
+
+def test_a_delete_that_is_denied_within_a_success_is_a_refusal(s3: ScriptedS3) -> None:
+    """S3 answers 200 for the request, and AccessDenied for the object."""
+    about = b"<Key>store/%b</Key><Code>AccessDenied</Code><Message>Access Denied</Message>" % KEY.encode()
+    s3.deleted = b"<Error>%b</Error>" % about
+    with pytest.raises(StoreError, match=r"could not be deleted, and was not: .*AccessDenied") as caught:
+        RemoteObjects.at(s3.location).delete(KEY)
+    assert not isinstance(caught.value, OutcomeUnknownError)
+    assert len(s3.writes) == 1
