@@ -88,7 +88,7 @@ class SubjectManifest(_Part):
     `vertical` starts as `unknown`, so that routing fails closed until somebody has classified the subject.
     """
 
-    schema_: str = Field(default=MANIFEST_SCHEMA, alias="schema", pattern=r"^subject_manifest\.v\d+$")
+    schema_: str = Field(default=MANIFEST_SCHEMA, alias="schema", pattern=r"^subject_manifest\.v[0-9]+$")
     candidate_id: str = Field(min_length=1)
     created_at: Time
     updated_at: Time

@@ -6,6 +6,7 @@ only ever about log2 of them. Any object may be missing, stale or forged: then t
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from subject_pipeline.storage.objects import ObjectStore
 
 AUDIT_INDEX = "audit_index/"
 _ROWS = "rows"
+_HEADS = re.compile(r"[0-9]{12}")
 _SUPERSEDED_AFTER = dt.timedelta(hours=1)
 _HEADS_KEPT = 2
 
@@ -85,7 +87,8 @@ class AuditIndex:
         Raises:
             StoreError: the store failed.
         """
-        found = list(self._objects.list(f"{AUDIT_INDEX}{chunk}/heads/"))
+        folder = f"{AUDIT_INDEX}{chunk}/heads/"
+        found = [item for item in self._objects.list(folder) if _HEADS.fullmatch(item.key.removeprefix(folder))]
         for item in reversed(found[-_HEADS_KEPT:]):
             opened = unseal(self._objects.get(item.key), self._macs)
             if opened is None:

@@ -274,12 +274,12 @@ def test_a_flush_that_fails_after_the_write_leaves_the_outcome_open(
 ) -> None:
     """Where the row stands in the log already when the disk fails, the error says that it may be there."""
 
-    def fail(_folders: object) -> None:
+    def fail(_folder: int) -> None:
         raise OSError(5, "Input/output error")
 
     log = place.log()
     log.append([event(_SUBJECT, "before")])
-    monkeypatch.setattr(local_objects, "sync_folders", fail)
+    monkeypatch.setattr(local_objects, "sync_descriptor", fail)
     with pytest.raises(StoreError) as caught:
         log.append([event(_SUBJECT, "e")])
 

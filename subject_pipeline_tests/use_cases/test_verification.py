@@ -446,10 +446,10 @@ class _Failing(LocalObjects):
 
     broken = ""
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         if self.broken and key.startswith(self.broken):
             raise StoreError(f"cannot read {key}: no answer")
-        return super().get(key)
+        return super().get(key, limit=limit)
 
 
 def test_what_the_store_does_not_give_is_unreadable_and_not_tampered(auditee: Auditee) -> None:
@@ -472,9 +472,9 @@ def test_an_incremental_verification_reads_nothing_unchanged(auditee: Auditee) -
     read: list[str] = []
 
     class Counting(LocalObjects):
-        def get(self, key: str) -> bytes | None:
+        def get(self, key: str, *, limit: int | None = None) -> bytes | None:
             read.append(key)
-            return super().get(key)
+            return super().get(key, limit=limit)
 
     object.__setattr__(auditee.store, "objects", Counting(auditee.root))
     report = auditee.verify(incremental=True)
