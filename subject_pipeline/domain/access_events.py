@@ -176,6 +176,28 @@ def evidence_event(
     return AccessEvent(candidate_id, event_id, ts, actor, action, "success", payload_sha256=manifest_sha256)
 
 
+def recorded_event(row: Mapping[str, Any]) -> AccessEvent:
+    """The event that a row of the log records.
+
+    Raises:
+        KeyError: the row lacks what every row has.
+    """
+    fields = row.get("fields")
+    return AccessEvent(
+        row["candidate_id"],
+        row["event_id"],
+        row["ts"],
+        row["actor"],
+        row["action"],
+        row["result"],
+        row.get("dataset"),
+        None if fields is None else tuple(fields),
+        row.get("purpose"),
+        row.get("trace_id"),
+        row.get("payload_sha256"),
+    )
+
+
 def payload_hash(payload: object) -> str:
     """SHA-256 of a payload's canonical JSON, 64 hex digits.
 

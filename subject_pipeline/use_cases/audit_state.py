@@ -1,9 +1,8 @@
 """What a writer knows of one chunk's log: where it ends, where its chains end, and which events it holds."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.access_events import AccessEvent, recorded_event
 from subject_pipeline.domain.audit_index import SegmentDelta
 from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Segment, Written, evidence_of
@@ -97,7 +96,7 @@ class ChunkState:
                     row["mac"] if last is None else last.root,
                     evidence or (last.evidence if last else None),
                 )
-                record = _event_of(row).record()
+                record = recorded_event(row).record()
             except (KeyError, TypeError, AttributeError) as error:
                 where = AuditSegments.key(self.head.chunk, self.head.number + 1)
                 raise AuditLogError(f"a row of {where} is damaged; {_ADVICE}") from error
@@ -157,24 +156,6 @@ class ChunkState:
         known = sum(events.weight for events in self._events.values())
         pending = self._pending_events * _RECORD_BYTES + len(self._chains) * _CHAIN_BYTES
         return known + pending + len(self.base.heads)
-
-
-def _event_of(row: Mapping[str, Any]) -> AccessEvent:
-    """The event that a row records."""
-    fields = row.get("fields")
-    return AccessEvent(
-        row["candidate_id"],
-        row["event_id"],
-        row["ts"],
-        row["actor"],
-        row["action"],
-        row["result"],
-        row.get("dataset"),
-        None if fields is None else tuple(fields),
-        row.get("purpose"),
-        row.get("trace_id"),
-        row.get("payload_sha256"),
-    )
 
 
 _RECORD_BYTES = 72
