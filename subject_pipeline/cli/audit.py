@@ -11,7 +11,7 @@ import click
 from subject_pipeline.cli.audit_reports import checkpoint_words, ingest_words, verification_json, verification_words
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.domain.access_events import AccessEvent, parse_event
+from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.storage.manifest_files import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
@@ -70,11 +70,27 @@ def append(
     )
     (done,) = log.append([event], unique=event_id is None)
     log.close()
-    seq, mac = (done.seq, done.mac) if done.new else _there(shell, event)
+    seq, mac, outcome = done.seq, done.mac, done.outcome
+    if not done.new:
+        seq, mac, there = _there(shell, event)
+        if outcome == "conflicting" and ts is None and there == event._replace(ts=there.ts):
+            outcome = "already_present"  # the same but for the time, which was not given
+    conflicting = outcome == "conflicting"
     shell.tell(
-        {"candidate_id": candidate_id, "first_seq": seq, "last_seq": seq, "mac": mac, "appended": int(done.new)},
-        f"{candidate_id}: row {seq} {'appended' if done.new else 'was there already'}, result {event.result}",
+        {
+            "candidate_id": candidate_id,
+            "first_seq": seq,
+            "last_seq": seq,
+            "mac": mac,
+            "appended": int(done.new),
+            "conflicting": int(conflicting),
+        },
+        f"{candidate_id}: nothing was appended: row {seq} has the event id {event.event_id!r} and says otherwise; "
+        "give an id of its own to what is another access"
+        if conflicting
+        else f"{candidate_id}: row {seq} {'appended' if done.new else 'was there already'}, result {event.result}",
     )
+    end(SOMETHING_FAILED if conflicting else DONE)
 
 
 def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
@@ -90,13 +106,13 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
         raise EventError(f"the payload {source} is not JSON ({type(error).__name__})") from None
 
 
-def _there(shell: Shell, event: AccessEvent) -> tuple[int, str]:
-    """Seq and MAC of the row that records an event already."""
+def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, AccessEvent]:
+    """Seq and MAC of the row that stands under an event's id, and what it records."""
     for line in show_rows(shell.open_store(), shell.key_ring(), event.candidate_id):
         row = line["row"]
         if row["event_id"] == event.event_id and row["ts"][:7] == event.ts[:7]:
-            return row["seq"], line["mac"]
-    return -1, ""
+            return row["seq"], line["mac"], recorded_event(row)
+    return -1, "", event
 
 
 @audit.command()
@@ -124,6 +140,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
             "events": report.events,
             "appended": report.appended,
             "already_present": report.already_present,
+            "conflicting": report.conflicting,
             "unregistered": report.unregistered,
             "rejected": report.rejected,
             "rejections": [
@@ -139,7 +156,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
         say(words)
     if ending:
         say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
-    end(SOMETHING_FAILED if report.rejected or ending else DONE)
+    end(SOMETHING_FAILED if report.rejected or report.conflicting or ending else DONE)
 
 
 @audit.command()

@@ -85,12 +85,14 @@ def ingest_words(report: IngestReport) -> str:
         f"{report.events:,} events of {report.files:,} files read",
         f"  appended         {report.appended:>12,}",
         f"  already present  {report.already_present:>12,}",
+        f"  conflicting      {report.conflicting:>12,}",
         f"  rejected         {report.rejected:>12,}",
         f"  unregistered     {report.unregistered:>12,}   (recorded; their subjects have no manifest)",
         f"took {report.elapsed_s:.2f} s",
     ]
-    lines += [f"rejected: {one.file}:{one.line}: {one.reason}" for one in report.rejections[:_SHOWN]]
-    if report.rejected > _SHOWN:
-        lines.append(f"... and {report.rejected - _SHOWN:,} more (--json names up to 10,000)")
-    lines += [f"the rejected lines are listed in {key} of the store" for key in report.dead_letters]
+    lines += [f"not recorded: {one.file}:{one.line}: {one.reason}" for one in report.rejections[:_SHOWN]]
+    more = report.rejected + report.conflicting - _SHOWN
+    if more > 0:
+        lines.append(f"... and {more:,} more (--json names up to 10,000)")
+    lines += [f"the lines that were not recorded are listed in {key} of the store" for key in report.dead_letters]
     return "\n".join(lines)

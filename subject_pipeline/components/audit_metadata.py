@@ -40,6 +40,7 @@ def ingest_metadata(report: IngestReport) -> Metadata:
         "events": report.events,
         "appended": report.appended,
         "already_present": report.already_present,
+        "conflicting": report.conflicting,
         "unregistered": report.unregistered,
         "rejected": report.rejected,
         **{f"appended_{result}": count for result, count in sorted(report.results.items())},
@@ -58,8 +59,9 @@ def ingest_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             NOTHING_REJECTED,
             asset=asset,
-            description="Every line of the run's files was an event. The table names file, line and reason; the lines "
-            "are where they were, and the rest of the files is in the log.",
+            description="Every line of the run's files was an event, and none contradicts an event that is recorded "
+            "under its id. The table names file, line and reason; the lines are where they were, and the rest of the "
+            "files is in the log.",
         ),
         dg.AssetCheckSpec(
             EVERY_SUBJECT_REGISTERED,
@@ -77,7 +79,7 @@ def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
         for one in report.rejections
     ]
     return [
-        check(NOTHING_REJECTED, report.rejected, rejected),
+        check(NOTHING_REJECTED, report.rejected + report.conflicting, rejected),
         dg.AssetCheckResult(
             check_name=EVERY_SUBJECT_REGISTERED,
             passed=report.unregistered == 0,

@@ -17,9 +17,9 @@ from subject_pipeline.domain.audit_segments import ChainHead, Evidence
 from subject_pipeline.domain.canonical_json import canonical_row
 from subject_pipeline.errors import CanonicalJsonError
 
-INDEX_SCHEMA = "subject_audit_index.v1"
+INDEX_SCHEMA = "subject_audit_index.v2"
 DIGEST = 16
-"""Bytes of a subject's or an event's digest."""
+"""Bytes of the digest that a record begins with: a subject's, or an event's identity."""
 
 _NONE, _UPDATED, _DELETED = range(3)
 _HEAD = struct.Struct(">16sQ32s32sB32s16s")
@@ -36,7 +36,7 @@ class SegmentDelta:
         mac: its header's.
         size: its bytes.
         chains: the heads of the chains that it extends, after it.
-        events: identities of its events by the month of their time.
+        events: records of its events, identity and content, by the month of their time.
     """
 
     number: int

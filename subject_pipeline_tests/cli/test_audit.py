@@ -32,6 +32,49 @@ def test_an_append_tells_seq_and_mac_and_is_idempotent_by_event_id(run: Run) -> 
 
 
 @pytest.mark.usefixtures("ring")
+def test_an_append_of_other_content_under_an_id_fails(run: Run) -> None:
+    """The first row stands and is named, exit 1; a time that is given counts, one that is made up does not."""
+    base = ("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e")
+    assert run(*base, "--ts", "2026-06-30T12:00:00Z").status == 0
+    for more in (["--ts", "2026-06-30T12:00:01Z"], ["--ts", "2026-06-30T12:00:00Z", "--purpose", "p"]):
+        ran = run(*base, *more, "--json")
+        assert ran.status == 1
+        assert (ran.json["appended"], ran.json["conflicting"], ran.json["last_seq"]) == (0, 1, 0)
+    assert "row 0 has the event id 'e' and says otherwise" in run(*base, "--ts", "2026-06-30T12:00:01Z").out
+    again = run(*base, "--ts", "2026-06-30T14:00:00+02:00", "--json")
+    assert (again.status, again.json["appended"], again.json["conflicting"]) == (0, 0, 0)
+    assert len(run("audit", "show", "P-1", "--json").json["rows"]) == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_ingestion_names_what_conflicts(run: Run, workplace: Path) -> None:
+    """Exit 1, the count, the line in rejections and dead letters; what stood first stands."""
+    lines = [EVENT, {**EVENT, "actor": "somebody else"}, {**EVENT, "event_id": "e-2"}]
+    (workplace / "e.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    ran = run("audit", "ingest", "e.jsonl", "--json")
+    assert ran.status == 1
+    counts = {name: ran.json[name] for name in ("events", "appended", "already_present", "conflicting", "rejected")}
+    assert counts == {"events": 3, "appended": 2, "already_present": 0, "conflicting": 1, "rejected": 0}
+    (named,) = ran.json["rejections"]
+    assert (named["file"], named["line"], named["reason"].partition(":")[0]) == ("e.jsonl", 2, "conflicting")
+    (letters,) = (workplace / "data" / "dead_letters").iterdir()
+    assert json.loads(letters.read_text(encoding="utf-8"))["rejections"][0]["line"] == 2
+    assert "somebody else" not in letters.read_text(encoding="utf-8")
+    assert "e.jsonl:2: conflicting" in run("audit", "ingest", "e.jsonl").out
+    assert [row["row"]["actor"] for row in run("audit", "show", "P-1", "--json").json["rows"]] == ["agent"] * 2
+
+
+@pytest.mark.usefixtures("ring")
+def test_a_file_that_cannot_be_read_stops_no_other(run: Run, workplace: Path) -> None:
+    """The files after it are ingested; exit 1, and it is named."""
+    (workplace / "a.parquet").write_bytes(b"no parquet")
+    (workplace / "b.jsonl").write_text(json.dumps(EVENT), encoding="utf-8")
+    ran = run("audit", "ingest", "a.parquet", "b.jsonl", "--json")
+    assert (ran.status, ran.json["files"], ran.json["appended"]) == (1, 1, 1)
+    assert "a.parquet" in ran.err
+
+
+@pytest.mark.usefixtures("ring")
 def test_a_payload_is_reduced_to_result_and_hash(run: Run, workplace: Path) -> None:
     """Result and SHA-256 are in the row, its content nowhere in the store."""
     (workplace / "payload.json").write_text('{"denied": true, "ssn": "secret-078-05-1120"}', encoding="utf-8")
