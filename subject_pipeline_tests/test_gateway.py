@@ -665,6 +665,28 @@ def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [gateway._THREADS, 1]
 
 
+def test_a_cancelled_call_that_no_thread_had_begun_is_not_recorded(
+    hung: Hung, hanging: Hanging, store: SubjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves no row behind when the store wakes up."""
+    monkeypatch.setattr(gateway, "_THREADS", 1)
+
+    async def give_up() -> None:
+        async with hung() as tools:
+            first = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
+            await asyncio.to_thread(hanging.has_begun)
+            second = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-2"}))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            hanging.let_go.set()
+            await first
+
+    asyncio.run(give_up())
+    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [1, 0]
+
+
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_closing_does_not_hang_behind_a_store_that_does(
     hung: Hung, hanging: Hanging, caplog: pytest.LogCaptureFixture, in_loop: bool
