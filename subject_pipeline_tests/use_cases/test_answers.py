@@ -170,13 +170,17 @@ class Envelope(pydantic.BaseModel):
     """Declares less than it holds."""
 
     people: list[Base]
-    count: int = 0
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def count(self) -> int:
+        """Not what it says, of which pydantic would warn, and quote it."""
+        return SECRET  # type: ignore[return-value]
 
 
 def test_a_model_hides_nobody_behind_aliases_or_declared_types(recwarn: pytest.WarningsRecorder) -> None:
     """Fields are looked at by both of their names, and what a subclass adds is too; no warning quotes a value."""
     answer = Envelope(people=[Aliased(candidate_id="W-1")])
-    answer.count = SECRET  # type: ignore[assignment]  # pydantic would warn of it, and quote it
 
     found = find_subjects(answer, ("candidate_id",))
 
@@ -231,7 +235,7 @@ def test_other_mappings_sequences_and_sets_are_looked_into(answer: object) -> No
 
 def test_an_id_that_is_a_uuid_counts_as_its_text() -> None:
     """As it does in JSON, and where a dataset's keys are UUIDs; several in a set stand in one order."""
-    ids = {uuid.UUID(int=number) for number in range(20)}
+    ids = {uuid.uuid5(uuid.NAMESPACE_URL, str(number)) for number in range(20)}
 
     assert list(find_subjects({"candidate_id": ids}, FIELDS).subjects) == sorted(map(str, ids))
 
