@@ -82,4 +82,4 @@ class CheckpointError(SubjectPipelineError):
 
 
 class WithheldError(SubjectPipelineError):
-    """A tool's answer is withheld, because the access to it could not be recorded."""
+    """A tool's answer is withheld: the access to it could not be recorded, or it cannot be looked into."""

@@ -143,12 +143,10 @@ def new_event(
     reason = refusal(candidate, candidate)
     if reason is not None:
         raise EventError(f"candidate_id: {reason}")
-    verb = _text("action", action)
-    if verb.startswith(EVIDENCE_PREFIX):
-        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded by the registry alone")
+    verb = checked_action(action)
     if result not in RESULT_STATES:
         raise EventError(f"result: must be one of {', '.join(RESULT_STATES)}")
-    event = AccessEvent(candidate, _text("event_id", event_id), _time(ts), _text("actor", actor), verb, str(result))
+    event = AccessEvent(candidate, _text("event_id", event_id), _time(ts), checked_actor(actor), verb, str(result))
     if optional is None:
         return event if payload_sha256 is None else event._replace(payload_sha256=payload_sha256)
     return event._replace(
@@ -158,6 +156,19 @@ def new_event(
         trace_id=_optional("trace_id", optional),
         payload_sha256=payload_sha256,
     )
+
+
+def checked_actor(value: object) -> str:
+    """An actor that a row can name; EventError: it cannot."""
+    return _text("actor", value)
+
+
+def checked_action(value: object) -> str:
+    """An action that a row of an access can name; EventError: it cannot, or it is the registry's own."""
+    action = _text("action", value)
+    if action.startswith(EVIDENCE_PREFIX):
+        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded by the registry alone")
+    return action
 
 
 def evidence_event(
