@@ -53,6 +53,10 @@ class OutcomeUnknownError(StoreError):
     """A write was sent and it could not be learnt whether it landed."""
 
 
+class IncompleteError(StoreError):
+    """A part of the operation is done; running it again completes it."""
+
+
 class CanonicalJsonError(SubjectPipelineError):
     """A value that JSON (RFC 8259) or I-JSON (RFC 7493) cannot hold, so it has no canonical form."""
 
