@@ -27,7 +27,7 @@ def subjects() -> None:
 @command_options
 def get(shell: Shell, candidate_id: str) -> None:
     """Print a subject's manifest."""
-    manifest = SubjectRegistry(shell.open_store()).get(candidate_id).as_json()
+    manifest = SubjectRegistry(shell.existing_store()).get(candidate_id).as_json()
     shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
 
 
@@ -35,7 +35,7 @@ def get(shell: Shell, candidate_id: str) -> None:
 @command_options
 def count(shell: Shell) -> None:
     """Count the subjects."""
-    found = SubjectRegistry(shell.open_store()).count()
+    found = SubjectRegistry(shell.existing_store()).count()
     shell.tell({"count": found}, f"{found:,}")
 
 
@@ -44,7 +44,7 @@ def count(shell: Shell) -> None:
 @command_options
 def delete(shell: Shell, candidate_id: str) -> None:
     """Delete a subject's manifest, and what is staged of it."""
-    store = shell.open_store()
+    store = shell.existing_store()
     forgotten = SubjectRegistry(store, shell.evidence(store)).delete(candidate_id)
     shell.tell(
         {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
@@ -62,7 +62,7 @@ def delete(shell: Shell, candidate_id: str) -> None:
 @command_options
 def export(shell: Shell, out: Path) -> None:
     """Write every manifest to a file, sorted by chunk and storage key."""
-    written = exporting.export(shell.open_store(), out)
+    written = exporting.export(shell.existing_store(), out)
     shell.tell({"out": str(out), "count": written}, f"{written:,} manifests written to {out}")
 
 
@@ -108,7 +108,7 @@ def import_(shell: Shell, path: Path) -> None:
 @command_options
 def compact(shell: Shell) -> None:
     """Merge small files and remove for good what no current manifest needs, deleted subjects among it."""
-    done = compact_store(shell.open_store())
+    done = compact_store(shell.existing_store())
     shell.tell(
         asdict(done),
         f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "

@@ -30,15 +30,6 @@ def filled(run: Run, parquet: Parquet) -> Run:
     return run
 
 
-def test_an_unused_store_counts_0_and_stays_unused(run: Run, workplace: Path) -> None:
-    """Counting where nothing was ever written is 0, status 0, and creates nothing."""
-    counted = run("subjects", "count", "--json")
-
-    assert (counted.status, counted.json) == (0, {"count": 0})
-    assert run("subjects", "count").out == "0\n"
-    assert list(workplace.iterdir()) == []
-
-
 def test_count(filled: Run) -> None:
     """The count is one number."""
     assert filled("subjects", "count", "--json").json == {"count": 3}
