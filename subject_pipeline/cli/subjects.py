@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.domain.manifests import translations
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.importing import ImportReport, import_manifests
@@ -68,19 +69,27 @@ def export(shell: Shell, out: Path) -> None:
 
 @subjects.command("import")
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIR")
+@click.option("--map", "pairs", multiple=True, metavar="THEIRS=OURS",
+              help="Another system's word for one of ours, as granted=given. May be given again.")  # fmt: skip
 @command_options
-def import_(shell: Shell, path: Path) -> None:
-    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ."""
+def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
+    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ.
+
+    A status, vertical or policy that is no word of ours is refused with the words there are; --map translates.
+    """
     started = time.perf_counter()
+    words = translations(pairs)
     report = ImportReport()
-    ending = ""
+    status, ending = DONE, ""
     try:
         store = shell.open_store()
-        import_manifests(store, path, report, shell.evidence(store))
+        import_manifests(store, path, report, shell.evidence(store), words)
+    except KeyboardInterrupt:
+        status, ending = INTERRUPTED, "interrupted"
     except SubjectPipelineError as error:
         if not report.manifests:
             raise
-        ending = str(error)
+        status, ending = SOMETHING_FAILED, str(error)
     elapsed = time.perf_counter() - started
     for failure in report.failures[:_SHOWN_FAILURES]:
         say(f"failed: {failure.where}: {failure.reason}")
@@ -101,7 +110,7 @@ def import_(shell: Shell, path: Path) -> None:
     )
     if ending:
         say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
-    end(SOMETHING_FAILED if report.failed or ending else DONE)
+    end(status or (SOMETHING_FAILED if report.failed else DONE))
 
 
 @subjects.command()
