@@ -8,11 +8,17 @@ from typing import Any
 
 import click
 
-from subject_pipeline.cli.audit_reports import checkpoint_words, ingest_words, verification_json, verification_words
+from subject_pipeline.cli.audit_reports import (
+    checkpoint_words,
+    ingest_words,
+    unknown_words,
+    verification_json,
+    verification_words,
+)
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
-from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
+from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.storage.manifest_files import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
 from subject_pipeline.use_cases.audit_log import AuditLog
@@ -51,9 +57,7 @@ def append(
     ts: str | None,
 ) -> None:
     """Append one row to a subject's chain; on disk when this returns."""
-    store, ring = shell.open_store(), shell.key_ring()
-    ring.ring()
-    log = AuditLog(store, ring)
+    log = AuditLog(shell.open_store(), shell.usable_key_ring())
     event = parse_event(
         {
             "candidate_id": candidate_id,
@@ -164,7 +168,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
 @command_options
 def show(shell: Shell, candidate_id: str) -> None:
     """Print a subject's rows, each as stored; nothing is verified."""
-    rows = show_rows(shell.open_store(), shell.key_ring(), candidate_id)
+    rows = show_rows(shell.existing_store(), shell.key_ring(), candidate_id)
     shell.tell({"rows": rows}, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) or "no rows")
 
 
@@ -176,20 +180,21 @@ def show(shell: Shell, candidate_id: str) -> None:
 @command_options
 def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...]) -> None:
     """Hold chains, logs and manifests to their MACs, links and the last checkpoint; exit 1 if anything is found."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
     with bar("verified", "chunks") as shown:
         report = verification.verify(
-            shell.open_store(),
-            shell.key_ring(),
+            store,
+            ring,
             candidate_ids=candidate_ids,
             incremental=incremental,
             known_notes=[_note(path) for path in notes],
             watch=lambda _, done, total: shown(done, total),
         )
+    if report.sound and len(report.unknown) == len(candidate_ids) > 0:
+        raise UnknownSubjectError(unknown_words(report))
     shell.tell(verification_json(report), verification_words(report))
     if shell.as_json:
         say(verification_words(report))
-    for unknown in report.unknown:
-        say(f"no subject has the id {unknown!r}")
     end(DONE if report.sound and not report.unknown else SOMETHING_FAILED)
 
 
@@ -199,9 +204,10 @@ def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, note
 @command_options
 def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
     """Verify what is new since the last checkpoint, then sign the next."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
     with bar("verified", "chunks") as shown:
         report = checkpointing.write_checkpoint(
-            shell.open_store(), shell.key_ring(), known_notes=[_note(path) for path in notes], progress=shown
+            store, ring, known_notes=[_note(path) for path in notes], progress=shown
         )
     written = report.written
     shell.tell(
@@ -234,7 +240,7 @@ def _note(path: Path) -> str:
 @command_options
 def prove(shell: Shell, candidate_id: str, out: Path) -> None:
     """Write a self-contained proof that the head of a subject's chain is in the latest checkpoint."""
-    proof = checkpointing.prove(shell.open_store(), shell.key_ring(), candidate_id)
+    proof = checkpointing.prove(shell.existing_store(), shell.key_ring(), candidate_id)
     with whole_file(out) as unfinished:
         unfinished.write_text(json.dumps(proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shell.tell(
@@ -248,7 +254,7 @@ def prove(shell: Shell, candidate_id: str, out: Path) -> None:
 def rebuild(shell: Shell) -> None:
     """Derive everything derived anew from the table and the log: the audit index."""
     with bar("indexed", "chunks") as shown:
-        done = rebuild_store(shell.open_store(), shell.key_ring(), shown)
+        done = rebuild_store(shell.existing_store(), shell.key_ring(), shown)
     shell.tell(
         {"chunks": done.chunks, "segments": done.segments, "removed": done.removed},
         f"audit index of {done.chunks:,} chunks made anew from {done.segments:,} segments",

@@ -25,6 +25,7 @@ def verification_json(report: Verification) -> dict[str, Any]:
         "broken_logs": [asdict(one) for one in report.broken_logs],
         "broken_manifests": [asdict(one) for one in report.broken_manifests],
         "unregistered": len(report.unregistered),
+        **({"unknown": report.unknown} if report.unknown else {}),
         "checkpoint": _checkpoint(report.checkpoint),
         "results": report.results,
         "elapsed_s": round(report.elapsed_s, 3),
@@ -45,9 +46,8 @@ def verification_words(report: Verification) -> str:
     """A verification for people: the counts, then what was found."""
     held = report.checkpoint
     against = f"checkpoint {held.note.number} of {held.note.time}" if held else "no checkpoint"
-    mode, outcome = _mode(report), "nothing found" if report.sound else "PROBLEMS FOUND"
     lines = [
-        f"{mode} verification against {against}: {outcome}",
+        f"{_mode(report)} verification against {against}: {_outcome(report)}",
         f"  chains      {report.chains:>12,}   ({report.rows:,} rows, {report.subjects:,} manifests)",
         f"  intact      {report.intact:>12,}",
         f"  broken      {report.broken:>12,}",
@@ -62,9 +62,24 @@ def verification_words(report: Verification) -> str:
     lines += found[:_SHOWN]
     if len(found) > _SHOWN:
         lines.append(f"... and {len(found) - _SHOWN:,} more (--json names all)")
+    if report.unknown:
+        lines.append(unknown_words(report))
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)
+
+
+def _outcome(report: Verification) -> str:
+    if not report.sound:
+        return "PROBLEMS FOUND"
+    if not (report.checkpoint or report.chains or report.rows):
+        return "nothing to verify yet, there are no rows"
+    return "nothing found among those that are known" if report.unknown else "nothing found"
+
+
+def unknown_words(report: Verification) -> str:
+    """The ids asked for that no subject has."""
+    return f"no subject has the id {', '.join(map(repr, report.unknown))}"
 
 
 def checkpoint_words(report: CheckpointReport) -> str:

@@ -39,7 +39,7 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
     return {
         "dry_run": dg.MetadataValue.bool(True),
         "rows_scanned": dg.MetadataValue.int(report.rows_scanned),
-        "source_rows": dg.MetadataValue.int(report.source_rows),
+        "source_rows": dg.MetadataValue.int(report.source_rows or 0),
         "would_attempt": dg.MetadataValue.int(forecast.attempted),
         "would_insert": dg.MetadataValue.int(forecast.inserted),
         "would_skip": dg.MetadataValue.int(forecast.skipped),

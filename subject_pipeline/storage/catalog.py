@@ -13,6 +13,9 @@ from subject_pipeline.errors import DatasetError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
 LAYOUT_KEY = "catalog/layout.json"
+PROBES = "catalog/probes/"
+"""Where `doctor` tries out what the store can do; nothing there is a part of a store."""
+_CATALOG = "catalog/"
 _DATASETS = "catalog/datasets/"
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,6 +59,14 @@ class Catalog:
             raise StoreError(f"cannot settle who wrote {LAYOUT_KEY}: run the command again")
         return found
 
+    def written(self) -> bool:
+        """Whether anything was ever recorded here: a layout, a declaration, a receipt.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return any(not item.key.startswith(PROBES) for item in self._objects.list(_CATALOG))
+
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a declaration; one of the same name is replaced.
 
@@ -66,6 +77,25 @@ class Catalog:
         if self._objects.get(key) != data:
             self._objects.replace(key, data)
 
+    def check_registered(self, name: str) -> None:
+        """Make sure that a dataset has a declaration, readable or not.
+
+        Raises:
+            DatasetError: the name is invalid, or no such dataset is registered.
+            StoreError: the store failed.
+        """
+        self._stored(name)
+
+    def retire(self, name: str) -> None:
+        """Delete a dataset's declaration, also a damaged one.
+
+        Raises:
+            DatasetError: the name is invalid, or no such dataset is registered.
+            StoreError: the store failed.
+        """
+        key, _ = self._stored(name)
+        self._objects.delete(key)
+
     def dataset(self, name: str) -> DatasetDeclaration:
         """A dataset's declaration.
 
@@ -73,14 +103,17 @@ class Catalog:
             DatasetError: the name is invalid, or no such dataset is registered.
             StoreError: the declaration cannot be read.
         """
-        key = self._key(name)
-        data = self._objects.get(key)
-        if data is None:
-            raise DatasetError(
-                f"dataset {name!r} is not registered in this store: run `subject-pipeline datasets register {name} "
-                "--source URI --key-column COLUMN` first"
-            )
+        key, data = self._stored(name)
         return _parse(DatasetDeclaration, key, data)
+
+    def names(self) -> list[str]:
+        """The names of the registered datasets, sorted; no declaration is read.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        keys = (item.key for item in self._objects.list(_DATASETS))
+        return sorted(key.removeprefix(_DATASETS).removesuffix(".json") for key in keys if key.endswith(".json"))
 
     def datasets(self) -> list[DatasetDeclaration]:
         """Every registered dataset, sorted by name.
@@ -94,6 +127,16 @@ class Catalog:
             if data is not None and item.key.endswith(".json"):
                 found.append(_parse(DatasetDeclaration, item.key, data))
         return sorted(found, key=lambda declaration: declaration.name)
+
+    def _stored(self, name: str) -> tuple[str, bytes]:
+        key = self._key(name)
+        data = self._objects.get(key)
+        if data is None:
+            raise DatasetError(
+                f"dataset {name!r} is not registered in this store: run `subject-pipeline datasets register {name} "
+                "--source URI --key-column COLUMN` first"
+            )
+        return key, data
 
     @staticmethod
     def _key(name: str) -> str:

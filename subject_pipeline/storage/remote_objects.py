@@ -22,6 +22,7 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.objects import ObjectInfo, check_key, check_size
@@ -276,8 +277,8 @@ def _no_bucket(error: BaseException) -> str | None:
 
 
 def reason(error: BaseException | None) -> str:
-    """The first line of what a library said; the rest is its debug output and may hold request headers."""
+    """The first line of what a library said, without credentials; the rest is debug output and may hold headers."""
     if error is not None and (gone := _no_bucket(error)) is not None:
         return gone
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return without_credentials(text.splitlines()[0]) if text else type(error).__name__

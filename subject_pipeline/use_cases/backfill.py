@@ -34,13 +34,15 @@ class BackfillReport:
     """What a backfill did, or, of a dry run, what it would do.
 
     Attributes:
+        rows_scanned: rows read so far.
+        source_rows: rows of the whole source; None until it was read to its end or limit.
         counts: what was done. A dry run does nothing, so it counts but the candidates that no run could register.
         forecast: of a dry run alone: what a real run would count now.
     """
 
     dry_run: bool
     rows_scanned: int = 0
-    source_rows: int = 0
+    source_rows: int | None = None
     counts: Counts = field(default_factory=Counts)
     failures: list[Failure] = field(default_factory=list)
     sample: tuple[str, ...] = ()
@@ -122,7 +124,7 @@ def _register(
             layout,
             limit=limit,
             concurrency=concurrency,
-            advance=watcher.staging,
+            advance=_counted(report, watcher.staging),
         )
         _tell_staged(report, staged)
         register_staged(
@@ -153,7 +155,13 @@ def _forecast(
     with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
         objects = LocalObjects(Path(scratch))
         staged = stage(
-            objects, None, declaration, layout, limit=limit, concurrency=concurrency, advance=watcher.staging
+            objects,
+            None,
+            declaration,
+            layout,
+            limit=limit,
+            concurrency=concurrency,
+            advance=_counted(report, watcher.staging),
         )
         _tell_staged(report, staged)
         forecast = Counts()
@@ -182,6 +190,16 @@ def _forecast(
     report.forecast = forecast
     report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
     report.subjects_total = count_subjects(store)
+
+
+def _counted(report: BackfillReport, advance: Advance) -> Advance:
+    """Progress that the report keeps too, so that a backfill which is interrupted while it reads can be told."""
+
+    def counted(done: int, total: int) -> None:
+        report.rows_scanned = done
+        advance(done, total)
+
+    return counted
 
 
 def _tell_staged(report: BackfillReport, staged: StagedCandidates) -> None:

@@ -1,9 +1,12 @@
 """Manifests into the registry: what is new is registered, what differs is replaced."""
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +15,7 @@ from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.domain.manifest_rows import PROBLEM
-from subject_pipeline.domain.manifests import SubjectManifest, audit_log_path
+from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
 from subject_pipeline.domain.registration import AMBIGUOUS, STORED_IDS_SCHEMA, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
@@ -62,19 +65,23 @@ def import_manifests(
     path: Path,
     report: ImportReport | None = None,
     evidence: ManifestEvidence | None = None,
+    words: Translations = MappingProxyType({}),
 ) -> ImportReport:
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
-    A document that is not a manifest, and one whose storage key belongs to another id, is named and does not stop the
-    others. Of the same id twice, the later one stands. `audit_log_path` becomes this store's; a log of another system
-    that a manifest points to is kept under `imported_audit_log`. Once the store has an audit log, every replacement is
-    announced in it first, and `audit_log_chain_root` becomes what the log says.
+    A document that is not a manifest, one with a word that is in no vocabulary, and one whose storage key belongs to
+    another id, is named and does not stop the others. Of the same id twice, the later one stands. `updated_at` becomes
+    the time of the import where a manifest is written; one that differs in nothing else is unchanged, and not written.
+    `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
+    `imported_audit_log`. Once the store has an audit log, every replacement is announced in it first, and
+    `audit_log_chain_root` becomes what the log says.
 
     Args:
         store: where manifests are kept.
         path: the file or folder.
         report: filled while importing, so that an import which ends early can be told too.
         evidence: announces changes; without it, nothing is imported into a store that has an audit log.
+        words: translates words of another system.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring.
@@ -90,43 +97,52 @@ def import_manifests(
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
     evidence.open()
     layout = store.layout_or_create().chunks
+    now = dt.datetime.now(dt.UTC)
     batch = [first, *islice(documents, _BATCH - 1)]
     while batch:
-        _import_batch(store, layout, _parse(batch, layout, report), report, evidence)
+        parsed = _parse(batch, words, report)
+        _import_batch(store, layout, _at_home(parsed, layout, evidence, now), report, evidence)
         batch = list(islice(documents, _BATCH))
     store.table.tidy()
     return report
 
 
 def _parse(
-    documents: list[Document], layout: ChunkLayout, report: ImportReport
+    documents: list[Document], words: Translations, report: ImportReport
 ) -> Iterator[tuple[str, SubjectManifest]]:
     for document in documents:
         try:
-            manifest = SubjectManifest.parse(document.text)
+            manifest = SubjectManifest.parse(document.text).translated(words)
         except ManifestError as error:
             report.fail(document.where, None, str(error))
             continue
-        reason = refusal(manifest.candidate_id, manifest.candidate_id)
+        reason = refusal(manifest.candidate_id, manifest.candidate_id) or manifest.unknown_word()
         if reason is not None:
             report.fail(document.where, manifest.candidate_id, reason)
         else:
-            yield document.where, _at_home(manifest, layout)
+            yield document.where, manifest
 
 
-def _at_home(manifest: SubjectManifest, layout: ChunkLayout) -> SubjectManifest:
-    """The manifest with this store's audit log; another system's log is noted beside it, not taken over."""
-    path = audit_log_path(layout.chunk_of(storage_key(manifest.candidate_id)))
-    if manifest.audit_log_path == path:
-        return manifest
-    document = manifest.as_json()
-    if manifest.audit_log_path or manifest.audit_log_chain_root:
-        # The first one stays: it is the other system's; later ones are stores like this one.
-        document.setdefault(
-            "imported_audit_log",
-            {"path": manifest.audit_log_path, "chain_root": manifest.audit_log_chain_root},
-        )
-    return SubjectManifest.parse({**document, "audit_log_path": path, "audit_log_chain_root": ""})
+def _at_home(
+    parsed: Iterable[tuple[str, SubjectManifest]], layout: ChunkLayout, evidence: ManifestEvidence, now: dt.datetime
+) -> Iterator[tuple[str, SubjectManifest]]:
+    """The manifests with this store's audit log; another system's log is noted beside it, not taken over."""
+    placed = [(where, manifest, layout.chunk_of(storage_key(manifest.candidate_id))) for where, manifest in parsed]
+    told: dict[str, list[str]] = {}
+    for _, manifest, chunk in placed:
+        if manifest.audit_log_chain_root and manifest.audit_log_path == audit_log_path(chunk):
+            told.setdefault(chunk, []).append(manifest.candidate_id)
+    # A path like ours with a root that our log does not have is that of another store like this one.
+    roots = {one: chain.root for chunk, ids in told.items() for one, chain in evidence.chains(chunk, ids).items()}
+    for where, manifest, chunk in placed:
+        path, root = audit_log_path(chunk), manifest.audit_log_chain_root
+        changes: dict[str, Any] = {"audit_log_path": path, "audit_log_chain_root": "", "updated_at": now}
+        ours = manifest.audit_log_path == path and root in {"", roots.get(manifest.candidate_id)}
+        if not ours and (manifest.audit_log_path or root):
+            # The first one stays: it is the other system's; later ones are stores like this one.
+            foreign = {"path": manifest.audit_log_path, "chain_root": root}
+            changes["imported_audit_log"] = (manifest.model_extra or {}).get("imported_audit_log", foreign)
+        yield where, manifest.model_copy(update=changes)
 
 
 def _import_batch(
@@ -220,8 +236,9 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:
-    """Manifests as text without what the audit log alone decides."""
-    return to_json_lines(rows.with_columns(audit_log_chain_root=pl.lit("")))
+    """Manifests as text without what the audit log and the time of writing alone decide."""
+    # Any time will do, as long as it is the same one.
+    return to_json_lines(rows.with_columns(pl.col("created_at").alias("updated_at"), audit_log_chain_root=pl.lit("")))
 
 
 def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:

@@ -219,3 +219,34 @@ def test_deleting_a_subject_is_announced_in_its_chain(run: Run, workplace: Path)
     rows = run("audit", "show", "P-1", "--json").json["rows"]
     assert [row["row"]["action"] for row in rows] == ["view", "manifest_deleted"]
     assert run("audit", "verify").status == 0
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_id_that_nobody_has_is_one_thing_said(run: Run) -> None:
+    """An unknown id is exit 1 and says that alone, not that nothing was found; beside others it is named."""
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    unknown = "no subject has the id 'NOPE'"
+    words = run("audit", "verify", "NOPE")
+    assert (words.status, words.out, words.err) == (1, "", f"error: {unknown}\n")
+    ran = run("audit", "verify", "NOPE", "--json")
+    assert (ran.status, ran.json) == (1, {"error": unknown})
+    both = run("audit", "verify", "NOPE", "P-1")
+    assert both.status == 1
+    assert unknown in both.out
+    assert "nothing found among those that are known" in both.out
+    assert both.err == ""
+    ran = run("audit", "verify", "NOPE", "P-1", "--json")
+    assert (ran.status, ran.json["unknown"], ran.json["intact"]) == (1, ["NOPE"], 1)
+    assert set(run("audit", "verify", "P-1", "--json").json) == VERIFY_KEYS
+
+
+@pytest.mark.usefixtures("ring")
+@pytest.mark.parametrize("options", [(), ("--incremental",)])
+def test_a_store_without_a_log_has_nothing_to_verify_yet(run: Run, options: tuple[str, ...]) -> None:
+    """A nightly run before the first row is exit 0 and does not claim to have looked at anything."""
+    run("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
+    ran = run("audit", "verify", *options)
+    assert ran.status == 0
+    assert "nothing to verify yet" in ran.out
+    assert "nothing found" not in ran.out
+    assert set(run("audit", "verify", *options, "--json").json) == VERIFY_KEYS

@@ -208,6 +208,7 @@ def test_a_reason_is_the_first_line() -> None:
     """What follows the first line is a library's debug output; an error without words has its type's name."""
     assert reason(ValueError("one\ntwo")) == "one"
     assert reason(ValueError()) == "ValueError"
+    assert reason(ValueError("no answer from http://u:p@host/x?sig=s")) == "no answer from http://***@host/x?***"
 
 
 def _raises(*errors: Exception) -> Put:

@@ -292,7 +292,9 @@ def _delete_and_put_back_the_same(auditee: Auditee) -> None:
 
 def _import(auditee: Auditee) -> None:
     path = auditee.folder / "manifests.jsonl"
-    path.write_text(manifest("P-4", status="moved").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8")
+    path.write_text(
+        manifest("P-4", status="restricted").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8"
+    )
     evidence = ManifestEvidence(auditee.store, auditee.ring, "test")
     report = import_manifests(auditee.store, path, evidence=evidence)
     assert (report.inserted, report.replaced) == (1, 1)
