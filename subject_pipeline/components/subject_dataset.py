@@ -8,13 +8,14 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, field_validator
 
+from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
     failures_table,
     forecast_metadata,
     registration_check_specs,
-    registration_checks,
+    registration_findings,
     staging_metadata,
 )
 from subject_pipeline.components.operations import Operations
@@ -123,6 +124,8 @@ def _candidate_chunks(
         kinds={"polars", "parquet"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
+        code_version="1",
+        backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests
         output_required=False,
         required_resource_keys={"store", options_key},
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
@@ -162,12 +165,15 @@ def _subject_manifests(
         kinds={"deltalake", "polars"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
+        code_version="1",
         required_resource_keys={"store", options_key},
         check_specs=registration_check_specs(dataset.name),
         description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "
         "A subject that has a manifest is skipped, so any partition can be run again at any time.",
     )
-    def subject_manifests(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def subject_manifests(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
@@ -191,6 +197,7 @@ def _subject_manifests(
         for outcome in done.outcomes:
             # A partition's own numbers come first on its page, what all runs say comes last.
             context.add_asset_metadata({**chunk_metadata(outcome), **about}, partition_key=outcome.chunk)
-        return dg.MaterializeResult(check_results=registration_checks(done))
+        yield dg.MaterializeResult()
+        yield from lasting_checks(context.instance, context.asset_key, registration_findings(done))
 
     return subject_manifests
