@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
+from subject_pipeline.components.literal_secrets import holds_credentials
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
     failures_table,
@@ -64,6 +65,16 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             return check_dataset_name(name)
         except DatasetError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, source: str) -> str:
+        if holds_credentials(source):
+            raise ValueError(
+                "a source's URL is shown on its asset's page, so it must hold no user or password: give credentials "
+                "through the environment (docs/stores.md says what each provider reads)"
+            )
+        return source
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The dataset's source and two assets, the job that runs them, its sensor, and the options that both share."""
