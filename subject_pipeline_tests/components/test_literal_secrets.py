@@ -6,10 +6,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.components.literal_secrets import holds_credentials
 from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.definitions import defs as load_definitions
 
 SECRET = "wJalrXUtnFEMI"
 
@@ -89,3 +91,10 @@ def test_a_source_with_credentials_in_its_url_is_refused_when_loading() -> None:
         SubjectDataset(name="people", source=f"https://user:{SECRET}@host/people.parquet", key_column="id")
     assert SubjectDataset(name="people", source="s3://bucket/a@b/*.parquet", key_column="id").source.startswith("s3")
     assert not holds_credentials("people@home.parquet")
+
+
+def test_the_run_config_that_the_guide_shows_is_accepted() -> None:
+    """docs/stores.md says what can stand there."""
+    guide = (Path(__file__).parents[2] / "docs" / "stores.md").read_text(encoding="utf-8")
+    (shown,) = [text.partition("```")[0] for text in guide.split("```yaml\n")[1:] if "resources:" in text]
+    assert dg.validate_run_config(load_definitions().resolve_job_def("maintain_store"), yaml.safe_load(shown))
