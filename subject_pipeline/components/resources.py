@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
+from subject_pipeline.components.literal_secrets import refuse_literal_secrets
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
@@ -43,9 +44,19 @@ class StoreResource(dg.ConfigurableResource[Any]):
     url: str = Field(description="file:///folder, s3://bucket/prefix, gs://..., az://..., or a local path.")
     options: dict[str, str] = Field(
         default_factory=dict,
-        description="Credentials and endpoint, where the provider's standard environment does not give them.",
+        description="Credentials and endpoint, where the provider's standard environment does not give them. A secret "
+        "is given by the name of a variable, as {env: NAME}; its value in run config is refused.",
     )
     layout: LayoutResource
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse secrets that stand in the run's config.
+
+        Raises:
+            ConfigurationError: one does.
+        """
+        if context.run is not None:
+            refuse_literal_secrets({"url": self.url, **self.options}, context.run.run_config)
 
     def open(self) -> SubjectStore:
         """The store; nothing is contacted before the first use.
