@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.checkpoints import RosterEntry
@@ -24,7 +24,6 @@ from subject_pipeline_tests.domain.proving import (
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.data())
 def test_every_subject_of_a_checkpoint_can_be_proven(sizes: list[int], data: st.DataObject) -> None:
     """A proof of any subject in any chunk holds, goes through JSON unchanged, and gives the subject's entry."""
@@ -122,7 +121,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(places(PROOF)), json_values | st.integers(0, 20))
 def test_any_value_put_anywhere_makes_no_other_entry(place: tuple[Any, ...], value: Any) -> None:
     """A proof with any one value replaced is refused with our error, or still proves the same entry."""
@@ -139,7 +137,6 @@ def test_any_value_put_anywhere_makes_no_other_entry(place: tuple[Any, ...], val
     assert place[-1] in {"index", "size"} or proof == PROOF
 
 
-@settings(deadline=None)
 @given(st.integers(0, 8), st.integers(0, 7))
 def test_changing_an_entry_of_the_roster_breaks_every_proof_of_the_checkpoint(index: int, field: int) -> None:
     """The root covers every subject: another roster has another root."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.signed_notes import open_note, parse_verifier_line, sign_note, verifier_line
@@ -38,7 +38,6 @@ def test_the_reference_note_is_read_and_written() -> None:
     assert sign_note(GO["text"], GO["name"], GO_SEED) == GO["note"]
 
 
-@settings(deadline=None)
 @given(texts, names, seeds)
 def test_what_is_signed_opens(text: str, name: str, seed: bytes) -> None:
     """Opening what was signed gives the text, whatever blank lines it holds; the verifier line goes there and back."""
@@ -46,7 +45,6 @@ def test_what_is_signed_opens(text: str, name: str, seed: bytes) -> None:
     assert parse_verifier_line(verifier_line(name, _public_of(seed))) == (name, _public_of(seed))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_changed_character_is_noticed(data: st.DataObject) -> None:
     """A note with one character changed, dropped or put in does not open."""

@@ -283,7 +283,7 @@ def test_a_long_source_comes_in_batches(tmp_path: Path) -> None:
     assert max(heights) <= 2 * BATCH_ROWS
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples * 25 // 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=7), min_size=1, max_size=4),
     st.integers(0, 25),
