@@ -20,6 +20,7 @@ from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.components.test_audit_assets import (
     CHECKPOINT,
+    CHUNKS,
     SUBJECTS,
     VERIFICATION,
     AuditBench,
@@ -39,8 +40,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBenc
     """Twelve subjects long overdue and undecided, and an event about each."""
     monkeypatch.setenv("SUBJECT_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("SUBJECT_KEY_RING", str(tmp_path / "ring.json"))
+    monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         made = AuditBench(tmp_path, instance, load_definitions())
         made.register()
         made.drop("first.jsonl", [_event(one, "e-1", ts=now().isoformat()) for one in SUBJECTS])
@@ -174,7 +176,7 @@ def test_tampering_is_in_the_report(bench: AuditBench) -> None:
     """A row changed after the last checkpoint is a problem in the report, and its partition is red in it."""
     bench.verify()
     path = bench.segment_of("P-3")
-    tamper(path)
+    tamper(path, "P-3")
     shown = metadata(bench.verify())
     assert shown["verification_problems"].value >= 1
     assert shown["red_partitions"].value == path.parent.name
@@ -201,18 +203,18 @@ def test_history_counts_a_partition_once_it_was_fully_verified(bench: AuditBench
     def history() -> Any:
         return verification_history(bench.instance, VERIFICATION, names)
 
-    assert (history().full_since, len(history().never_full)) == (None, 64)
-    bench.verify("full", (names[0], names[9]), checkpoint=False)
-    assert history().never_full == names[10:]
-    bench.verify("full", (names[10], names[63]), checkpoint=False)
+    assert (history().full_since, len(history().never_full)) == (None, CHUNKS)
+    bench.verify("full", (names[0], names[1]), checkpoint=False)
+    assert history().never_full == names[2:]
+    bench.verify("full", (names[2], names[3]), checkpoint=False)
     before = history()
     assert before.never_full == []
     assert before.full_since is not None
     bench.verify("incremental", checkpoint=False)
     assert history() == before
-    bench.verify("full", (names[0], names[9]), checkpoint=False)
+    bench.verify("full", (names[0], names[1]), checkpoint=False)
     after = history().full_since
-    assert after > before.full_since, "the first ten were the oldest"
+    assert after > before.full_since, "the first two were the oldest"
 
 
 def test_without_a_key_ring_the_report_says_how_to_make_one(bench: AuditBench, monkeypatch: pytest.MonkeyPatch) -> None:
