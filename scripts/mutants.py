@@ -209,8 +209,8 @@ def main(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, lea
     sys.path.insert(0, str(ROOT))
     for name in LIBRARIES.split():
         importlib.import_module(name)
-    lines = (line.partition(" | ") for line in EQUIVALENT.read_text(encoding="utf-8").splitlines())
-    equivalent = {name: reason for name, _, reason in lines if reason and name[0] != "#"}
+    lines = (line.rpartition(" | ") for line in EQUIVALENT.read_text(encoding="utf-8").splitlines())
+    equivalent = {name: reason for name, _, reason in lines if name and name[0] != "#"}
     trees = {one: ast.parse((ROOT / f"subject_pipeline/{one}.py").read_text("utf-8")) for one in DECIDING}
     everyone = {mutant.name: (one, mutant) for one, tree in trees.items() for mutant in mutants_of(one, tree)}
     if gone := equivalent.keys() - everyone.keys():

@@ -61,6 +61,26 @@ def test_a_tampered_proof_does_not_hold(name: str) -> None:
         check_proof(proof, VERIFIER)
 
 
+@pytest.mark.parametrize("field", ["index", "size"])
+@pytest.mark.parametrize("step", ["chunk", "entry"])
+def test_a_tree_is_no_larger_than_json_can_count(step: str, field: str) -> None:
+    """2^53 - 1 is a number like any other, and wrong; from 2^53 on JSON's readers differ on what it is (RFC 7493)."""
+    for number, counted in ((2**53 - 1, True), (2**53, False), (-(2**53), False)):
+        proof = copy.deepcopy(PROOF)
+        proof[step] |= {"index": number, "size": 2**53 - 1} if field == "index" else {"size": number}
+        with pytest.raises(CheckpointError) as raised:
+            check_proof(proof, VERIFIER)
+        assert ("no larger than a tree can be" in str(raised.value)) != counted
+
+
+def test_half_a_character_is_no_text() -> None:
+    """JSON can hold what no text can."""
+    for half in ("\ud800", "\udbff", "\udc00", "\udfff"):
+        for text in ({"note": PROOF["note"] + half}, {"entry": {**PROOF["entry"], "leaf": half}}):
+            with pytest.raises(CheckpointError, match="must be text"):
+                check_proof(PROOF | text, VERIFIER)
+
+
 @pytest.mark.parametrize("proof", [None, [], "text", 1, {}])
 def test_what_is_no_proof_is_refused(proof: object) -> None:
     """Any JSON value that is no proof is our error."""

@@ -252,7 +252,38 @@ def test_a_beaten_checkpoint_says_so(forger: Forger) -> None:
     assert forger.checkpoints.write(first.note, first.signed, leaves), "the same again is there"
     other = replace(first.note, time="2026-07-01T12:00:00.000000Z")
     assert not forger.checkpoints.write(other, signed(other), leaves)
-    assert forger.checkpoints.latest(whole=True) == first
+    for whole in (False, True):
+        assert forger.checkpoints.latest(whole=whole) == first
+
+
+def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
+    """Listed and gone a moment later: an error of ours, as for any other note that is gone."""
+    written = forger.write(2)
+
+    class Going:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(forger.objects, name)
+
+        def get(self, key: str) -> bytes | None:
+            return None if key == note_key(1) else forger.objects.get(key)
+
+    assert SIGNING is not None
+    checkpoints = CheckpointStore(Going(), LOG, SIGNING.public)
+    for whole in (False, True):
+        with pytest.raises(CheckpointError, match="the note of checkpoint 1 is gone"):
+            checkpoints.latest(whole=whole)
+    assert forger.checkpoints.latest(whole=True) == written[-1]
+
+
+def test_objects_keep_their_names(forger: Forger) -> None:
+    """The names of version 1: under another, a store that is there already would lose its checkpoints."""
+    forger.write(1)
+    assert [item.key for item in forger.objects.list("checkpoints/")] == [
+        "checkpoints/000000000000/chunk-0-0c1f9256af8f9314.jsonl",
+        "checkpoints/000000000000/chunk-1-bb428c0e940573b6.jsonl",
+        "checkpoints/000000000000/leaves-f20f6f9de26b145b.jsonl",
+        "checkpoints/000000000000/note",
+    ]
 
 
 def test_no_roster_is_believed_to_stand_where_something_else_does(forger: Forger) -> None:
