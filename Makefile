@@ -16,7 +16,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test check check-real real-parts screenshots format lint types bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -43,8 +43,10 @@ CLUSTER_PROJECT ?= $(CURDIR)
 cluster: $(READY) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an S3 server, Dagster, two Celery workers
 	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
 
-test: $(READY) ## The tests that need nothing but files
-	$(BIN)/python -m pytest -q -n auto -m "not real"
+# Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
+# tests stand together.
+test: $(READY) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real"
 
 check: $(READY) ## Format, lint, types and tests
 	$(BIN)/ruff format --check $(CODE)
@@ -64,6 +66,9 @@ screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictu
 	CI=true scripts/install_real_parts.sh browser
 	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real --basetemp=/tmp/subject-pipeline \
 		subject_pipeline_tests/real/test_browser.py
+
+mutants: $(READY) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=domain/merkle
+	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 format: $(READY) ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix $(CODE)

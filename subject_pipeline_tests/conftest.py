@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import Phase, settings
 
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.use_cases.store import SubjectStore
@@ -16,6 +17,14 @@ Parquet = Callable[..., Path]
 
 Declared = Callable[..., DatasetDeclaration]
 """Called with keys, and the fields of the declaration that are not the default."""
+
+# `make test` gives the same examples every time; `HYPOTHESIS_PROFILE=nightly make check` others every time, and more.
+# All is said: under CI=true what is not said would be of Hypothesis's own profile for that.
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("nightly", deadline=None, derandomize=False, max_examples=1_000)
+# Whether an example fails is all that `make mutants` asks, not which is the smallest that does.
+settings.register_profile("mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True, scope="session")

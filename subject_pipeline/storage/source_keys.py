@@ -135,7 +135,8 @@ class SourceKeys:
             what = "more than one column" if self._column in schema.names else "no column"
             raise SourceError(f"{what} named {self._column!r} in {file.uri}; the columns there are: {there}")
         arrow_type = schema.field(self._column).type
-        logical = next((leaf.logical_type.type for leaf in leaves if leaf.path == self._column), "NONE")
+        # By both: a leaf within a structure can have the path of a column whose name holds a dot.
+        logical = next((leaf.logical_type.type for leaf in leaves if leaf.name == leaf.path == self._column), "NONE")
         kind = _key_kind(arrow_type, logical)
         if kind is None:
             raise SourceError(

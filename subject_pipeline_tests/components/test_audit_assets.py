@@ -20,6 +20,7 @@ from subject_pipeline.use_cases.store import SubjectStore
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")
 SUBJECTS = [f"P-{number}" for number in range(12)]
+CHUNKS = 4
 
 
 @dataclass
@@ -29,11 +30,13 @@ class AuditBench:
     folder: Path
     instance: dg.DagsterInstance
     defs: dg.Definitions
+    verified: list[dg.AssetKey] | None = None
+    """What the verification's job makes, where not all of it."""
 
     @property
     def store(self) -> SubjectStore:
         """The store."""
-        return SubjectStore.at(str(self.folder / "store"))
+        return SubjectStore.at(str(self.folder / "store"), wanted_chunks=CHUNKS)
 
     def register(self) -> None:
         """Give every subject a manifest."""
@@ -54,7 +57,7 @@ class AuditBench:
         return self._run("ingest_access_events", {}, config)
 
     def verify(
-        self, mode: str = "full", chunks: tuple[str, str] = ("chunk-00", "chunk-3f"), *, checkpoint: bool = True
+        self, mode: str = "full", chunks: tuple[str, str] = ("chunk-0", "chunk-3"), *, checkpoint: bool = True
     ) -> dg.ExecuteInProcessResult:
         """Run the verification's job over a range of partitions."""
         tags = {
@@ -62,7 +65,7 @@ class AuditBench:
             "dagster/asset_partition_range_end": chunks[1],
         }
         config = {"ops": {"audit_verification": {"config": {"mode": mode}}}}
-        return self._run("verify_checkpoint_and_report", tags, config, None if checkpoint else [VERIFICATION])
+        return self._run("verify_checkpoint_and_report", tags, config, self.verified if checkpoint else [VERIFICATION])
 
     def segment_of(self, candidate_id: str) -> Path:
         """The first segment of a subject's log."""
@@ -86,9 +89,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBenc
     """An audit bench with subjects and a file of events about each."""
     monkeypatch.setenv("SUBJECT_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("SUBJECT_KEY_RING", str(tmp_path / "ring.json"))
+    monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    with dg.instance_for_test() as instance:
-        made = AuditBench(tmp_path, instance, load_definitions())
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = AuditBench(tmp_path, instance, load_definitions(), [VERIFICATION, CHECKPOINT])
         made.register()
         made.drop("first.jsonl", [_event(candidate_id, "e-1") for candidate_id in SUBJECTS])
         yield made
@@ -130,10 +134,11 @@ def offenders(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
     return [dict(record.data) for record in evaluation.metadata["offenders"].value.records]
 
 
-def tamper(path: Path) -> str:
-    """Change a result in a segment; returns what stood there before."""
+def tamper(path: Path, candidate_id: str) -> str:
+    """Change a result of a subject's in a segment; returns what stood there before."""
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"result":"success"', '"result":"denied"', 1), encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if f'"candidate_id":"{candidate_id}"' in line]
+    path.write_text(text.replace(row, row.replace('"result":"success"', '"result":"denied"')), encoding="utf-8")
     return text
 
 
@@ -225,12 +230,12 @@ def test_a_tampered_row_turns_a_check_red_that_names_the_subject(bench: AuditBen
     """The run succeeds, the check names who, what and where, and the checkpoint carries the chunk on."""
     bench.ingest()
     bench.verify()
-    tamper(bench.segment_of("P-3"))
+    tamper(bench.segment_of("P-3"), "P-3")
     result = bench.verify()
     assert result.success
     assert red(result, VERIFICATION) == {"chains_intact"}
     named = offenders(checks(result, VERIFICATION)["chains_intact"])
-    assert {row["candidate_id"]: row["kind"] for row in named}["P-3"] == "bad_mac"
+    assert {row["candidate_id"]: row["kind"] for row in named} == {"": "bad_segment", "P-3": "bad_mac"}
     assert "nothing_carried_on" in red(result, CHECKPOINT)
     assert numbers(result, "audit_checkpoint")["carried_on"] == 1
 
@@ -240,7 +245,7 @@ def test_red_stays_red_while_others_are_verified(bench: AuditBench) -> None:
     bench.ingest()
     bench.verify()
     path = bench.segment_of("P-3")
-    before = tamper(path)
+    before = tamper(path, "P-3")
     bench.verify(checkpoint=False)
     other = next(name for name in bench.store.intended_chunks().names if name != path.parent.name)
     elsewhere = bench.verify(chunks=(other, other), checkpoint=False)
@@ -312,6 +317,6 @@ def test_without_a_key_ring_the_failure_says_how_to_make_one(
 
 def test_every_check_of_a_verification_is_reported_in_every_run(bench: AuditBench) -> None:
     """Also over one partition of a store that holds nothing to verify there."""
-    result = bench.verify(chunks=("chunk-00", "chunk-00"), checkpoint=False)
+    result = bench.verify(chunks=("chunk-0", "chunk-0"), checkpoint=False)
     assert result.success
     assert set(checks(result, VERIFICATION)) == {*CHECKS, FULL_VERIFICATION_IS_RECENT}

@@ -19,12 +19,12 @@ from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline_tests.components.test_audit_assets import AuditBench, bench, checks, red
+from subject_pipeline_tests.components.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
 
 __all__ = ["bench"]
 
 DAY = dt.timedelta(days=1)
-NAMES = [f"chunk-{number:04x}" for number in range(1_200)]
+NAMES = [f"chunk-{number:04x}" for number in range(600)]
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ def number(evaluation: dg.AssetCheckEvaluation, name: str) -> Any:
 
 def test_a_full_verification_is_recent_until_it_is_not(instance: DagsterInstance) -> None:
     """Green on the day and within the limit, red after it, an error, with a table of partitions that is bounded."""
-    verified(instance, NAMES[:700], mode="full")
-    assert looked(instance, names=NAMES[:700]).passed
-    assert looked(instance, names=NAMES[:700], later=7.9 * DAY).passed
-    late = looked(instance, names=NAMES[:700], later=9 * DAY)
+    verified(instance, NAMES[:501], mode="full")
+    assert looked(instance, names=NAMES[:501]).passed
+    assert looked(instance, names=NAMES[:501], later=7.9 * DAY).passed
+    late = looked(instance, names=NAMES[:501], later=9 * DAY)
     assert not late.passed
     assert late.severity is dg.AssetCheckSeverity.ERROR
-    assert (number(late, "stale_partitions"), number(late, "never_verified")) == (700, 0)
+    assert (number(late, "stale_partitions"), number(late, "never_verified")) == (501, 0)
     assert 8.9 < number(late, "oldest_days") < 9.1
     rows = (
         number(late, "stale").records if hasattr(number(late, "stale"), "records") else late.metadata["stale"].records
@@ -110,7 +110,7 @@ def test_a_full_verification_that_could_not_read_does_not_count(instance: Dagste
 
 def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many runs there were, and more partitions than Dagster gives at once."""
-    for _ in range(3):
+    for _ in range(2):
         verified(instance, NAMES, mode="full")
     fetched: list[int] = []
     fetch = DagsterInstance.fetch_materializations
@@ -122,14 +122,14 @@ def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch:
 
     monkeypatch.setattr(DagsterInstance, "fetch_materializations", counted)
     assert len(PastPartitions.of(instance, VERIFICATION).full) == len(NAMES)
-    assert (sum(fetched), len(fetched)) == (len(NAMES), 3)
+    assert (sum(fetched), len(fetched)) == (len(NAMES), 2)
 
 
 def checkpoint_said(bench: AuditBench, *, later: dt.timedelta = dt.timedelta()) -> dg.AssetCheckEvaluation:
     """What the check of checkpoints says, so much later."""
     check = checkpoint_check(Operations.read(), clock=lambda: dt.datetime.now(dt.UTC) + later)
     resources = {
-        "store": StoreResource(url=str(bench.folder / "store"), layout=LayoutResource()),
+        "store": StoreResource(url=str(bench.folder / "store"), layout=LayoutResource(chunk_count=CHUNKS)),
         "key_ring": KeyRingResource(path=str(bench.folder / "ring.json")),
     }
     return evaluated(check, bench.instance, resources)
@@ -143,8 +143,8 @@ def test_the_checks_of_a_run_see_what_the_run_did(bench: AuditBench) -> None:
         CHECKPOINT_IS_RECENT,
     }
     bench.ingest()
-    one = bench.verify(chunks=("chunk-00", "chunk-07"), checkpoint=False)
-    assert number(checks(one, VERIFICATION)[FULL_VERIFICATION_IS_RECENT], "stale_partitions") == 56
+    one = bench.verify(chunks=("chunk-0", "chunk-0"), checkpoint=False)
+    assert number(checks(one, VERIFICATION)[FULL_VERIFICATION_IS_RECENT], "stale_partitions") == CHUNKS - 1
     full = bench.verify()
     assert full.success
     assert red(full, VERIFICATION) == red(full, CHECKPOINT) == set()
@@ -152,7 +152,7 @@ def test_the_checks_of_a_run_see_what_the_run_did(bench: AuditBench) -> None:
     assert red(nightly, VERIFICATION) == red(nightly, CHECKPOINT) == set()
     past = PastPartitions.of(bench.instance, VERIFICATION)
     verified_at = {when for name, when in past.full.items()}
-    assert len(past.full) == 64
+    assert len(past.full) == CHUNKS
     assert len(verified_at) == 1
     again = bench.defs.resolve_job_def("check_freshness").execute_in_process(instance=bench.instance)
     assert all(one.passed for one in again.get_asset_check_evaluations())

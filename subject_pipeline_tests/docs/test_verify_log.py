@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.canonical_json import canonical_row
@@ -373,7 +373,6 @@ _keys = st.text(st.characters(max_codepoint=0x7F), max_size=6)
 rows = st.dictionaries(_keys, _texts | st.integers(-(2**53) + 1, 2**53 - 1) | st.lists(_texts, max_size=3), max_size=6)
 
 
-@settings(deadline=None)
 @given(rows)
 def test_the_standard_library_writes_a_row_as_the_project_does(row: dict[str, Any]) -> None:
     """For what rows hold, any control character included, `json` and the project give the same bytes."""
@@ -386,7 +385,6 @@ def test_the_standard_library_writes_a_row_as_the_project_does(row: dict[str, An
 GOOD = good_log()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2), st.data())
 def test_any_changed_byte_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, number: int, data: st.DataObject

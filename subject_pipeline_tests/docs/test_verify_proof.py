@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.checkpoints import ChunkLeaf, RosterEntry
@@ -204,7 +204,6 @@ MODULE = _as_module(SCRIPT)
 SAYS = MODULE.check(PROOF, VERIFIER)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(places(PROOF)),
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),

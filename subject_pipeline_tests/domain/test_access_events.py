@@ -1,5 +1,6 @@
 import datetime as dt
 import hashlib
+import itertools
 import json
 import traceback
 import zoneinfo
@@ -13,6 +14,7 @@ from subject_pipeline.domain.access_events import (
     MAX_FIELDS,
     MAX_TEXT,
     AccessEvent,
+    evidence_event,
     new_event,
     parse_event,
     payload_hash,
@@ -420,3 +422,73 @@ def test_the_rest_of_an_event_is_not_its_identity() -> None:
     assert other.identity() == _event.identity()
     assert len(_event.identity()) == 16
     assert _event.identity() == hashlib.blake2b(b"2026-068:WORKER-1e-1", digest_size=16).digest()
+
+
+def test_an_event_with_all_its_parts_and_a_payload_is_taken_whole() -> None:
+    """What an event may have lands in its place beside a payload too."""
+    optional = {"dataset": "workers", "fields": ["name", "phone"], "purpose": "payroll", "trace_id": "00-4b"}
+    event = parse_event(GOOD | optional | {"payload": {}})
+    assert (event.dataset, event.fields, event.purpose, event.trace_id) == (
+        "workers",
+        ("name", "phone"),
+        "payroll",
+        "00-4b",
+    )
+
+
+_ODD = [
+    "",
+    " ",
+    "\u2003",
+    "\u00e9",
+    "\ud800",
+    "x" * 199,
+    "x" * 201,
+    "x" * 1_025,
+    "manifest_x",
+    1,
+    True,
+    None,
+    b"x",
+    ["x"],
+]
+_REQUIRED = ["candidate_id", "event_id", "actor", "action"]
+
+
+@pytest.mark.parametrize("name", _REQUIRED)
+def test_a_payload_changes_nothing_of_what_an_event_must_hold(name: str) -> None:
+    """An event with a payload is what it is without, but for what is read from the payload, or is refused alike."""
+
+    def parsed(value: dict[str, Any]) -> AccessEvent | str:
+        try:
+            return parse_event(value)
+        except EventError as error:
+            return str(error)
+
+    for odd, also in itertools.product(_ODD, [{}, *({other: value} for other in _REQUIRED for value in ("", 1))]):
+        value = GOOD | also | {name: odd}
+        without = parsed(value | {"result": "not_found"})
+        if isinstance(without, AccessEvent):
+            without = without._replace(payload_sha256=payload_hash({"status": 404}))
+        assert parsed(value | {"payload": {"status": 404}}) == without
+
+
+def test_what_the_registry_records_of_a_change() -> None:
+    """An update holds the new manifest's hash, a deletion none; both are successes of the registry's own actions."""
+    parts: dict[str, Any] = {
+        "candidate_id": "P-1",
+        "event_id": "e",
+        "ts": "2026-06-30T12:00:00.000000Z",
+        "actor": "ada",
+    }
+    updated = evidence_event(**parts, manifest_sha256="a" * 64)
+    deleted = evidence_event(**parts, manifest_sha256=None)
+    assert (updated.action, updated.payload_sha256) == ("manifest_updated", "a" * 64)
+    assert (deleted.action, deleted.payload_sha256) == ("manifest_deleted", None)
+    assert updated.result == deleted.result == "success"
+    assert updated[:4] == deleted[:4] == tuple(parts.values())
+
+
+def test_the_limits_are_those_that_are_promised() -> None:
+    """1,024 characters, 1,000 names: other writers count on them."""
+    assert (MAX_TEXT, MAX_FIELDS) == (1_024, 1_000)

@@ -2,7 +2,7 @@ import re
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import (
@@ -36,7 +36,6 @@ def _source(values: list[str]) -> pl.DataFrame:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(keys, max_size=20), text)
 def test_a_column_of_keys_forms_the_candidates_of_its_values(values: list[str], prefix: str) -> None:
     """Over a column, id, storage key, chunk and key value are those that the functions of one value give."""
@@ -50,7 +49,6 @@ def test_a_column_of_keys_forms_the_candidates_of_its_values(values: list[str], 
         assert LAYOUT.names[row["chunk_index"]] == LAYOUT.chunk_of(row["storage_key"])
 
 
-@settings(deadline=None)
 @given(st.lists(keys, max_size=20), st.one_of(text, st.text("p", min_size=150, max_size=205)))
 def test_a_column_is_refused_where_its_values_are(values: list[str], prefix: str) -> None:
     """Over a column, exactly those candidates are refused that the rule for one value refuses, with its reason."""
@@ -64,7 +62,6 @@ def test_a_column_is_refused_where_its_values_are(values: list[str], prefix: str
     assert good.height + bad.height == len(values)
 
 
-@settings(deadline=None)
 @given(text)
 def test_a_storage_key_is_safe_ascii_of_equal_length(candidate: str) -> None:
     """A storage key has one of `[A-Za-z0-9_-]` for every character of the id, and is its own storage key."""
@@ -113,7 +110,6 @@ def test_the_length_counts_the_storage_key_and_not_the_id() -> None:
     assert refusal("é" * 201, "é" * 201) is not None
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", "A", "a ", "", "é"]), max_size=30))
 def test_a_repeated_candidate_is_kept_once_with_its_first_row(values: list[str]) -> None:
     """Of the rows with one id the first in the source stays, in source order, whatever order they were staged in."""

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ def canonical(value: RosterEntry | ChunkLeaf, **changes: Any) -> bytes:
     ).encode()
 
 
+def named(error: CheckpointError) -> set[str]:
+    """The field that an error names, if it is one field's."""
+    return set(re.findall(r"its (\w+) is not what one can hold", str(error)))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -135,8 +141,9 @@ def canonical(value: RosterEntry | ChunkLeaf, **changes: Any) -> bytes:
 def test_a_roster_entry_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
     """Canonical JSON alone does not make an entry: every field must be what one can hold."""
     assert RosterEntry.parse(canonical(ENTRY)) == ENTRY
-    with pytest.raises(CheckpointError, match="not a roster's entry"):
+    with pytest.raises(CheckpointError, match="not a roster's entry") as raised:
         RosterEntry.parse(canonical(ENTRY, **changes))
+    assert named(raised.value) <= changes.keys() | {"mac"}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +168,9 @@ def test_a_roster_entry_that_cannot_be_is_refused(changes: dict[str, Any]) -> No
 def test_a_chunk_leaf_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
     """Canonical JSON alone does not make a chunk's leaf either."""
     assert ChunkLeaf.parse(canonical(CHUNK)) == CHUNK
-    with pytest.raises(CheckpointError, match="not a chunk's leaf"):
+    with pytest.raises(CheckpointError, match="not a chunk's leaf") as raised:
         ChunkLeaf.parse(canonical(CHUNK, **changes))
+    assert named(raised.value) <= changes.keys() | {"segment_mac"}
 
 
 @pytest.mark.parametrize(

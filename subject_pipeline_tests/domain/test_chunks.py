@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, MAX_CHUNK_COUNT, ChunkLayout
@@ -33,7 +33,6 @@ def test_golden_chunks_are_what_xxhash_says() -> None:
         assert row["of_1"] == "chunk-0"
 
 
-@settings(deadline=None)
 @given(st.lists(storage_keys, max_size=30), counts)
 def test_a_column_of_keys_falls_into_the_chunks_of_its_values(keys: list[str], count: int) -> None:
     """The expression over a column and the function of one value give every key the same chunk."""
@@ -66,7 +65,6 @@ def test_chunk_names_have_as_many_digits_as_the_last_one_needs(count: int, first
     assert (names[0], names[-1], len(names)) == (first, last, count)
 
 
-@settings(deadline=None)
 @given(counts)
 def test_chunk_names_sort_as_their_indices_do(count: int) -> None:
     """Sorting names of one layout as text leaves them in the order of their indices."""

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
@@ -14,7 +14,6 @@ DECLARED = DatasetDeclaration(
 )
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", fullmatch=True))
 def test_letters_digits_underscores_and_dashes_name_a_dataset(name: str) -> None:
     """A good name is handed back as it is."""

@@ -36,7 +36,7 @@ def _manifest(**changes: Any) -> SubjectManifest:
     return SubjectManifest.parse(manifest.as_json() | changes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples * 60 // 100)
 @given(st.lists(manifests(), max_size=3))
 def test_a_manifest_survives_the_table(written: list[SubjectManifest]) -> None:
     """Manifest to row to manifest is identity, with unknown fields at every depth, and so is its JSON by column."""
@@ -47,7 +47,6 @@ def test_a_manifest_survives_the_table(written: list[SubjectManifest]) -> None:
     assert to_json_lines(rows) == [item.to_json() for item in written]
 
 
-@settings(deadline=None)
 @given(st.lists(manifests(), max_size=2))
 def test_a_row_lies_where_its_storage_key_says(written: list[SubjectManifest]) -> None:
     """A row's storage key and chunk follow from its id, in the order of the manifests."""
@@ -57,7 +56,6 @@ def test_a_row_lies_where_its_storage_key_says(written: list[SubjectManifest]) -
     assert rows["chunk"].to_list() == [LAYOUT.chunk_of(key) for key in keys]
 
 
-@settings(deadline=None)
 @given(st.lists(text.filter(bool), max_size=5), st.lists(text, max_size=2), text, text, times)
 def test_rows_built_by_column_are_those_of_new_manifests(
     keys: list[str], views: list[str], dataset: str, key_column: str, now: dt.datetime

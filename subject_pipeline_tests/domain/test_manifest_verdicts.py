@@ -63,6 +63,7 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
         "unapplied",
     ),
     "rows: rolled back to the first prior": (M1, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "unapplied"),
+    "rows: two that crossed, the first one is there": (M1, None, [updated(M1, M0, 1), updated(M2, M0, 2)], "unapplied"),
     "rows: changed after both": (OTHER, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "changed"),
     "rows: deleted, put again, applied": (M1, None, [deleted(M0, 1), updated(M1, NO, 2)], None),
     "rows: deleted, put again, not applied": (NO, None, [deleted(M0, 1), updated(M1, NO, 2)], "unapplied"),
@@ -126,6 +127,14 @@ def test_a_subject_is_judged_by_its_own_alone(
     found = [(one.candidate_id, one.kind) for one in judge_manifests(present, entries, evidence)]
 
     assert found == [("B", "changed"), *([] if kind is None else [(ID, kind)]), ("Z", "missing")]
+
+
+def test_a_broken_chain_keeps_no_other_subject_from_its_verdict() -> None:
+    """Who is not judged is passed over, wherever they stand among those who are."""
+    evidence = {one: [updated(M1, M0)] for one in "ABC"}
+    for unjudged in "ABC":
+        found = judge_manifests({}, {}, evidence, unjudged={unjudged})
+        assert [one.candidate_id for one in found] == [one for one in "ABC" if one != unjudged]
 
 
 def test_an_entry_without_evidence_rows_is_the_rosters() -> None:

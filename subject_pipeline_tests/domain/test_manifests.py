@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import storage_key
@@ -94,7 +94,6 @@ def test_the_audit_log_path_is_the_chunks_log() -> None:
     assert audit_log_path("chunk-0a") == "audit/chunk-0a"
 
 
-@settings(deadline=None)
 @given(manifests())
 def test_parse_after_serialize_is_identity(manifest: SubjectManifest) -> None:
     """A manifest survives its JSON, as text, bytes or values, unknown fields at every depth included."""
@@ -108,7 +107,6 @@ def test_parse_after_serialize_is_identity(manifest: SubjectManifest) -> None:
         assert again.to_json() == text
 
 
-@settings(deadline=None)
 @given(manifests())
 def test_a_manifest_is_one_line(manifest: SubjectManifest) -> None:
     """No value breaks the line that a manifest is written on."""
@@ -128,7 +126,6 @@ def test_unknown_fields_are_kept_in_order_after_ours() -> None:
     assert written["datasets"][0]["newer"] == ["y"]
 
 
-@settings(deadline=None)
 @given(times, st.integers(-14 * 60, 14 * 60))
 def test_times_are_written_in_utc_with_six_decimals(time: dt.datetime, minutes: int) -> None:
     """A time of any zone is written as RFC 3339 in UTC, with exactly six decimals and `Z`."""
@@ -188,7 +185,6 @@ def test_bytes_that_are_no_manifest_are_our_own_error(text: bytes) -> None:
         SubjectManifest.parse(text)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 600))
 def test_damaged_bytes_are_a_manifest_or_our_own_error(junk: bytes, at: int) -> None:
     """Junk put into a manifest's bytes ends in a manifest or in our own error."""

@@ -3,7 +3,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.merkle import inclusion_path, leaf_hash, node_hash, root, root_of_path
@@ -75,14 +75,12 @@ def test_every_tree_is_the_naive_definitions(size: int) -> None:
         assert root_of_path(leaf, index, size, path) == expected
 
 
-@settings(deadline=None)
 @given(trees)
 def test_any_leaves_have_the_naive_root(leaves: list[bytes]) -> None:
     """Whatever the leaves, repeated and empty ones too, the root is the recursive definition's."""
     assert root(leaves) == naive_root(leaves)
 
 
-@settings(deadline=None)
 @given(trees, st.data())
 def test_no_other_leaf_has_the_same_path(leaves: list[bytes], data: st.DataObject) -> None:
     """Another leaf, a changed hash in the path or a swapped order leads to another root."""
@@ -99,7 +97,6 @@ def test_no_other_leaf_has_the_same_path(leaves: list[bytes], data: st.DataObjec
         assert root_of_path(leaves[index], index, len(leaves), changed) != expected
 
 
-@settings(deadline=None)
 @given(trees, st.data())
 def test_a_path_of_another_length_is_refused(leaves: list[bytes], data: st.DataObject) -> None:
     """One hash too many or too few is an error, never a root."""

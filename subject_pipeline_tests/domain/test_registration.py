@@ -1,5 +1,5 @@
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct, storage_key
@@ -24,7 +24,6 @@ def _stored(values: list[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=STORED_IDS_SCHEMA)
 
 
-@settings(deadline=None)
 @given(st.lists(ids, max_size=15), st.lists(ids, max_size=8))
 def test_every_candidate_is_new_known_or_collided_and_only_one_of_them(wanted: list[str], there: list[str]) -> None:
     """Every candidate ends in exactly one frame, in source order within each."""
@@ -38,7 +37,6 @@ def test_every_candidate_is_new_known_or_collided_and_only_one_of_them(wanted: l
     assert decision.known["row"].is_sorted()
 
 
-@settings(deadline=None)
 @given(st.lists(ids, max_size=15), st.lists(ids, max_size=8))
 def test_no_two_ids_own_one_storage_key(wanted: list[str], there: list[str]) -> None:
     """After registration each storage key has one owner, the stored one if there was one, else the first."""
@@ -58,7 +56,6 @@ def test_no_two_ids_own_one_storage_key(wanted: list[str], there: list[str]) -> 
         assert row["kind"] == "collision"
 
 
-@settings(deadline=None)
 @given(st.lists(ids, max_size=15))
 def test_a_second_registration_has_nothing_new(wanted: list[str]) -> None:
     """What was registered is known the second time, and what collided collides again with the same owner."""
@@ -90,7 +87,6 @@ def test_a_stored_id_keeps_its_key_against_an_earlier_row() -> None:
 counts = st.builds(Counts, *[st.integers(0, 10**9)] * 4)
 
 
-@settings(deadline=None)
 @given(counts, counts)
 def test_counts_add_up(one: Counts, other: Counts) -> None:
     """Of two counts and of their sum, attempted is inserted + skipped + failed; duplicates are beside them."""

@@ -1,7 +1,7 @@
 import datetime as dt
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.staging import (
@@ -35,7 +35,6 @@ def _staged(limit: int | None) -> StagedCandidates:
     )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 20_000_000), st.integers(1, 2000))
 def test_groups_are_runs_of_whole_chunks_that_cover_all_of_them(rows: int, chunk_count: int) -> None:
     """Every chunk is in exactly one group, and the groups are in order and about equal in size."""

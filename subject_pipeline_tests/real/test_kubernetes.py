@@ -272,33 +272,66 @@ def test_the_copied_key_ring_is_one_that_is_read(tmp_path: Path, values: dict[st
     assert read(ring) == 2
 
 
-def test_the_image_holds_all_that_the_code_location_needs(tmp_path: Path) -> None:
-    """The definitions load from nothing but what the Dockerfile copies, with the code server's own arguments."""
-    text = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
-    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
-    copied = [line.split()[1:-1] for line in re.findall(r"^COPY (?!--from).+$", text, re.MULTILINE)]
-    for name in (name for line in copied for name in line):
+def copied() -> list[str]:
+    """What the Dockerfile copies from the repository."""
+    lines = re.findall(r"^COPY (?!--from).+$", (FOLDER / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    return [name for line in lines for name in line.split()[1:-1]]
+
+
+# The tests' own environment leads to the repository: an installed package would stand in for one that was not copied.
+ONLY_THE_IMAGE = """
+import os, sys
+image, here = os.environ["PYTHONPATH"].split(os.pathsep)
+others = [one for one in sys.path if os.path.isdir(os.path.join(one, "subject_pipeline")) and one != image]
+sys.path[:] = [one for one in sys.path if one not in others]
+"""
+
+
+def loaded(names: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Load the definitions from an image's folder that holds only these, with the code server's own arguments."""
+    image, site, home = (folder / name for name in ("image", "site", "home"))
+    for made in (image, site, home):
+        made.mkdir()
+    for name in names:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, image / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path / name)
-    allowed = (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8")
-    assert {f"!{name}" for line in copied for name in line} <= set(allowed.splitlines())
-    (folder_of_build,) = set(re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE))
-    assert folder_of_build == "/opt/subject_pipeline"
+            shutil.copy(source, image / name)
+    (site / "sitecustomize.py").write_text(ONLY_THE_IMAGE, encoding="utf-8")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SUBJECT_", "DAGSTER_"))}
-    (tmp_path / "home").mkdir()
-    done = subprocess.run(
+    return subprocess.run(
         [BIN / "dagster", "definitions", "validate", "-m", "subject_pipeline.definitions"],
-        cwd=tmp_path,
-        env={**clean, "PYTHONPATH": str(tmp_path), "DAGSTER_HOME": str(tmp_path / "home")},
+        cwd=image,
+        env={**clean, "PYTHONPATH": f"{image}{os.pathsep}{site}", "DAGSTER_HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
         timeout=180,
     )
+
+
+def test_the_image_holds_all_that_the_code_location_needs(tmp_path: Path) -> None:
+    """The definitions load from nothing but what the Dockerfile copies."""
+    text = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
+    allowed = (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+    assert {f"!{name}" for name in copied()} <= set(allowed.splitlines())
+    (folder_of_build,) = set(re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE))
+    assert folder_of_build == "/opt/subject_pipeline"
+    done = loaded(copied(), tmp_path)
     assert done.returncode == 0, done.stderr[-3_000:]
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "missed"),
+    [("subject_pipeline", "No module named 'subject_pipeline'"), ("pyproject.toml", "pyproject.toml")],
+)
+def test_an_image_that_lacks_a_part_does_not_load(tmp_path: Path, forgotten: str, missed: str) -> None:
+    """What the image lacks is not found elsewhere on this machine."""
+    done = loaded([name for name in copied() if name != forgotten], tmp_path)
+    assert done.returncode != 0
+    assert missed in done.stdout + done.stderr
 
 
 def test_no_image_is_called_latest(values: dict[str, Any]) -> None:

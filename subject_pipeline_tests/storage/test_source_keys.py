@@ -115,6 +115,43 @@ def test_uuids_form_ids(tmp_path: Path, *, store_schema: bool) -> None:
     assert _keys(path) == [str(person) for person in PEOPLE]
 
 
+UUIDS = pa.array([person.bytes for person in PEOPLE], pa.uuid())
+BYTES = pa.array([person.bytes for person in PEOPLE], pa.binary(16))
+LETTERS = pa.array(["a", "b", "c"])
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["others first", "key first"])
+@pytest.mark.parametrize(
+    ("column", "others"),
+    [
+        ("key", {"other": "?"}),
+        ("key", {"s": ("key", "?")}),
+        ("s.key", {"s": ("key", "?")}),
+        ("key", {"key.": "?"}),
+    ],
+    ids=["another column", "a nested leaf of its name", "a nested leaf of its path", "a column of nearly its name"],
+)
+def test_only_the_key_columns_own_leaf_says_what_it_holds(
+    tmp_path: Path, column: str, others: dict[str, Any], *, first: bool
+) -> None:
+    """UUIDs are told from bytes by the key column alone, whatever the columns beside it hold and are called."""
+
+    def table(keys: pa.Array, beside: pa.Array) -> Path:
+        columns = {
+            name: beside if what == "?" else pa.StructArray.from_arrays([beside], [what[0]])
+            for name, what in others.items()
+        }
+        made = {**columns, column: keys} if first else {column: keys, **columns}
+        pq.write_table(pa.table(made), tmp_path / "a.parquet")
+        return tmp_path / "a.parquet"
+
+    for beside in (LETTERS, BYTES):
+        batches = _open(table(UUIDS, beside), column).batches()
+        assert [key for batch in batches for key in batch["key"]] == [str(person) for person in PEOPLE]
+    with pytest.raises(SourceError, match="unsupported key column type"):
+        _open(table(BYTES, UUIDS), column)
+
+
 def test_a_null_uuid_is_a_null_key(tmp_path: Path) -> None:
     """A UUID that is null is refused with its row."""
     keys = pa.array([PEOPLE[0].bytes, None], pa.uuid())
@@ -283,7 +320,7 @@ def test_a_long_source_comes_in_batches(tmp_path: Path) -> None:
     assert max(heights) <= 2 * BATCH_ROWS
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples * 25 // 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=7), min_size=1, max_size=4),
     st.integers(0, 25),

@@ -304,7 +304,7 @@ def test_a_part_that_vanishes_while_forgetting_is_forgotten(
     assert staging.forget(objects, LAYOUT, storage_key("P/7"), "P/7") == 0
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples * 20 // 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.text("ab/_é", max_size=4), max_size=8), max_size=5), st.integers(1, 10))
 def test_no_candidate_is_lost_or_doubled_by_staging(batches: list[list[str]], buffered: int) -> None:
     """However the rows come and wherever the buffer ends, each is staged once, in the group of its chunk."""

@@ -194,6 +194,18 @@ def test_the_log_of_another_system_is_noted_through_a_second_move(
     assert "foreign/A.jsonl" in SubjectRegistry(other).get("A").to_json()
 
 
+@pytest.mark.parametrize(("path", "chain_root"), [("foreign/A.jsonl", ""), ("", "cd" * 32)])
+def test_whichever_is_known_of_another_systems_log_is_noted(
+    store: SubjectStore, lines: Lines, path: str, chain_root: str
+) -> None:
+    """A path without a chain root is kept, and a chain root without a path."""
+    import_manifests(store, lines(_document("A", audit_log_path=path, audit_log_chain_root=chain_root)))
+
+    manifest = SubjectRegistry(store).get("A").as_json()
+    assert manifest["imported_audit_log"] == {"path": path, "chain_root": chain_root}
+    assert manifest["audit_log_chain_root"] == ""
+
+
 def test_a_manifest_without_a_log_gets_this_stores(store: SubjectStore, lines: Lines) -> None:
     """No foreign log is noted where the manifest names none."""
     import_manifests(store, lines(_document("A")))
