@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.storage.catalog import LAYOUT_KEY, Catalog
@@ -22,8 +23,6 @@ from subject_pipeline.storage.durability import sync_file, sync_folders
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.storage.objects import ObjectStore
-
-TABLE = "subjects"
 
 _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",

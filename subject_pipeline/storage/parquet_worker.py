@@ -229,7 +229,9 @@ def _measured(name: str, column: pa.Array) -> Iterator[tuple[int, str]]:
     """About how many bytes each cell of a column takes, and why it is refused if it is too long."""
     kind = column.type
     if _is_text(kind):
-        limit, words = (4 << 20, f"{4 << 20:,} bytes") if name == "payload" else (_TEXT_BYTES, f"{MAX_TEXT:,} characters")
+        limit, words = (
+            (4 << 20, f"{4 << 20:,} bytes") if name == "payload" else (_TEXT_BYTES, f"{MAX_TEXT:,} characters")
+        )
         refused = f"{name}: longer than {words}"
         lengths = _lengths(column)
         return ((length or 0, refused if length and length > limit else "") for length in lengths)

@@ -257,9 +257,7 @@ def _parsed(line: EventLine) -> AccessEvent | str:
         return f"cannot be looked into ({type(error).__name__})"  # its words may quote the event
 
 
-def _append(
-    log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int
-) -> Iterator[_Placed]:
+def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int) -> Iterator[_Placed]:
     """Append a batch, chunk by chunk; gives those that conflict with what is there."""
     chunk_of = log.layout.chunks.chunk_of
     homes: dict[str, str] = {}

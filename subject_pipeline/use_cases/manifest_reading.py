@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.domain.manifest_rows import PROBLEM, told
@@ -16,7 +17,6 @@ from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
-from subject_pipeline.storage.manifest_table import TABLE
 from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
 

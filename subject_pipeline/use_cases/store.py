@@ -43,11 +43,11 @@ class SubjectStore:
         return cls(location, objects, Catalog(objects), ManifestTable(location, objects), wanted_chunks)
 
     def layout(self) -> StoreLayout | None:
-        """The store's layout, or None where nothing was ever written.
+        """The store's layout, or None where nothing was ever written that needs one.
 
         Raises:
             ConfigurationError: another chunk count is wanted.
-            StoreError: the store failed.
+            StoreError: the store failed, or its layout is gone.
         """
         return self.catalog.layout(self.wanted_chunks)
 

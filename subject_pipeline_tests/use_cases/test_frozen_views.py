@@ -95,7 +95,7 @@ def _verified(place: Place, **options: Any) -> Verification:
 def test_checkpoints_written_during_a_verification_raise_no_alarm(
     place: Place, incremental: bool, checkpoints: int
 ) -> None:
-    """Whichever of them replaced the roster that the verification began with, the chunk starts again under a new one."""
+    """Whichever replaced the roster that the verification began with, the chunk starts again under a new view."""
     place.append(*(event(one, "second") for chunk in LAYOUT.names for one in people(chunk, 2)))
     number = iter(range(100))
 
