@@ -217,7 +217,7 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
             "time": written.note.time if written else None,
             "note": written.signed if written else None,
             "entries": report.entries,
-            "carried": report.carried,
+            "carried": sorted([*report.carried, *report.pending]),
             "verification": verification_json(report.verification),
         },
         checkpoint_words(report),

@@ -24,6 +24,7 @@ def verification_json(report: Verification) -> dict[str, Any]:
         "broken_chains": [asdict(one) for one in report.broken_chains],
         "broken_logs": [asdict(one) for one in report.broken_logs],
         "broken_manifests": [asdict(one) for one in report.broken_manifests],
+        "pending": len(report.pending),
         "unregistered": len(report.unregistered),
         **({"unknown": report.unknown} if report.unknown else {}),
         "checkpoint": _checkpoint(report.checkpoint),
@@ -64,6 +65,8 @@ def verification_words(report: Verification) -> str:
         lines.append(f"... and {len(found) - _SHOWN:,} more (--json names all)")
     if report.unknown:
         lines.append(unknown_words(report))
+    if report.pending:
+        lines.append(f"note: {len(report.pending):,} changes were announced just now, and are looked for next time")
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)
@@ -91,6 +94,8 @@ def checkpoint_words(report: CheckpointReport) -> str:
         outcome = f"checkpoint {written.note.number} of {report.entries:,} subjects, root {written.note.root}"
     if report.carried:
         outcome += f"\n{len(report.carried):,} chunks keep their previous entries: {', '.join(report.carried[:_SHOWN])}"
+    if report.pending:
+        outcome += f"\n{len(report.pending):,} chunks keep theirs while a change is under way; the next one has them"
     return f"{outcome}\n{verification_words(report.verification)}"
 
 

@@ -10,6 +10,7 @@ import click
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, WRONG_CALL, Shell, say
 from subject_pipeline.domain.shown_text import shown, without_credentials
 from subject_pipeline.errors import (
+    AmbiguousSubjectError,
     CheckpointError,
     ConflictError,
     IncompleteError,
@@ -19,7 +20,14 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.storage.settings import TRACEBACK, json_logs, traceback_wanted
 
-_MAY_HAVE_WRITTEN = (UnknownSubjectError, ConflictError, OutcomeUnknownError, IncompleteError, CheckpointError)
+_MAY_HAVE_WRITTEN = (
+    AmbiguousSubjectError,
+    CheckpointError,
+    ConflictError,
+    IncompleteError,
+    OutcomeUnknownError,
+    UnknownSubjectError,
+)
 _LONG = 300
 
 

@@ -13,8 +13,9 @@ from subject_pipeline.components.literal_secrets import refuse_literal_secrets
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.storage.settings import Settings, system_user
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
 
 
@@ -84,6 +85,10 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
     def file(self) -> KeyRingFile:
         """The ring; not opened before its first use."""
         return KeyRingFile(Path(self.path).expanduser() if self.path else None)
+
+    def evidence(self, store: SubjectStore) -> ManifestEvidence:
+        """What announces changes of manifests in the audit log, in the name of `$SUBJECT_ACTOR`, else the system user."""
+        return ManifestEvidence(store, self.file(), Settings.read(os.environ).actor or system_user())
 
 
 class RegistrationOptions(dg.ConfigurableResource[Any]):

@@ -177,7 +177,7 @@ def _subject_manifests(
         owners=dataset.owners,
         tags={DATASET: dataset.name},
         code_version="1",
-        required_resource_keys={"store", options_key},
+        required_resource_keys={"store", "key_ring", options_key},
         check_specs=registration_check_specs(dataset.name),
         description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "
         "A subject that has a manifest is skipped, so any partition can be run again at any time.",
@@ -196,6 +196,7 @@ def _subject_manifests(
                 limit=options.rows,
                 chunks=partitions_of(context),
                 declared=declaration,
+                evidence=context.resources.key_ring.evidence(store),
             )
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
             # Unlike a bad candidate, this is mended by running again, so the partitions must not look done.
