@@ -465,7 +465,9 @@ def test_a_payload_changes_nothing_of_what_an_event_must_hold(name: str) -> None
         except EventError as error:
             return str(error)
 
-    for odd, also in itertools.product(_ODD, [{}, *({other: value} for other in _REQUIRED for value in ("", 1))]):
+    others: list[dict[str, Any]] = [{}, *({other: value} for other in _REQUIRED for value in ("", 1))]
+    others += [dict.fromkeys(_REQUIRED, 1), dict.fromkeys(_REQUIRED, 1) | {"action": "read"}]
+    for odd, also in itertools.product(_ODD, others):
         value = GOOD | also | {name: odd}
         without = parsed(value | {"result": "not_found"})
         if isinstance(without, AccessEvent):
