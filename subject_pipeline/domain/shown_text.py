@@ -6,7 +6,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _LONG = 120
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
 # A secret may hold `/` and `@`: behind a colon that begins no port, everything to the last `@` counts as one.
-_USER = re.compile(r"(?<=://)(?:[^/?#:@]*:(?!\d{1,5}/).*|[^/?#]*)@")
+_USER = re.compile(r"(?<=://)(?:[^/?#:@]*:(?![0-9]{1,5}/).*|[^/?#]*)@")
 _QUERY = re.compile(r"[?#](?=.*=).*")
 
 

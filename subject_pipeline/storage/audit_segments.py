@@ -99,8 +99,8 @@ class AuditSegments:
             StoreError: the store failed.
         """
         after = self.key(chunk, number) if number >= 0 else ""
-        found = ((_KEY.fullmatch(item.key), item) for item in self._objects.list(f"{AUDIT}{chunk}/", after=after))
-        return {int(match[2]): item for match, item in found if match}
+        found = ((self.place(item.key), item) for item in self._objects.list(f"{AUDIT}{chunk}/", after=after))
+        return {place[1]: item for place, item in found if place and place[0] == chunk}
 
     def read(self, chunk: str, numbers: Iterable[int]) -> Iterator[tuple[int, bytes | StoreError | None]]:
         """Segments in the order of `numbers`: the bytes, None where there is no such object, or the store's failure."""
