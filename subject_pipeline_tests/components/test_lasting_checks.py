@@ -17,6 +17,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 from subject_pipeline.components import SubjectDataset, subject_dataset
 from subject_pipeline.components.past_partitions import PastPartitions
 from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.run_trouble import trouble
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.use_cases.manifests import register_dataset
 from subject_pipeline_tests.components.verifying import meanwhile
@@ -118,6 +119,17 @@ def test_red_stays_red_while_other_partitions_are_registered(bench: Bench, job: 
     assert bench.red() == {REGISTERED.name, "no_collisions"}
     bench.run(ONE, job=job)
     assert bench.red() == set()
+
+
+def test_the_alert_of_a_run_names_the_partitions_that_are_still_red(bench: Bench) -> None:
+    """Also where its own tables name none, since it found nothing itself."""
+    bench.stage(bad(ONE))
+    bench.run(ONE)
+    run = bench.instance.get_run_by_id(bench.run(TWO).run_id)
+    assert run is not None
+    told = trouble(bench.instance, run, {}, dagster_url="http://dagster")
+    assert told is not None
+    assert [(check.check, list(check.partitions)) for check in told.checks] == [(REGISTERED.name, [ONE])]
 
 
 def test_a_partition_whose_counts_do_not_add_up_stays_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
