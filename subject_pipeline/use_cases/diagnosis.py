@@ -245,7 +245,7 @@ def _checkpoint(
 
 
 def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
-    snapshot = store.table.snapshot()
+    snapshot = store.table.snapshot() if layout is not None else None
     if snapshot is None or layout is None:
         return Finding("table", "ok", "there is none yet")
     count, crowded = snapshot.count(), snapshot.crowded(more_than=_CROWDED)

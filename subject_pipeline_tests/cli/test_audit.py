@@ -8,7 +8,7 @@ from subject_pipeline_tests.cli.conftest import Run
 EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
 VERIFY_KEYS = {
     "mode", "subjects", "chains", "rows", "intact", "broken", "unreadable", "broken_chains", "broken_logs",
-    "broken_manifests", "unregistered", "checkpoint", "results", "elapsed_s",
+    "broken_manifests", "pending", "unregistered", "checkpoint", "results", "elapsed_s",
 }  # fmt: skip
 
 
