@@ -16,7 +16,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 
 from subject_pipeline.components import SubjectDataset, subject_dataset
 from subject_pipeline.components.past_partitions import PastPartitions
-from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.components.run_trouble import trouble
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.use_cases.manifests import register_dataset
@@ -98,7 +98,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         )
         with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
             layout = LayoutResource.from_environment()
-            resources = {"store": StoreResource(url=str(tmp_path / "store"), layout=layout), "layout": layout}
+            resources = {
+                "store": StoreResource(url=str(tmp_path / "store"), layout=layout),
+                "layout": layout,
+                "key_ring": KeyRingResource(),
+            }
             defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
             yield Bench(tmp_path / "people.parquet", instance, defs)
 

@@ -11,7 +11,7 @@ from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from subject_pipeline.components import SubjectDataset
-from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.manifest_snapshot import Snapshot
@@ -79,7 +79,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             )
             with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
                 layout = LayoutResource.from_environment()
-                resources = {"store": StoreResource(url=url, layout=layout), "layout": layout}
+                resources = {
+                    "store": StoreResource(url=url, layout=layout),
+                    "layout": layout,
+                    "key_ring": KeyRingResource(),
+                }
                 defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
                 yield Workbench(source, SubjectStore.at(url), instance, defs)
 
