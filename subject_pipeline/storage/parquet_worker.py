@@ -1,7 +1,9 @@
 """The process that reads one parquet file of events: its rows as JSON lines, in an amount of memory that has a limit.
 
 A few bytes of parquet can ask for any amount of memory, in more ways than can be foreseen: dictionaries, compression,
-counts that lie. So the system holds the limit, and whatever happens here ends this process and the file, nothing else.
+counts that lie. So the system holds the limit: where many rows at once are too much fewer are read, and whatever else
+happens ends this process and the file, nothing else. (Dictionaries are not asked for as such: pyarrow then keeps every
+text of a row group, also those that are in no dictionary of the file.)
 
 Over stdout come frames (`FRAME`: kind, length of what follows): `READ` asks for bytes of the file, which come over
 stdin, `ROWS` are lines, each a row as an object, or `[reason, other cells]`, `FAILED` is why the file cannot be read.
@@ -43,7 +45,7 @@ MAX_TEXT, MAX_FIELDS = 1_024, 1_000
 
 _TEXT_BYTES = 4 * MAX_TEXT
 _SLICE_BYTES = 4 << 20
-_ROWS_AT_ONCE = (8_192, 256, 8, 1)
+_ROWS_AT_ONCE = (8_192, 512, 32, 4, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by what a parquet time counts from
 
@@ -147,11 +149,7 @@ def rows(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - whatever pyarrow reads
     metadata = pq.read_metadata(file)
     if metadata.num_rows > MAX_ROWS:
         raise UnreadableError(f"it has {metadata.num_rows:,} rows; divide it into files of at most {MAX_ROWS:,}")
-    leaves = [metadata.schema.column(at) for at in range(metadata.num_columns)]
-    texts = [
-        leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.path.partition(".")[0] in COLUMNS
-    ]
-    parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, pre_buffer=False, buffer_size=PIECE)
+    parquet = pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=PIECE)
     names = parquet.schema_arrow.names
     for name in COLUMNS:
         if names.count(name) > 1:
@@ -259,9 +257,9 @@ def _measured_list(column: pa.Array) -> Iterator[tuple[int, str]]:
 
 
 def _lengths(column: pa.Array) -> list[int | None]:
-    values = column.dictionary
-    lengths = pc.binary_length(values.cast(pa.binary()))
-    found: list[int | None] = pc.take(lengths, column.indices).to_pylist()
+    encoded = pa.types.is_dictionary(column.type)
+    lengths = pc.binary_length((column.dictionary if encoded else column).cast(pa.large_binary()))
+    found: list[int | None] = (pc.take(lengths, column.indices) if encoded else lengths).to_pylist()
     return found
 
 
@@ -270,8 +268,10 @@ def _cells(name: str, column: pa.Array) -> list[Any]:
     kind = column.type
     if name == "ts" and pa.types.is_timestamp(kind):
         return _times(kind, column)
-    if _is_text(kind) and pa.types.is_string(kind.value_type):
-        return _texts(name, pc.take(column.dictionary, column.indices))
+    if pa.types.is_dictionary(kind):
+        return _cells(name, pc.take(column.dictionary, column.indices))
+    if _is_unicode(kind):
+        return _texts(name, column)
     if name == "payload":
         return [None if not one.is_valid else _payload(one) for one in column]
     if name == "fields" and _is_list(kind):
@@ -299,7 +299,7 @@ def _texts(name: str, column: pa.Array) -> list[Any]:
     try:
         texts: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        return [None if one is None else _text(name, one) for one in column.cast(pa.binary()).to_pylist()]
+        return [None if one is None else _text(name, one) for one in column.cast(pa.large_binary()).to_pylist()]
     return texts
 
 
@@ -328,7 +328,15 @@ def _fields(cell: pa.Scalar) -> list[Any] | _Bad:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_dictionary(kind) and (pa.types.is_string(kind.value_type) or pa.types.is_binary(kind.value_type))
+    """Texts and bytes: whatever has a length of its own in each cell."""
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    of_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return _is_unicode(kind) or of_bytes
+
+
+def _is_unicode(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _is_list(kind: pa.DataType) -> bool:
