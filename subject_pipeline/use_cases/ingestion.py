@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
@@ -204,7 +204,7 @@ def _ingest_file(
             report.dead_letters.append(_bury(log, file.name, rejections))
 
 
-def _lines(file: EventFile) -> Iterator[EventLine]:
+def _lines(file: EventFile) -> Generator[EventLine, None, None]:
     """A file's lines; whatever goes wrong while it is read is the file's own failure, and nothing else's.
 
     Raises:
