@@ -35,7 +35,7 @@ def test_a_deep_nesting_is_read_or_refused(depth: int) -> None:
     if depth < 1_000:
         assert isinstance(load_json(text), list)
     else:
-        with pytest.raises(EventError, match="^(not JSON|nested too deeply)"):
+        with pytest.raises(EventError, match=r"^(not JSON|nested too deeply)"):
             load_json(text)
 
 
