@@ -155,6 +155,22 @@ class Snapshot:
         with table_errors("read the manifests"):
             return self._judged([file for file in self.files() if file.inside and file.chunk in chunks], None)
 
+    def chunks_holding(self, candidate_ids: Sequence[str]) -> list[str]:
+        """The chunks in which the table has a row of any of these ids, whether or not it belongs there.
+
+        Raises:
+            ConflictError: a file was vacuumed under the reader; open the table again.
+            StoreError: the store failed.
+        """
+        theirs = pl.col("candidate_id").is_in(list(candidate_ids))
+        with table_errors("look for the manifests"):
+            files = [file for file in self.files() if file.inside and file.chunk in self._known]
+            home = [file for file in files if not file.stray]
+            found = set(self._scan(home, theirs).select("chunk").unique().collect()["chunk"]) if home else set()
+            astray = [file for file in files if file.stray]
+            found |= {file.chunk for file in astray if self._scan([file], theirs).select("chunk").collect().height}
+        return sorted(found)
+
     def strays(self, chunk: str) -> list[LiveFile]:
         """Files that the log names for a chunk, or for none that there is, and that are not where they must be.
 

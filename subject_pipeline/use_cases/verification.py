@@ -10,6 +10,7 @@ from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier
@@ -69,10 +70,14 @@ class Verification:
         return not (self.broken_chains or self.broken_logs or self.broken_manifests or self.unreadable)
 
     def add(self, found: ChunkFindings, only: Collection[str] = ()) -> None:
-        """Count one chunk's findings; with `only`, its chains and manifests of these subjects alone."""
+        """Count one chunk's findings; with `only`, its chains and manifests of these subjects, and what is nobody's."""
+
+        def counts(one: BrokenManifest) -> bool:
+            return not only or one.candidate_id is None or one.candidate_id in only
+
         self.broken_logs += found.logs
-        self.broken_manifests += [one for one in found.manifests if not only or one.candidate_id in only]
-        self.pending += [one for one in found.pending if not only or one.candidate_id in only]
+        self.broken_manifests += filter(counts, found.manifests)
+        self.pending += filter(counts, found.pending)
         self.homes.update({one.candidate_id: found.chunk for one in found.manifests if one.candidate_id})
         self.unregistered += [one for one in found.unregistered if not only or one in only]
         log = found.log
@@ -109,7 +114,8 @@ def verify(  # noqa: PLR0913 - options, named at the call
         store: where they are.
         ring: the keys.
         chunks: only these; None: all.
-        candidate_ids: only the chains and manifests of these subjects, and the logs that they are in.
+        candidate_ids: only the chains and manifests of these subjects, wherever the table has them, and the logs that
+            they are in.
         incremental: read only what the last checkpoint does not have.
         whole: chunks to read whole all the same.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
@@ -124,7 +130,7 @@ def verify(  # noqa: PLR0913 - options, named at the call
     """
     started = time.perf_counter()
     verifier = Verifier(store, ring, incremental=incremental, clock=clock)
-    wanted = _wanted(verifier.layout, chunks, candidate_ids)
+    wanted = _wanted(store, verifier.layout, chunks, candidate_ids)
     verifier.begin(wanted, known_notes=known_notes)
     report = Verification(incremental)
     seen: set[str] = set()
@@ -148,11 +154,22 @@ def finish(report: Verification, verifier: Verifier, started: float) -> None:
     report.elapsed_s = time.perf_counter() - started
 
 
-def _wanted(layout: StoreLayout | None, chunks: Sequence[str] | None, candidate_ids: Sequence[str]) -> list[str]:
+def _wanted(
+    store: SubjectStore, layout: StoreLayout | None, chunks: Sequence[str] | None, candidate_ids: Sequence[str]
+) -> list[str]:
     if layout is None:
         return []
     if candidate_ids:
-        chunks = [layout.chunks.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids]
+        homes = [layout.chunks.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids]
+        chunks = [*homes, *_elsewhere(store, candidate_ids)]
     if chunks is None:
         return list(layout.chunks.names)
     return [layout.chunks.names[index] for index in layout.chunks.indices(chunks)]
+
+
+def _elsewhere(store: SubjectStore, candidate_ids: Sequence[str]) -> list[str]:
+    """The chunks in which the table has a row of any of these subjects: a copy may stand where it does not belong."""
+    try:
+        return store.table.read(lambda snapshot: snapshot.chunks_holding(candidate_ids), [])
+    except StoreError:
+        return []  # verification finds the table unreadable too, and says so
