@@ -44,7 +44,7 @@ from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, verify
 
 CONCURRENCY = 8
-"""Segments read at once; each is at most 8 MiB, and only its counts are kept."""
+"""Segments read at once; each holds about 8 MiB of text at most, and only its counts are kept."""
 
 _LINE_SCHEMA = pl.Schema({"row": pl.Struct(ROW_SCHEMA)})
 _NO_ROWS = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in MANIFEST_COLUMNS})
