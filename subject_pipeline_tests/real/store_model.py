@@ -52,9 +52,8 @@ class Run:
 
     def __str__(self) -> str:
         """One line of a journal."""
-        written = [
-            f"{one['candidate_id']}={one['mark']}@{one['updated_at'][5:]}" for one in self.asked.get("manifests", ())
-        ]
+        manifests = self.asked.get("manifests", ())
+        written = [f"{one['candidate_id']}={one['mark']}@{one['updated_at']}" for one in manifests]
         what = " ".join(written or self.events[:1]) or self.asked.get("subject", "")
         return f"{self.outcome:7} {self.number} {self.does} {what} -> {str(self.answer)[:_SHOWN]}"
 
@@ -105,13 +104,11 @@ class StoreModel:
             if run.outcome == "done":
                 self.appended.update(run.events)
                 self.notes += [run.answer["note"]] if run.does == "checkpoint" and run.answer["note"] else []
-        asked = self.unfinished | {run.number: run.asked for run in runs if run.outcome == "killed"}
-        self.unfinished = {
-            number: one
-            for number, one in asked.items()
-            if (one.get("events") or one["do"] in {"put", "import", "delete"})
-            and not any(run.number == number and run.ends(_killed(number, runs)) for run in runs)
-        }
+        killed = {run.number: run.asked for run in runs if run.outcome == "killed" and (run.events or run.leaves)}
+        for number, asked in (self.unfinished | killed).items():
+            self.unfinished[number] = asked
+            if any(run.number == number and run.ends(_killed(number, runs)) for run in runs):
+                del self.unfinished[number]
         return wrong
 
     def _settle_subject(self, subject: str, runs: Sequence[Run]) -> None:

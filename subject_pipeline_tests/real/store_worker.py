@@ -6,9 +6,9 @@ reads one knows that the store has acknowledged it.
 """
 
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,10 @@ class Worker:
     def __init__(self, url: str, ring: Path, folder: Path) -> None:
         self.url, self.ring, self.folder = url, ring, folder
         self.log = AuditLog(self._store(), KeyRingFile(ring))
-        self.does: dict[str, Callable[[Asked], Any]] = {
-            "append": self._append,
-            "ingest": self._ingest,
-            "put": self._put,
-            "import": self._import,
-            "delete": self._delete,
-            "compact": self._compact,
-            "rotate": self._rotate,
-            "verify": self._verify,
-            "checkpoint": self._checkpoint,
-        }
+
+    def do(self, asked: Asked) -> Any:
+        """Do an operation; returns what it says, as plain values."""
+        return getattr(self, f"_{asked['do']}")(asked)
 
     def _store(self) -> SubjectStore:
         return SubjectStore.at(self.url)
@@ -58,7 +51,7 @@ class Worker:
         return SubjectRegistry(self._store(), self._evidence())
 
     def _file(self, asked: Asked, documents: list[Any]) -> Path:
-        path = self.folder / f"{asked['number']}.jsonl"
+        path = self.folder / f"{asked['number']}-{os.getpid()}.jsonl"  # another process may run it again meanwhile
         path.write_text("".join(f"{json.dumps(one)}\n" for one in documents))
         return path
 
@@ -88,8 +81,8 @@ class Worker:
         rotate_ring(self.ring, bytes.fromhex(asked["key"]))
 
     def _verify(self, asked: Asked) -> Asked:
-        ring = KeyRingFile(self.ring)
-        return _told(verify(self._store(), ring, incremental=asked["incremental"], known_notes=asked["notes"]))
+        options = {"incremental": asked["incremental"], "known_notes": asked["notes"]}
+        return _told(verify(self._store(), KeyRingFile(self.ring), **options))
 
     def _checkpoint(self, asked: Asked) -> Asked:
         done = write_checkpoint(self._store(), KeyRingFile(self.ring), known_notes=asked["notes"])
@@ -118,7 +111,7 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            answer: Asked = {"done": worker.does[asked["do"]](asked)}
+            answer: Asked = {"done": worker.do(asked)}
         except UnknownSubjectError as error:
             answer = {"refused": str(error)}
         except Exception:  # noqa: BLE001 - whatever it is, the machine must be told

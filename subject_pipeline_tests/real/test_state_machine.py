@@ -46,8 +46,12 @@ _PROVING = {(kind, "done") for kind in _MIXED if kind not in {"again", "known"}}
     (kind, "killed") for kind in ("append", "ingest", "put", "import", "delete", "checkpoint")
 }
 """What a run must have seen, else it proves nothing: on a busy machine it goes on for up to three times as long."""
+_ANNOUNCED = -1.0
+"""In place of a moment: when the log has gained something."""
 _MOST_STEPS = 14
 _REST_S = 0.3
+_LOOKS_FOR_S = 2
+"""About as long as a checkpoint looks again and again at what is announced and not made."""
 _EVENT = "e-"
 """What the ids of our events begin with; those of the registry's own rows do not."""
 _TIME = "2026-0{}-30T12:00:00.{:06}Z"
@@ -101,6 +105,22 @@ class Machine:
         self.alone(self._audit("checkpoint", f"{number}-anchor"))
         self.check(f"{number}-anchored")
 
+    def interrupt(self, number: int) -> None:
+        """A change is interrupted when it is announced, and so is what is done next of it while a checkpoint looks."""
+        rng = _rng(self.seed, number, "interrupt")
+        registered = sorted(subject for subject, marks in self.model.manifests.items() if None not in marks)
+        if not registered:
+            return
+        subject = rng.choice(registered)
+        put = {"number": f"{number}d0", "do": "put", "manifests": [_manifest(subject, f"{number}d0")]}
+        delete = {"number": f"{number}d1", "do": "delete", "subject": subject}
+        self._settle([self._attempt(put, _ANNOUNCED)])
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(self._attempt, self._audit("checkpoint", f"{number}e"), None)
+            time.sleep(rng.uniform(0, _LOOKS_FOR_S))
+            again = self._attempt(rng.choice([_touched(put, rng), delete]), _ANNOUNCED)
+            self._settle([again, looking.result()])
+
     def alone(self, asked: dict[str, Any]) -> None:
         """One operation to its end, while nobody else is at work."""
         self._settle([self._attempt(asked, None)])
@@ -112,8 +132,7 @@ class Machine:
         for step in range(_MOST_STEPS):
             asked = self._draw(rng, f"{name}{step}", rng.choices(list(weights), list(weights.values()))[0])
             for moment in _moments(rng, asked["do"]):
-                usual = statistics.median(self._usual.get(asked["do"], [0.1]))
-                runs.append(self._attempt(asked, None if moment is None else moment * usual))
+                runs.append(self._attempt(asked, moment))
                 if runs[-1].outcome != "killed":
                     break
                 time.sleep(rng.choice([0, 0, rng.uniform(0, 0.5)]))  # run again at once, or later
@@ -151,8 +170,13 @@ class Machine:
         """A verification or checkpoint; the notes of the last checkpoints are known to whoever asks for it."""
         return {"number": number, "do": kind, "notes": self.model.notes[-2:]}
 
-    def _attempt(self, asked: dict[str, Any], kill_after_s: float | None) -> Run:
-        run = self.pool.run(asked, kill_after_s)
+    def _attempt(self, asked: dict[str, Any], moment: float | None) -> Run:
+        usual = statistics.median(self._usual.get(asked["do"], [0.1]))
+        if moment == _ANNOUNCED:
+            audit = Path(str(self.store.location.local_path), "audit")
+            run = self.pool.run(asked, usual, [audit / chunk for chunk in set(self.model.homes.values())])
+        else:
+            run = self.pool.run(asked, None if moment is None else moment * usual)
         self.counts[run.does, run.outcome] += 1
         if run.outcome == "done":
             self._usual.setdefault(run.does, deque(maxlen=9)).append(run.ended - run.started)
@@ -173,11 +197,16 @@ def _rng(*seeds: object) -> random.Random:
 
 
 def _moments(rng: random.Random, kind: str) -> list[float | None]:
-    """When the attempts at an operation are killed, as shares of its usual duration; None: that one is not."""
-    fate = rng.random()
-    if fate > _KILLED.get(kind, 0.3):
+    """When the attempts at an operation are killed, as shares of its usual duration; None: that one is not.
+
+    What changes manifests is often killed when it has announced that in the log: there it does most harm.
+    """
+    if rng.random() > _KILLED.get(kind, 0.3):
         return [None]
-    kills: list[float | None] = [rng.uniform(0, 1.1) for _ in range(rng.choice([1, 1, 2, 2, 5]))]
+    announced = 0.5 if kind in {"put", "import", "delete"} else 0
+    kills: list[float | None] = [
+        _ANNOUNCED if rng.random() < announced else rng.uniform(0, 1.1) for _ in range(rng.choice([1, 1, 2, 2, 5]))
+    ]
     return kills if rng.random() < 0.3 else [*kills, None]
 
 
@@ -198,8 +227,8 @@ def _manifest(subject: str, mark: str) -> dict[str, Any]:
 
 
 def _event(rng: random.Random, event_id: str) -> dict[str, Any]:
-    time = _TIME.format(rng.choice([5, 6]), 0)
-    return {"candidate_id": rng.choice(_SUBJECTS), "event_id": event_id, "ts": time, "actor": "ada", "action": "view"}
+    ts = _TIME.format(rng.choice([5, 6]), 0)
+    return {"candidate_id": rng.choice(_SUBJECTS), "event_id": event_id, "ts": ts, "actor": "ada", "action": "view"}
 
 
 @pytest.fixture(params=_FOLDERS, ids=["disk", "memory"])
@@ -224,6 +253,8 @@ def test_nothing_killed_is_lost_and_nothing_honest_is_blamed(machine: Machine) -
         if number % 3 == 1:
             machine.check(f"{number}-meanwhile")
         elif number % 3 == 2:
+            machine.finish(number)
+            machine.interrupt(number)
             machine.finish(number)
         number += 1
     machine.finish(number)

@@ -8,14 +8,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from subject_pipeline_tests.real.conftest import ROOT
 from subject_pipeline_tests.real.store_model import Run
 
 _PATIENCE_S = 240
+_MOMENT_S = 0.001
 _SPARE = 3
 
 
@@ -34,22 +35,29 @@ class WorkerPool:
         self._idle: deque[subprocess.Popen[bytes]] = deque()
         self._warming: deque[subprocess.Popen[bytes]] = deque(self._start() for _ in range(_SPARE))
 
-    def run(self, asked: Mapping[str, Any], kill_after_s: float | None) -> Run:
-        """Have an operation done by a process, and kill that with SIGKILL if it takes longer than it may.
+    def run(self, asked: Mapping[str, Any], kill_after_s: float | None, watched: Sequence[Path] = ()) -> Run:
+        """Have an operation done by a process, and kill that with SIGKILL in its midst.
 
         What the process had answered before it died was acknowledged, however late it is read.
+
+        Args:
+            asked: the operation.
+            kill_after_s: when the process is killed; None: it is not.
+            watched: folders: the process is killed at once when an entry of one of them changes.
         """
         process = self._take()
         assert process.stdin is not None
         assert process.stdout is not None
+        before = _state(watched)
         started = time.monotonic()
+        deadline = started + (_PATIENCE_S if kill_after_s is None else kill_after_s)
         process.stdin.write(json.dumps(asked).encode() + b"\n")
         process.stdin.flush()
-        patience = _PATIENCE_S if kill_after_s is None else kill_after_s
-        answered = bool(select.select([process.stdout], [], [], patience)[0])
-        if not answered:
-            process.kill()
-            process.wait()
+        while not (answered := _has_answered(process.stdout, deadline, poll=bool(watched))):
+            if time.monotonic() >= deadline or _state(watched) != before:
+                process.kill()
+                process.wait()
+                break
         line = process.stdout.readline()
         ended = time.monotonic()
         if process.poll() is None and line:
@@ -63,9 +71,7 @@ class WorkerPool:
             [(outcome, answer)] = json.loads(line).items()
             return Run(asked, started, ended, outcome, answer)
         if answered or kill_after_s is None:
-            return Run(
-                asked, started, ended, "failed", f"no answer within {patience} s, or the process died; see {self._log}"
-            )
+            return Run(asked, started, ended, "failed", f"it died, or did not end in {_PATIENCE_S} s: see {self._log}")
         return Run(asked, started, ended, "killed")
 
     def close(self) -> None:
@@ -94,6 +100,16 @@ class WorkerPool:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+
+
+def _state(folders: Sequence[Path]) -> list[int]:
+    return [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders]
+
+
+def _has_answered(answers: IO[bytes], deadline: float, *, poll: bool) -> bool:
+    """Whether there is an answer, at the deadline at the latest, or a moment from now."""
+    left = max(0, deadline - time.monotonic())
+    return bool(select.select([answers], [], [], min(left, _MOMENT_S) if poll else left)[0])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
