@@ -9,7 +9,6 @@ CODE := subject_pipeline subject_pipeline_tests benchmarks scripts docs
 # `make dev DEMO=1` opens what `make demo` left.
 DEV_HOME ?= $(CURDIR)/$(if $(DEMO),.demo/dagster_home,.dagster_home)
 dev: export DAGSTER_HOME = $(DEV_HOME)
-dev: export DAGSTER_COMPUTE_LOGS = $(DEV_HOME)/compute_logs
 dev: export SUBJECT_KEY_RING ?= $(DEV_HOME)/key_ring.json
 ifdef DEMO
 dev: export SUBJECT_STORE_URL = $(CURDIR)/.demo/store

@@ -93,10 +93,10 @@ class CountingObjects(LocalObjects):
         own = threading.current_thread() is threading.main_thread()
         self.requests[request if own else f"index {request}"] += 1
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """Counted."""
         self._count("get")
-        return super().get(key)
+        return super().get(key, limit=limit)
 
     def create(self, key: str, data: bytes) -> bool:
         """Counted."""

@@ -44,14 +44,27 @@ def read_worker(candidate_id: str) -> dict[str, Any]:
     raise TimeoutError(candidate_id)
 
 
+def read_shift(candidate_id: str) -> dict[str, Any]:
+    """A tool of an MCP server: its answer is JSON in a text, whose people are found as well."""
+    shift = {"candidateId": candidate_id, "shift": "early", "standIn": WORKERS["WORKER-1"]}
+    return {"content": [{"type": "text", "text": json.dumps(shift)}], "isError": False}
+
+
+def read_notes(candidate_id: str) -> dict[str, Any]:
+    """Words, which may be about anybody: they are withheld (`on_opaque="release"` would let them go)."""
+    return {"content": [{"type": "text", "text": f"{candidate_id} likes to work with Ada"}], "isError": False}
+
+
 TOOLS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    tool.__name__: tool for tool in (find_workers, read_salary, read_worker)
+    tool.__name__: tool for tool in (find_workers, read_salary, read_worker, read_shift, read_notes)
 }
 # What a model asks for, one call after the other: the call's id, the tool and its arguments.
 CALLS = [
     ("call-1", "find_workers", {"skill": "welding"}),
     ("call-2", "read_salary", {"candidate_id": "WORKER-1"}),
     ("call-3", "read_worker", {"candidate_id": "WORKER-2"}),
+    ("call-4", "read_shift", {"candidate_id": "WORKER-2"}),
+    ("call-5", "read_notes", {"candidate_id": "WORKER-2"}),
 ]
 
 
@@ -65,24 +78,24 @@ async def answer(
         payload = {"error": type(error).__name__}
     subjects = [arguments["candidate_id"]] if "candidate_id" in arguments else []
     try:
-        async with asyncio.timeout(30):  # too slow to be recorded is not recorded: the answer does not go out
-            return await tools.after_async(
-                name,
-                payload,
-                subjects=subjects,
-                purpose="staffing",
-                trace_id=conversation,
-                dataset="workers",
-                event_id=f"{conversation}/{call_id}",  # a call that is tried again is recorded once
-            )
-    except (WithheldError, TimeoutError):
-        return {"error": "the access could not be recorded, so its answer is withheld"}
+        return await tools.after_async(
+            name,
+            payload,
+            subjects=subjects,
+            purpose="staffing",
+            trace_id=conversation,
+            dataset="workers",
+            event_id=f"{conversation}/{call_id}",  # a call that is tried again is recorded once
+        )
+    except WithheldError as error:
+        return {"error": str(error)}  # names kinds and reasons, never content
 
 
 async def converse(store_url: str, key_ring: Path) -> None:
     """The loop."""
     conversation = secrets.token_hex(8)
-    async with AuditedTools.open(store_url, key_ring=key_ring, actor="assistant") as tools:
+    # What is not on record after five seconds is withheld.
+    async with AuditedTools.open(store_url, key_ring=key_ring, actor="assistant", timeout=5) as tools:
         for call_id, name, arguments in CALLS:
             print(f"{name}{arguments} -> {json.dumps(await answer(tools, conversation, call_id, name, arguments))}")
 

@@ -180,7 +180,7 @@ def cluster(state: Path, project: Path, page_port: int, settings: Mapping[str, s
         raise ClusterError("Redis is not installed: run scripts/install_real_parts.sh redis")
     own_store = settings.get("SUBJECT_STORE_URL") or None
     _prepare(state, anew=own_store is None)
-    running = Cluster(state, {**settings, **_environment(state, project, settings)})
+    running = Cluster(state, {**settings, **_environment(state, project, page_port, settings)})
     with ExitStack() as parts:
         server = parts.enter_context(postgres_server(state / "postgres", free_port()))
         running.environment |= server.environment
@@ -221,7 +221,7 @@ def _prepare(state: Path, *, anew: bool) -> None:
     state.chmod(0o711)  # the user postgres passes through to its own folder
 
 
-def _environment(state: Path, project: Path, settings: Mapping[str, str]) -> dict[str, str]:
+def _environment(state: Path, project: Path, page_port: int, settings: Mapping[str, str]) -> dict[str, str]:
     shutil.copy(project / "deploy" / "celery" / "dagster.yaml", state / "home")
     return {
         "DAGSTER_HOME": str(state / "home"),
@@ -229,6 +229,7 @@ def _environment(state: Path, project: Path, settings: Mapping[str, str]) -> dic
         # `dagster-celery` calls `celery` by its name.
         "PATH": os.pathsep.join((str(BIN), settings.get("PATH", os.defpath))),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(project), settings.get("PYTHONPATH")))),
+        "SUBJECT_DAGSTER_URL": settings.get("SUBJECT_DAGSTER_URL") or f"http://127.0.0.1:{page_port}",
         "SUBJECT_KEY_RING": settings.get("SUBJECT_KEY_RING") or str(state / "key_ring.json"),
         "SUBJECT_PARTITIONS_PER_RUN": settings.get("SUBJECT_PARTITIONS_PER_RUN") or "8",
     }

@@ -24,7 +24,6 @@ def prepare() -> None:
     (DEMO / "dagster_home").mkdir(parents=True)
     shutil.copy(ROOT / "dagster.yaml", DEMO / "dagster_home")
     os.environ["DAGSTER_HOME"] = str(DEMO / "dagster_home")
-    os.environ["DAGSTER_COMPUTE_LOGS"] = str(DEMO / "dagster_home" / "compute_logs")
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "store")
     os.environ["SUBJECT_KEY_RING"] = str(DEMO / "key_ring.json")
     os.environ.pop("SUBJECT_CHUNKS", None)

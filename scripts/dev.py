@@ -14,7 +14,7 @@ from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.key_ring_file import create_ring
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.storage.settings import DAGSTER_URL, Settings
 from subject_pipeline.use_cases.inbox import INBOX
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
@@ -55,13 +55,15 @@ def prepare(home: Path, settings: Settings) -> None:
 def main() -> None:
     """Prepare, say where everything is, and become `dagster dev`."""
     home, port = Path(os.environ["DAGSTER_HOME"]), os.environ.get("PORT") or "3000"
+    page = f"http://127.0.0.1:{port}"
+    os.environ[DAGSTER_URL] = os.environ.get(DAGSTER_URL, "").strip() or page  # alerts link there
     try:
         settings = Settings.read(os.environ)
         prepare(home, settings)
     except SubjectPipelineError as error:
         sys.exit(f"error: {error}")
     for name, words in {
-        "page": f"http://127.0.0.1:{port}   (no login: it listens on this machine alone)",
+        "page": f"{page}   (no login: it listens on this machine alone)",
         "history": str(home),
         "store": settings.store_url,
         "key ring": settings.key_ring or "",

@@ -53,6 +53,14 @@ class OutcomeUnknownError(StoreError):
     """A write was sent and it could not be learnt whether it landed."""
 
 
+class IncompleteError(StoreError):
+    """A part of the operation is done; running it again completes it."""
+
+
+class AmbiguousSubjectError(StoreError):
+    """The manifests' table holds rows that no honest writer makes, so it cannot tell what a subject's manifest is."""
+
+
 class CanonicalJsonError(SubjectPipelineError):
     """A value that JSON (RFC 8259) or I-JSON (RFC 7493) cannot hold, so it has no canonical form."""
 
@@ -74,4 +82,4 @@ class CheckpointError(SubjectPipelineError):
 
 
 class WithheldError(SubjectPipelineError):
-    """A tool's answer is withheld, because the access to it could not be recorded."""
+    """A tool's answer is withheld: the access to it could not be recorded, or it cannot be looked into."""

@@ -11,33 +11,80 @@ import asyncio
 import contextvars
 import logging
 import os
-import re
+import threading
+import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import weakref
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Literal, Self, TypedDict, TypeVar, Unpack, get_args
 
-from subject_pipeline.domain.access_events import AccessEvent, new_event, payload_hash
+from subject_pipeline.domain.access_events import (
+    AccessEvent,
+    checked_action,
+    checked_actor,
+    new_event,
+    payload_hash,
+)
 from subject_pipeline.domain.result_state import audit_result_state
-from subject_pipeline.errors import ConfigurationError, EventError, SubjectPipelineError, WithheldError
+from subject_pipeline.errors import (
+    ConfigurationError,
+    EventError,
+    OutcomeUnknownError,
+    StoreError,
+    SubjectPipelineError,
+    WithheldError,
+)
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.settings import Settings, system_user
+from subject_pipeline.use_cases.answers import as_json, find_subjects
 from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.daemon_threads import DaemonThreads
 from subject_pipeline.use_cases.store import SubjectStore
 
 DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")
+DEFAULT_TIMEOUT = 10.0
+"""Seconds."""
 MAX_FIELDS = 200
 """Names of fields that a row takes."""
 
-OnFailure = Literal["withhold", "release"]
+Choice = Literal["withhold", "release"]
 Payload = TypeVar("Payload")
 
 _THREADS = 32
-# Keys of a mapping may be data (a name, a number); a row takes only what looks like a field.
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 _LOG = logging.getLogger(__name__)
+
+
+class Options(TypedDict, total=False):
+    """How a hook works; what is not given is as in `AuditedTools`."""
+
+    id_fields: Sequence[str]
+    on_failure: Choice
+    on_opaque: Choice
+    timeout: float
+
+
+class Told(TypedDict, total=False):
+    """What a caller may tell of one call.
+
+    Attributes:
+        subjects: one id or more, from the tool's arguments: a denied or failed answer often names nobody.
+        actor: on whose behalf, if not the hook's own actor.
+        purpose: what for.
+        trace_id: of the request.
+        dataset: where the data are from.
+        event_id: the id of this one call, for a caller that may record it again: within a UTC month, rows of one
+            subject with one id are one row, so an id that another call had hides this one. Default: a random one.
+    """
+
+    subjects: str | Iterable[str]
+    actor: str | None
+    purpose: str | None
+    trace_id: str | None
+    dataset: str | None
+    event_id: str | None
 
 
 class AuditedTools:
@@ -49,11 +96,15 @@ class AuditedTools:
     Args:
         log: where the rows go.
         actor: who calls the tools, where a call names nobody else.
-        id_fields: the fields of an answer that hold a subject's id.
+        id_fields: the fields of an answer that hold a subject's id, in whatever case style: `candidate_id` is
+            `candidateId`, `CandidateID` and `candidate-id` too.
         on_failure: what becomes of an answer whose access cannot be recorded.
+        on_opaque: what becomes of an answer that holds what cannot be looked into, and so may name people whom no
+            row would name: `subject_pipeline.use_cases.answers` says what that is.
+        timeout: seconds after which an access that is not on record counts as one that cannot be recorded.
 
     Raises:
-        ConfigurationError: `on_failure` is neither.
+        ConfigurationError: a choice that is neither, or a timeout that is none.
         EventError: an actor that no row can name.
     """
 
@@ -63,18 +114,25 @@ class AuditedTools:
         *,
         actor: str,
         id_fields: Sequence[str] = DEFAULT_ID_FIELDS,
-        on_failure: OnFailure = "withhold",
+        on_failure: Choice = "withhold",
+        on_opaque: Choice = "withhold",
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        if on_failure not in get_args(OnFailure):
-            raise ConfigurationError(f"on_failure must be one of {', '.join(get_args(OnFailure))}, not {on_failure!r}")
+        for name, choice in (("on_failure", on_failure), ("on_opaque", on_opaque)):
+            if choice not in get_args(Choice):
+                raise ConfigurationError(f"{name} must be one of {', '.join(get_args(Choice))}, not {choice!r}")
+        if not isinstance(timeout, int | float) or not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise ConfigurationError(f"timeout must be a number of seconds above 0, such as 10, not {timeout!r}")
         self._log = log
-        self._actor = actor
+        self._actor = checked_actor(actor)
         self._id_fields = (id_fields,) if isinstance(id_fields, str) else tuple(id_fields)
         self._on_failure = on_failure
-        # Not the loop's own threads: a store that hangs would starve all else that runs in them.
-        self._threads = ThreadPoolExecutor(_THREADS, "audited-tools")
+        self._on_opaque = on_opaque
+        self._timeout = timeout
+        # Whoever waits for a store in their own thread cannot stop waiting; and the loop's own threads would starve.
+        self._threads = DaemonThreads(_THREADS, "audited-tools")
+        weakref.finalize(self, self._threads.close, 0).atexit = False
         self._pid = os.getpid()
-        self._check("any")
 
     @classmethod
     def open(
@@ -83,8 +141,7 @@ class AuditedTools:
         *,
         key_ring: str | Path | None = None,
         actor: str | None = None,
-        id_fields: Sequence[str] = DEFAULT_ID_FIELDS,
-        on_failure: OnFailure = "withhold",
+        **options: Unpack[Options],
     ) -> Self:
         """The hook of a store. What is not given comes from the environment.
 
@@ -94,8 +151,7 @@ class AuditedTools:
             store_url: the store's URL or folder; else `$SUBJECT_STORE_URL`, else `./data`.
             key_ring: the key ring's file, a writer's copy will do; else `$SUBJECT_KEY_RING`.
             actor: who calls the tools; else `$SUBJECT_ACTOR`, else the system user.
-            id_fields: as of the class.
-            on_failure: as of the class.
+            options: as of the class.
 
         Raises:
             KeyRingError: there is no usable key ring; the message says how to make one.
@@ -109,106 +165,73 @@ class AuditedTools:
         ring.ring()
         store = SubjectStore.at(store_url or settings.store_url, wanted_chunks=settings.chunks)
         store.layout()
-        log = AuditLog(store, ring)
-        return cls(log, actor=actor or settings.actor or system_user(), id_fields=id_fields, on_failure=on_failure)
+        return cls(AuditLog(store, ring), actor=actor or settings.actor or system_user(), **options)
 
-    def after(
-        self,
-        action: str,
-        payload: Payload,
-        *,
-        subjects: str | Iterable[str] = (),
-        actor: str | None = None,
-        purpose: str | None = None,
-        trace_id: str | None = None,
-        dataset: str | None = None,
-        event_id: str | None = None,
-    ) -> Payload:
+    def after(self, action: str, payload: Payload, **told: Unpack[Told]) -> Payload:
         """Return the payload once the access to it is on record; to be called after a tool, before its answer goes on.
 
         Subjects are those given and those that the payload names (`find_subjects`), each once; of nobody, nothing is
-        recorded. The rows' `result` is `audit_result_state` of the payload. A payload without canonical JSON (a
-        datetime in it, an integer beyond 2^53) is recorded without `payload_sha256`, with a warning in the log. Text
-        and objects are not looked into: of such an answer give the subjects, or its JSON values as the payload.
+        recorded. The rows' `result` is `audit_result_state` of the payload, of its fields where it is an object, of
+        what it says where it is JSON text. Their `payload_sha256` is of its canonical JSON, with the fields of objects
+        as in `as_json`; a payload that has none (a datetime in it, an integer beyond 2^53) is recorded without, with a
+        warning in the log.
 
         Args:
             action: what was done, such as the tool's name.
-            payload: the tool's answer; a tool that raised has one too, such as `{"error": "TimeoutError"}`.
-            subjects: one id or more, from the tool's arguments: a denied or failed answer often names nobody.
-            actor: on whose behalf, if not the hook's own actor.
-            purpose: what for.
-            trace_id: of the request.
-            dataset: where the data are from.
-            event_id: the id of this one call, for a caller that may record it again: within a UTC month, rows of one
-                subject with one id are one row, so an id that another call had hides this one. Default: a random one.
+            payload: the tool's answer; a tool that raised has one too, such as `{"error": "TimeoutError"}`. Returned
+                as it is.
+            told: see `Told`.
 
         Raises:
             EventError: an action that no row can name; `manifest_*` is the registry's own. Nothing was appended.
-            WithheldError: the access could not be recorded; the cause says why. Rows of it may be there all the same.
-                With `release` that is logged as an error instead, and the payload returned.
+            WithheldError: the access could not be recorded, or not in time; the cause says why. Rows of it may be
+                there all the same, or still land. With `on_failure="release"` that is logged as an error instead, and
+                the payload returned. Or: the payload holds what cannot be looked into; nothing was appended. With
+                `on_opaque="release"` that is logged as a warning instead.
         """
-        self._check(action)
+        under_way = self._start(action, payload, told)
         try:
-            events = self._events(
-                action,
-                payload,
-                (subjects,) if isinstance(subjects, str) else subjects,
-                event_id=uuid.uuid4().hex if event_id is None else event_id,
-                actor=self._actor if actor is None else actor,
-                optional={"purpose": purpose, "trace_id": trace_id, "dataset": dataset},
-            )
-            if events:
-                self._log.append(events, unique=event_id is None)
-            else:
-                _LOG.debug("%s: the answer names no subject; nothing is recorded", action)
-        except Exception as error:  # noqa: BLE001 - a mapping that fails to be read must not let the answer go either
-            self._not_recorded(action, error)
+            failure = under_way.result(self._timeout)
+        except TimeoutError:  # of the waiting: what is raised over there is returned
+            failure = self._late(under_way)
+        finally:
+            under_way.cancel()  # what no thread has begun is not to be recorded when nobody waits for it
+        self._settle(action, failure)
         return payload
 
-    async def after_async(
-        self,
-        action: str,
-        payload: Payload,
-        *,
-        subjects: str | Iterable[str] = (),
-        actor: str | None = None,
-        purpose: str | None = None,
-        trace_id: str | None = None,
-        dataset: str | None = None,
-        event_id: str | None = None,
-    ) -> Payload:
+    async def after_async(self, action: str, payload: Payload, **told: Unpack[Told]) -> Payload:
         """As `after`, without blocking the event loop; nobody may change the payload meanwhile.
 
         If the task is cancelled, or a timeout around it strikes, the answer does not go out, but rows under way may
         still land: they record an access that was prepared and not made.
         """
-
-        def call() -> Payload:
-            return self.after(
-                action,
-                payload,
-                subjects=subjects,
-                actor=actor,
-                purpose=purpose,
-                trace_id=trace_id,
-                dataset=dataset,
-                event_id=event_id,
-            )
-
-        if os.getpid() != self._pid:
-            return call()  # the threads stayed behind at the fork, so waiting for one would hang; the log refuses
-        context = contextvars.copy_context()
+        under_way = self._start(action, payload, told)
         try:
-            under_way = asyncio.get_running_loop().run_in_executor(self._threads, lambda: context.run(call))
-        except RuntimeError as error:  # closed, or out of threads
-            self._not_recorded(action, error)
-            return payload
-        return await under_way
+            async with asyncio.timeout(self._timeout):
+                failure = await asyncio.wrap_future(under_way)
+        except TimeoutError:
+            failure = self._late(under_way)
+        self._settle(action, failure)
+        return payload
 
     def close(self) -> None:
-        """Wait for what is under way; what `after` returned from is on disk without it. Then the hook is done."""
-        self._threads.shutdown(wait=True)
-        self._log.close()
+        """Wait for what is under way, `timeout` seconds at most; what `after` returned from is on disk without it.
+
+        Then the hook is done: whatever comes later is withheld. What a store that hangs has not answered by then is
+        logged as an error and left behind.
+        """
+        if os.getpid() != self._pid:
+            return  # whoever forked closes it; here are none of its threads
+        ends = time.monotonic() + self._timeout
+        if left := self._threads.close(self._timeout):
+            _LOG.error("closed, but the store has not answered %d calls yet; their rows may still land", left)
+            return
+        closer = DaemonThreads(1, "audited-tools-close")
+        closing = closer.submit(self._log.close)
+        if closer.close(max(0.0, ends - time.monotonic())):
+            _LOG.error("closed, but the store has not taken the audit log's index yet; a later append makes up for it")
+        else:
+            closing.result()
 
     def __enter__(self) -> Self:
         return self
@@ -222,110 +245,96 @@ class AuditedTools:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
-    def _not_recorded(self, action: str, error: Exception) -> None:
+    def _start(self, action: str, payload: object, told: Told) -> Future[Exception | None]:
+        """Begin to record in a thread, in the caller's context; what is raised there is the future's result."""
+        if unknown := told.keys() - Told.__annotations__.keys():
+            raise TypeError(f"unknown arguments {', '.join(sorted(unknown))}; see subject_pipeline.gateway.Told")
+        checked_action(action)
+        failed: Future[Exception | None] = Future()
+        if os.getpid() != self._pid:
+            failed.set_result(
+                StoreError("the hook was opened in another process; open it anew after a fork, or use spawn")
+            )
+            return failed
+        record = partial(contextvars.copy_context().run, self._record, action, payload, told)
+        try:
+            return self._threads.submit(record)
+        except RuntimeError as error:
+            failed.set_result(StoreError(f"no thread takes it: {error}"))
+            return failed
+
+    def _record(self, action: str, payload: object, told: Told) -> Exception | None:
+        try:
+            events = self._events(action, payload, told)
+            if events:
+                self._log.append(events, unique=told.get("event_id") is None)
+            else:
+                _LOG.debug("%s: the answer names no subject; nothing is recorded", action)
+        except Exception as error:  # noqa: BLE001 - a mapping that fails to be read must not let the answer go either
+            return error
+        return None
+
+    def _late(self, under_way: Future[Exception | None]) -> StoreError:
+        if under_way.cancel():
+            return StoreError(
+                f"the {_THREADS} calls that are recorded at once left no room for it within {self._timeout:g} s;"
+                " nothing was appended; is the store reachable?"
+            )
+        return OutcomeUnknownError(f"not on record within {self._timeout:g} s; its rows may still land")
+
+    def _settle(self, action: str, failure: Exception | None) -> None:
+        if failure is None:
+            return
+        if isinstance(failure, WithheldError):
+            raise failure
         # Others' errors may quote the answer; ours never do.
-        reason = str(error) if isinstance(error, SubjectPipelineError) else type(error).__name__
+        reason = str(failure) if isinstance(failure, SubjectPipelineError) else type(failure).__name__
         if self._on_failure != "release":
             raise WithheldError(
                 f"the answer of {action} is withheld, because the access to it could not be recorded: {reason}"
-            ) from error
+            ) from failure
         _LOG.error("%s: the answer is released, but the access to it was not recorded: %s", action, reason)
 
-    def _check(self, action: str) -> None:
-        """Refuse what no row could carry, whoever it is about."""
-        new_event(
-            candidate_id="any",
-            event_id="any",
-            ts="1970-01-01T00:00:00.000000Z",
-            actor=self._actor,
-            action=action,
-            result="success",
-        )
-
-    def _events(
-        self,
-        action: str,
-        payload: object,
-        given: Iterable[str],
-        *,
-        event_id: str,
-        actor: str,
-        optional: Mapping[str, Any],
-    ) -> list[AccessEvent]:
+    def _events(self, action: str, payload: object, told: Told) -> list[AccessEvent]:
         found = find_subjects(payload, self._id_fields)
-        subjects = {subject: found.get(subject, ()) for subject in (*given, *found)}
+        if found.opaque:
+            self._check_opaque(action, ", ".join(sorted(found.opaque)))
+        given = told.get("subjects", ())
+        subjects = dict.fromkeys(((given,) if isinstance(given, str) else tuple(given)) + tuple(found.subjects))
         if not subjects:
             return []
-        ts, result, payload_sha256 = self._log.now(), audit_result_state(payload), _hash(action, payload)
+        event_id, actor = told.get("event_id"), told.get("actor")
+        checked = partial(
+            new_event,
+            event_id=uuid.uuid4().hex if event_id is None else event_id,
+            ts=self._log.now(),
+            actor=self._actor if actor is None else actor,
+            action=action,
+            result=audit_result_state(found.top),
+            payload_sha256=_hash(action, payload, has_objects=found.has_objects),
+        )
         return [
-            new_event(
+            checked(
                 candidate_id=subject,
-                event_id=event_id,
-                ts=ts,
-                actor=actor,
-                action=action,
-                result=result,
-                payload_sha256=payload_sha256,
-                optional={**optional, "fields": sorted(names)[:MAX_FIELDS]},
+                optional={**told, "fields": sorted(found.subjects.get(subject, ()))[:MAX_FIELDS]},
             )
-            for subject, names in subjects.items()
+            for subject in subjects
         ]
 
-
-def find_subjects(payload: object, id_fields: Collection[str]) -> dict[str, set[str]]:
-    """The subjects that a payload names, in order of first sight, each with the names of its records' fields.
-
-    A record is a mapping that has an id field, wherever it lies: the payload itself, in lists, below other fields; an
-    envelope of any shape must not hide a person. An id is text, or one of a list of texts. Numbers are none, for an id
-    has its dataset's prefix; a field that holds one is warned of.
-
-    Args:
-        payload: JSON values; tuples and other mappings count as lists and dicts, anything else is not looked into.
-        id_fields: names of the fields that hold ids.
-
-    Returns:
-        Names that look like identifiers, of up to 64 characters, without the id fields. Of a subject whose records
-        have no others: none.
-    """
-    found: dict[str, set[str]] = {}
-    numbers: set[str] = set()
-    shapes: dict[tuple[object, ...], set[str]] = {}  # thousands of records have the same few
-    seen: dict[int, object] = {}  # holds what it has seen, so that no address is used again
-    waiting = [payload]
-    while waiting:
-        value = waiting.pop()
-        if type(value) in _SCALARS or id(value) in seen or not isinstance(value, Mapping | list | tuple):
-            continue
-        seen[id(value)] = value
-        if not isinstance(value, Mapping):
-            waiting.extend(reversed(value))
-            continue
-        shape = tuple(value)
-        for subject in _ids(value, id_fields, numbers):
-            if shape not in shapes:
-                shapes[shape] = {
-                    name for name in shape if isinstance(name, str) and name not in id_fields and _FIELD.fullmatch(name)
-                }
-            found.setdefault(subject, set()).update(shapes[shape])
-        waiting.extend(reversed(list(value.values())))
-    for name in sorted(numbers):
-        _LOG.warning("an answer's %s holds a number, which names no subject: an id is text", name)
-    return found
+    def _check_opaque(self, action: str, kinds: str) -> None:
+        if self._on_opaque != "release":
+            raise WithheldError(
+                f"the answer of {action} is withheld, because it holds what cannot be looked into for people: {kinds};"
+                " give its content as JSON values, or open the hook with on_opaque='release'"
+            )
+        _LOG.warning("%s: the answer is released, though it holds what cannot be looked into: %s", action, kinds)
 
 
-def _ids(record: Mapping[object, object], id_fields: Collection[str], numbers: set[str]) -> Iterator[str]:
-    for name in id_fields:
-        value = record.get(name)
-        for one in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(one, str):
-                yield one
-            elif isinstance(one, int | float):
-                numbers.add(name)
-
-
-def _hash(action: str, payload: object) -> str | None:
+def _hash(action: str, payload: object, *, has_objects: bool) -> str | None:
     try:
-        return payload_hash(payload)
+        return payload_hash(as_json(payload) if has_objects else payload)
     except EventError as error:
         _LOG.warning("%s: recorded without the hash of its %s", action, error)  # names kinds, never content
-        return None
+    except RecursionError:
+        _LOG.warning("%s: recorded without the hash of its payload: it is nested too deeply, or holds itself", action)
+    return None

@@ -1,9 +1,12 @@
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import datetime as dt
+import gc
 import getpass
 import hashlib
+import json
 import logging
 import os
 import re
@@ -11,16 +14,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pydantic
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from subject_pipeline import gateway
 from subject_pipeline.domain.canonical_json import canonical_json
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import (
@@ -31,7 +36,7 @@ from subject_pipeline.errors import (
     StoreError,
     WithheldError,
 )
-from subject_pipeline.gateway import AuditedTools, find_subjects
+from subject_pipeline.gateway import AuditedTools
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
@@ -43,7 +48,6 @@ from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 
 SECRET = "a-phone-number-of-4711"
-FIELDS = ("candidate_id", "subject_id")
 
 Rows = Callable[[str], list[dict[str, Any]]]
 """The rows of a subject."""
@@ -152,74 +156,6 @@ def test_what_is_not_told_is_absent(tools: AuditedTools, rows: Rows) -> None:
     assert first["event_id"] == other["event_id"] != second["event_id"]
 
 
-@pytest.mark.parametrize(
-    ("payload", "subjects"),
-    [
-        ({"candidate_id": "A"}, ["A"]),
-        ({"subject_id": "B", "candidate_id": "A"}, ["A", "B"]),
-        ([{"candidate_id": "A"}, {"subject_id": "B"}, {"candidate_id": "A"}], ["A", "B"]),
-        ({"records": [{"candidate_id": "A"}], "more": [{"candidate_id": "B"}]}, ["A", "B"]),
-        ({"worker": {"candidate_id": "A"}}, ["A"]),
-        (
-            {"data": {"workers": {"edges": [{"node": {"candidate_id": "A"}}, {"node": {"candidate_id": "B"}}]}}},
-            ["A", "B"],
-        ),
-        ([[{"candidate_id": "A"}], [[{"candidate_id": "B"}]]], ["A", "B"]),
-        ({"candidate_id": "A", "referred_by": {"candidate_id": "B"}}, ["A", "B"]),
-        ({"candidate_id": ["A", "B"]}, ["A", "B"]),
-        (({"candidate_id": "A"},), ["A"]),
-        (MappingProxyType({"candidate_id": "A"}), ["A"]),
-        ({"candidate_id": None}, []),
-        ({"id": "A", "candidate_ids": "B"}, []),
-        ({"name": "candidate_id"}, []),
-        ("candidate_id", []),
-        (None, []),
-        ([], []),
-    ],
-)
-def test_subjects_are_found_in_any_envelope(payload: object, subjects: list[str]) -> None:
-    """Records at the top, in lists and below other fields name their subjects, each once, in order of first sight."""
-    assert list(find_subjects(payload, FIELDS)) == subjects
-
-
-@pytest.mark.parametrize("number", [17, 1.5, True])
-def test_a_number_is_no_id(number: object, caplog: pytest.LogCaptureFixture) -> None:
-    """Ids have prefixes, so a number under an id field names nobody; it is warned of, once and without the number."""
-    assert not find_subjects([{"subject_id": number}, {"subject_id": number}], FIELDS)
-
-    assert [record.getMessage() for record in caplog.records] == [
-        "an answer's subject_id holds a number, which names no subject: an id is text"
-    ]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from([*FIELDS, "x", "y", "z"]) | st.text(max_size=3), inner, max_size=4)
-    ),
-    max_leaves=30,
-)
-
-
-def _recursively(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name in FIELDS:
-            held = value.get(name)
-            yield from (one for one in (held if isinstance(held, list) else [held]) if isinstance(one, str))
-        for item in value.values():
-            yield from _recursively(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _recursively(item)
-
-
-@given(JSON)
-def test_no_record_is_overlooked(payload: object) -> None:
-    """Whatever JSON an answer is, its ids are found, in order of first sight."""
-    assert list(find_subjects(payload, FIELDS)) == list(dict.fromkeys(_recursively(payload)))
-
-
 def test_depth_and_loops_hide_nobody(tools: AuditedTools, rows: Rows) -> None:
     """An answer nested beyond Python's own depth, or that contains itself, is searched to its end, and recorded."""
     deep: list[Any] = [{"candidate_id": "W-1"}]
@@ -306,7 +242,7 @@ def test_the_result_is_the_payloads(tools: AuditedTools, rows: Rows, signals: di
     assert [row["result"] for row in rows("W-1")] == [result]
 
 
-@pytest.mark.parametrize("value", [dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 2**53, float("nan"), b"x", {1}, "\ud800"])
+@pytest.mark.parametrize("value", [dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 2**53, float("nan"), {1}, "\ud800"])
 def test_what_has_no_canonical_form_is_recorded_without_hash(
     tools: AuditedTools, rows: Rows, caplog: pytest.LogCaptureFixture, value: object
 ) -> None:
@@ -461,6 +397,8 @@ def test_a_hook_that_could_never_work_is_refused(store: SubjectStore, ring: KeyR
     misspelt: Any = "withold"
     with pytest.raises(ConfigurationError, match="on_failure must be one of withhold, release, not 'withold'"):
         AuditedTools(AuditLog(store, ring), actor="a", on_failure=misspelt)
+    with pytest.raises(ConfigurationError, match="on_opaque must be one of withhold, release, not 'withold'"):
+        AuditedTools(AuditLog(store, ring), actor="a", on_opaque=misspelt)
     with pytest.raises(EventError, match="actor: empty"):
         AuditedTools(AuditLog(store, ring), actor="")
 
@@ -574,6 +512,437 @@ def test_a_closed_hook_lets_nothing_out(tools: AuditedTools, store: SubjectStore
     with pytest.raises(WithheldError):
         asyncio.run(tools.after_async("read", {"candidate_id": "W-1"}))
     assert _nothing_logged(store)
+
+
+class Hanging:
+    """What a store does that hangs: segments wait, and may be let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.let_go = threading.Event()
+
+    def __call__(self) -> None:
+        """Hang."""
+        self.begun.release()
+        assert self.let_go.wait(30)
+
+    def has_begun(self, times: int = 1) -> None:
+        """Wait until so many appends hang."""
+        for _ in range(times):
+            assert self.begun.acquire(timeout=30)
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    """It is let go at the end whatever happens."""
+    hanging = Hanging()
+    yield hanging
+    hanging.let_go.set()
+
+
+Hung = Callable[..., AuditedTools]
+"""Opens a hook of the store that hangs; called with options."""
+
+
+@pytest.fixture
+def hung(store: SubjectStore, ring: KeyRingFile, hanging: Hanging) -> Hung:
+    """Of a store whose layout is there and whose segments hang."""
+    objects = Objects(store.objects, hanging)
+    return lambda **options: AuditedTools(AuditLog(_with(store, objects), ring), actor="a", **options)
+
+
+def _after(tools: AuditedTools, payload: object, *, in_loop: bool, **told: Any) -> object:
+    return asyncio.run(tools.after_async("read", payload, **told)) if in_loop else tools.after("read", payload, **told)
+
+
+def _soon(store: SubjectStore, subject: str, count: int) -> None:
+    """Wait until a subject has so many rows."""
+    ends = time.monotonic() + 30
+    while _times_named(store, subject) != count:
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_store_that_hangs_withholds_the_answer_in_time(
+    hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
+) -> None:
+    """The caller goes on at the deadline, and is told that the row may still land; it does when the store wakes up."""
+    tools = hung(timeout=0.2)
+    began = time.monotonic()
+
+    with pytest.raises(
+        WithheldError, match=r"^the answer of read is withheld, .*within 0.2 s; its rows may still land"
+    ):
+        _after(tools, {"candidate_id": "W-1", "phone": SECRET}, in_loop=in_loop)
+
+    assert 0.2 <= time.monotonic() - began < 5
+    assert _nothing_logged(store)
+    hanging.let_go.set()
+    _soon(store, "W-1", 1)
+
+
+def test_the_cause_of_a_late_answer_says_whether_rows_may_be_there(hung: Hung) -> None:
+    """It is the error that every other write of unknown outcome ends in."""
+    with pytest.raises(WithheldError) as withheld:
+        hung(timeout=0.01).after("read", {"candidate_id": "W-1"})
+
+    assert isinstance(withheld.value.__cause__, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_by_choice_a_late_answer_is_released(hung: Hung, caplog: pytest.LogCaptureFixture, in_loop: bool) -> None:
+    """With `release` a store that hangs delays the answer by the deadline and no longer; an error is logged."""
+    payload = {"candidate_id": "W-1", "phone": SECRET}
+
+    assert _after(hung(timeout=0.01, on_failure="release"), payload, in_loop=in_loop) is payload
+
+    (logged,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert logged == (
+        "read: the answer is released, but the access to it was not recorded:"
+        " not on record within 0.01 s; its rows may still land"
+    )
+    assert SECRET not in caplog.text
+
+
+def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ring: KeyRingFile) -> None:
+    """The deadline is the call's, whatever of it takes so long."""
+    let_go = threading.Event()
+
+    class Lazy(dict[str, object]):
+        def items(self) -> Any:
+            assert let_go.wait(30)
+            return super().items()
+
+        def get(self, name: str, default: object = None) -> Any:
+            assert let_go.wait(30)
+            return super().get(name, default)
+
+    with AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05) as quick:
+        with pytest.raises(WithheldError, match="may still land"):
+            quick.after("read", Lazy(candidate_id="W-1"))
+        let_go.set()
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
+    hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
+) -> None:
+    """Each call is withheld at its own deadline however many hang; none is recorded that no thread had begun."""
+    calls = gateway._THREADS + 8
+
+    async def in_the_loop(tools: AuditedTools) -> list[object]:
+        return await asyncio.gather(
+            *(tools.after_async("read", {"candidate_id": "W-1"}) for _ in range(calls)), return_exceptions=True
+        )
+
+    def in_threads(tools: AuditedTools) -> list[object]:
+        def call(_: int) -> object:
+            try:
+                return tools.after("read", {"candidate_id": "W-1"})
+            except WithheldError as error:
+                return error
+
+        with ThreadPoolExecutor(calls) as pool:
+            return list(pool.map(call, range(calls)))
+
+    tools = hung(timeout=0.5)
+    began = time.monotonic()
+    outcomes = asyncio.run(in_the_loop(tools)) if in_loop else in_threads(tools)
+    with pytest.raises(WithheldError, match=r"no room for it within 0.5 s; nothing was appended") as crowded:
+        _after(tools, {"candidate_id": "W-2"}, in_loop=in_loop)
+
+    assert time.monotonic() - began < 15
+    assert not isinstance(crowded.value.__cause__, OutcomeUnknownError)
+    causes = [type(error.__cause__) for error in outcomes if isinstance(error, WithheldError)]
+    assert len(causes) == calls
+    assert causes.count(OutcomeUnknownError) == gateway._THREADS
+    hanging.let_go.set()
+    _soon(store, "W-1", gateway._THREADS)
+    payload = {"candidate_id": "W-2"}
+    assert _after(tools, payload, in_loop=in_loop) is payload
+    tools.close()
+    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [gateway._THREADS, 1]
+
+
+def test_a_cancelled_call_that_no_thread_had_begun_is_not_recorded(
+    hung: Hung, hanging: Hanging, store: SubjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves no row behind when the store wakes up."""
+    monkeypatch.setattr(gateway, "_THREADS", 1)
+
+    async def give_up() -> None:
+        async with hung() as tools:
+            first = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
+            await asyncio.to_thread(hanging.has_begun)
+            second = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-2"}))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            hanging.let_go.set()
+            await first
+
+    asyncio.run(give_up())
+    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [1, 0]
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_closing_does_not_hang_behind_a_store_that_does(
+    hung: Hung, hanging: Hanging, caplog: pytest.LogCaptureFixture, in_loop: bool
+) -> None:
+    """It waits as long as a call would, then says what it left behind; what comes later is withheld at once."""
+    tools = hung(timeout=0.05)
+    with pytest.raises(WithheldError):
+        tools.after("read", {"candidate_id": "W-1"})
+    hanging.has_begun()
+
+    async def close() -> None:
+        async with tools:
+            pass
+
+    if in_loop:
+        asyncio.run(close())
+    else:
+        tools.close()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "closed, but the store has not answered 1 calls yet; their rows may still land"
+    ]
+    with pytest.raises(WithheldError, match="recorded: no thread takes it: audited-tools is closed"):
+        tools.after("read", {"candidate_id": "W-1"})
+
+
+def test_closing_does_not_hang_behind_an_index_either(
+    store: SubjectStore, ring: KeyRingFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log's own closing has the rest of the same time."""
+    let_go, closed = threading.Event(), threading.Event()
+
+    class Log(AuditLog):
+        def close(self, **limits: int) -> None:
+            assert let_go.wait(30)
+            super().close(**limits)
+            closed.set()
+
+    tools = AuditedTools(Log(store, ring), actor="a", timeout=0.05)
+    tools.after("read", {})
+    tools.close()
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "closed, but the store has not taken the audit log's index yet; a later append makes up for it"
+    ]
+    let_go.set()
+    assert closed.wait(30)
+
+
+def test_what_closing_the_log_raises_is_raised(store: SubjectStore, ring: KeyRingFile) -> None:
+    """It is not lost in another thread."""
+
+    class Log(AuditLog):
+        def close(self, **_: int) -> None:
+            raise StoreError("the disk is gone")
+
+    with pytest.raises(StoreError, match="the disk is gone"):
+        AuditedTools(Log(store, ring), actor="a").close()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e300, None, "10"])
+def test_a_deadline_that_is_none_is_refused(store: SubjectStore, ring: KeyRingFile, timeout: Any) -> None:
+    """Without one a store that hangs would hang the caller."""
+    with pytest.raises(ConfigurationError, match=r"^timeout must be a number of seconds above 0, .*, not "):
+        AuditedTools(AuditLog(store, ring), actor="a", timeout=timeout)
+
+
+HANGING = """
+import os, sys, threading
+from dataclasses import replace
+from subject_pipeline.errors import WithheldError
+from subject_pipeline.gateway import AuditedTools
+
+tools = AuditedTools.open(sys.argv[1], key_ring=sys.argv[2], actor="a", timeout=0.2)
+tools.after("read", {"candidate_id": "W-1"})
+objects = tools._log.store.objects
+type(objects).create = lambda *_: threading.Event().wait()
+try:
+    tools.after("read", {"candidate_id": "W-1"})
+except WithheldError:
+    print("withheld")
+if sys.argv[3] == "close":
+    tools.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "leave"])
+def test_a_program_ends_though_its_store_hangs(tmp_path: Path, ring: KeyRingFile, how: str) -> None:
+    """Whether it closes the hook or not."""
+    command = [sys.executable, "-c", HANGING, str(tmp_path / "store"), str(ring.path), how]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "withheld\n")
+
+
+def test_a_hook_that_is_let_go_of_leaves_no_thread(store: SubjectStore, ring: KeyRingFile) -> None:
+    """One that nobody closes is closed when it is garbage."""
+    before = set(threading.enumerate())
+    tools = AuditedTools(AuditLog(store, ring), actor="a")
+    tools.after("read", {"candidate_id": "W-1"})
+    started = set(threading.enumerate()) - before
+    del tools
+    gc.collect()
+
+    assert started
+    for thread in started:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_misspelt_argument_is_refused(tools: AuditedTools, store: SubjectStore, in_loop: bool) -> None:
+    """Else `subject=` would record nobody."""
+    misspelt: Any = {"subject": "W-1"}
+    with pytest.raises(TypeError, match="unknown arguments subject; "):
+        asyncio.run(tools.after_async("read", {}, **misspelt)) if in_loop else tools.after("read", {}, **misspelt)
+
+    assert _nothing_logged(store)
+
+
+@dataclasses.dataclass
+class Worker:
+    """A tool's answer as an object."""
+
+    candidateId: str  # noqa: N815 - as the API has it
+    phone: str
+    error: str | None = None
+
+
+class ToolResult(pydantic.BaseModel):
+    """MCP's `CallToolResult`, in outline."""
+
+    content: list[dict[str, Any]]
+    structuredContent: dict[str, Any] | None = None  # noqa: N815 - as MCP has it
+    isError: bool = False  # noqa: N815 - as MCP has it
+
+
+PERSON = {"candidate_id": "W-1", "phone": SECRET}
+LOOKED_INTO: list[tuple[Any, str, list[str] | None, object]] = [
+    (
+        Worker("W-1", SECRET),
+        "success",
+        ["error", "phone"],
+        {"candidateId": "W-1", "phone": SECRET, "error": None},
+    ),
+    (
+        [Worker("W-1", SECRET, "boom")],
+        "success",
+        ["error", "phone"],
+        [{"candidateId": "W-1", "phone": SECRET, "error": "boom"}],
+    ),
+    (
+        Worker("W-1", SECRET, "boom"),
+        "error",
+        ["error", "phone"],
+        {"candidateId": "W-1", "phone": SECRET, "error": "boom"},
+    ),
+    (
+        ToolResult(content=[{"type": "text", "text": json.dumps(PERSON)}], isError=True),
+        "error",
+        ["phone"],
+        {"content": [{"type": "text", "text": json.dumps(PERSON)}], "structuredContent": None, "isError": True},
+    ),
+    (
+        ToolResult(content=[], structuredContent=PERSON),
+        "success",
+        ["phone"],
+        {"content": [], "structuredContent": PERSON, "isError": False},
+    ),
+    (json.dumps(PERSON | {"status": 403}), "denied", ["phone", "status"], json.dumps(PERSON | {"status": 403})),
+    (MappingProxyType(PERSON), "success", ["phone"], PERSON),
+]
+
+
+@pytest.mark.parametrize(("payload", "result", "fields", "hashed"), LOOKED_INTO)
+def test_objects_and_json_text_are_recorded_as_what_they_say(
+    tools: AuditedTools, rows: Rows, payload: object, result: str, fields: list[str], hashed: object
+) -> None:
+    """Subjects, result and hash are of the JSON that was looked into; what goes out is the caller's own."""
+    assert tools.after("read", payload) is payload
+
+    (row,) = rows("W-1")
+    assert (row["result"], row["fields"]) == (result, fields)
+    assert row["payload_sha256"] == hashlib.sha256(canonical_json(hashed)).hexdigest()
+
+
+OPAQUE = [
+    SECRET,
+    b"bytes",
+    (record for record in [PERSON]),
+    {"candidate_id": "W-1", "photo": b"bytes"},
+    {"content": [{"type": "text", "text": f"the phone is {SECRET}"}]},
+    {"content": [{"type": "text", "text": f'{{"candidate_id": "W-1", "candidate_id": "{SECRET}"}}'}]},
+    {"structuredContent": PERSON, "content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]},
+    [{"candidate_id": "W-1", "phone": object()}],
+]
+
+
+@pytest.mark.parametrize("payload", OPAQUE, ids=lambda payload: repr(payload)[:20])
+@pytest.mark.parametrize("subjects", ["W-1", ()])
+@pytest.mark.parametrize("on_failure", ["withhold", "release"])
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_what_cannot_be_looked_into_is_withheld(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    caplog: pytest.LogCaptureFixture,
+    payload: Any,
+    subjects: Any,
+    on_failure: Any,
+    in_loop: bool,
+) -> None:
+    """It may name people beside those who are given, so nothing is appended, and what fails is of no matter."""
+    tools = AuditedTools(AuditLog(store, ring), actor="a", on_failure=on_failure)
+
+    with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* into for people: ") as withheld:
+        _after(tools, payload, in_loop=in_loop, subjects=subjects)
+
+    assert SECRET not in str(withheld.value) + caplog.text
+    assert _nothing_logged(store)
+
+
+@pytest.mark.parametrize("payload", OPAQUE, ids=lambda payload: repr(payload)[:20])
+def test_by_choice_what_cannot_be_looked_into_is_released(
+    store: SubjectStore, ring: KeyRingFile, rows: Rows, caplog: pytest.LogCaptureFixture, payload: Any
+) -> None:
+    """Those who are known are recorded, and a warning says that others may not be."""
+    with AuditedTools(AuditLog(store, ring), actor="a", on_opaque="release") as tools:
+        assert tools.after("read", payload, subjects="W-1") is payload
+
+    assert [row["action"] for row in rows("W-1")] == ["read"]
+    warning = caplog.records[0]
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage().startswith("read: the answer is released, though it holds what cannot be looked into: ")
+    assert SECRET not in caplog.text
+
+
+def test_a_generator_is_released_unbegun(store: SubjectStore, ring: KeyRingFile) -> None:
+    """Looking into it would use it up."""
+    answer = (record for record in [PERSON])
+    with AuditedTools(AuditLog(store, ring), actor="a", on_opaque="release") as tools:
+        assert list(tools.after("read", answer)) == [PERSON]
+
+
+def test_objects_too_deep_for_a_hash_are_recorded(
+    tools: AuditedTools, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As what is nested too deeply as JSON is."""
+    looped = Worker("W-1", SECRET)
+    looped.error = looped  # type: ignore[assignment]
+
+    tools.after("read", [looped])
+
+    assert "payload_sha256" not in rows("W-1")[0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "read: recorded without the hash of its payload: it is nested too deeply, or holds itself"
+    ]
 
 
 FORKING = """

@@ -8,11 +8,17 @@ from typing import Any
 
 import click
 
-from subject_pipeline.cli.audit_reports import checkpoint_words, ingest_words, verification_json, verification_words
+from subject_pipeline.cli.audit_reports import (
+    checkpoint_words,
+    ingest_words,
+    unknown_words,
+    verification_json,
+    verification_words,
+)
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.domain.access_events import AccessEvent, parse_event
-from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
+from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
+from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.storage.manifest_files import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
 from subject_pipeline.use_cases.audit_log import AuditLog
@@ -51,9 +57,7 @@ def append(
     ts: str | None,
 ) -> None:
     """Append one row to a subject's chain; on disk when this returns."""
-    store, ring = shell.open_store(), shell.key_ring()
-    ring.ring()
-    log = AuditLog(store, ring)
+    log = AuditLog(shell.open_store(), shell.usable_key_ring())
     event = parse_event(
         {
             "candidate_id": candidate_id,
@@ -70,11 +74,27 @@ def append(
     )
     (done,) = log.append([event], unique=event_id is None)
     log.close()
-    seq, mac = (done.seq, done.mac) if done.new else _there(shell, event)
+    seq, mac, outcome = done.seq, done.mac, done.outcome
+    if not done.new:
+        seq, mac, there = _there(shell, event)
+        if outcome == "conflicting" and ts is None and there == event._replace(ts=there.ts):
+            outcome = "already_present"  # the same but for the time, which was not given
+    conflicting = outcome == "conflicting"
     shell.tell(
-        {"candidate_id": candidate_id, "first_seq": seq, "last_seq": seq, "mac": mac, "appended": int(done.new)},
-        f"{candidate_id}: row {seq} {'appended' if done.new else 'was there already'}, result {event.result}",
+        {
+            "candidate_id": candidate_id,
+            "first_seq": seq,
+            "last_seq": seq,
+            "mac": mac,
+            "appended": int(done.new),
+            "conflicting": int(conflicting),
+        },
+        f"{candidate_id}: nothing was appended: row {seq} has the event id {event.event_id!r} and says otherwise; "
+        "give an id of its own to what is another access"
+        if conflicting
+        else f"{candidate_id}: row {seq} {'appended' if done.new else 'was there already'}, result {event.result}",
     )
+    end(SOMETHING_FAILED if conflicting else DONE)
 
 
 def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
@@ -90,13 +110,13 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
         raise EventError(f"the payload {source} is not JSON ({type(error).__name__})") from None
 
 
-def _there(shell: Shell, event: AccessEvent) -> tuple[int, str]:
-    """Seq and MAC of the row that records an event already."""
+def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, AccessEvent]:
+    """Seq and MAC of the row that stands under an event's id, and what it records."""
     for line in show_rows(shell.open_store(), shell.key_ring(), event.candidate_id):
         row = line["row"]
         if row["event_id"] == event.event_id and row["ts"][:7] == event.ts[:7]:
-            return row["seq"], line["mac"]
-    return -1, ""
+            return row["seq"], line["mac"], recorded_event(row)
+    return -1, "", event
 
 
 @audit.command()
@@ -124,6 +144,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
             "events": report.events,
             "appended": report.appended,
             "already_present": report.already_present,
+            "conflicting": report.conflicting,
             "unregistered": report.unregistered,
             "rejected": report.rejected,
             "rejections": [
@@ -139,7 +160,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
         say(words)
     if ending:
         say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
-    end(SOMETHING_FAILED if report.rejected or ending else DONE)
+    end(SOMETHING_FAILED if report.rejected or report.conflicting or ending else DONE)
 
 
 @audit.command()
@@ -147,7 +168,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
 @command_options
 def show(shell: Shell, candidate_id: str) -> None:
     """Print a subject's rows, each as stored; nothing is verified."""
-    rows = show_rows(shell.open_store(), shell.key_ring(), candidate_id)
+    rows = show_rows(shell.existing_store(), shell.key_ring(), candidate_id)
     shell.tell({"rows": rows}, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) or "no rows")
 
 
@@ -159,20 +180,21 @@ def show(shell: Shell, candidate_id: str) -> None:
 @command_options
 def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...]) -> None:
     """Hold chains, logs and manifests to their MACs, links and the last checkpoint; exit 1 if anything is found."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
     with bar("verified", "chunks") as shown:
         report = verification.verify(
-            shell.open_store(),
-            shell.key_ring(),
+            store,
+            ring,
             candidate_ids=candidate_ids,
             incremental=incremental,
             known_notes=[_note(path) for path in notes],
             watch=lambda _, done, total: shown(done, total),
         )
+    if report.sound and len(report.unknown) == len(candidate_ids) > 0:
+        raise UnknownSubjectError(unknown_words(report))
     shell.tell(verification_json(report), verification_words(report))
     if shell.as_json:
         say(verification_words(report))
-    for unknown in report.unknown:
-        say(f"no subject has the id {unknown!r}")
     end(DONE if report.sound and not report.unknown else SOMETHING_FAILED)
 
 
@@ -182,9 +204,10 @@ def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, note
 @command_options
 def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
     """Verify what is new since the last checkpoint, then sign the next."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
     with bar("verified", "chunks") as shown:
         report = checkpointing.write_checkpoint(
-            shell.open_store(), shell.key_ring(), known_notes=[_note(path) for path in notes], progress=shown
+            store, ring, known_notes=[_note(path) for path in notes], progress=shown
         )
     written = report.written
     shell.tell(
@@ -194,7 +217,7 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
             "time": written.note.time if written else None,
             "note": written.signed if written else None,
             "entries": report.entries,
-            "carried": report.carried,
+            "carried": sorted([*report.carried, *report.pending]),
             "verification": verification_json(report.verification),
         },
         checkpoint_words(report),
@@ -217,7 +240,7 @@ def _note(path: Path) -> str:
 @command_options
 def prove(shell: Shell, candidate_id: str, out: Path) -> None:
     """Write a self-contained proof that the head of a subject's chain is in the latest checkpoint."""
-    proof = checkpointing.prove(shell.open_store(), shell.key_ring(), candidate_id)
+    proof = checkpointing.prove(shell.existing_store(), shell.key_ring(), candidate_id)
     with whole_file(out) as unfinished:
         unfinished.write_text(json.dumps(proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shell.tell(
@@ -231,7 +254,7 @@ def prove(shell: Shell, candidate_id: str, out: Path) -> None:
 def rebuild(shell: Shell) -> None:
     """Derive everything derived anew from the table and the log: the audit index."""
     with bar("indexed", "chunks") as shown:
-        done = rebuild_store(shell.open_store(), shell.key_ring(), shown)
+        done = rebuild_store(shell.existing_store(), shell.key_ring(), shown)
     shell.tell(
         {"chunks": done.chunks, "segments": done.segments, "removed": done.removed},
         f"audit index of {done.chunks:,} chunks made anew from {done.segments:,} segments",

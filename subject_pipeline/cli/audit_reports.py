@@ -24,7 +24,9 @@ def verification_json(report: Verification) -> dict[str, Any]:
         "broken_chains": [asdict(one) for one in report.broken_chains],
         "broken_logs": [asdict(one) for one in report.broken_logs],
         "broken_manifests": [asdict(one) for one in report.broken_manifests],
+        "pending": len(report.pending),
         "unregistered": len(report.unregistered),
+        **({"unknown": report.unknown} if report.unknown else {}),
         "checkpoint": _checkpoint(report.checkpoint),
         "results": report.results,
         "elapsed_s": round(report.elapsed_s, 3),
@@ -45,9 +47,8 @@ def verification_words(report: Verification) -> str:
     """A verification for people: the counts, then what was found."""
     held = report.checkpoint
     against = f"checkpoint {held.note.number} of {held.note.time}" if held else "no checkpoint"
-    mode, outcome = _mode(report), "nothing found" if report.sound else "PROBLEMS FOUND"
     lines = [
-        f"{mode} verification against {against}: {outcome}",
+        f"{_mode(report)} verification against {against}: {_outcome(report)}",
         f"  chains      {report.chains:>12,}   ({report.rows:,} rows, {report.subjects:,} manifests)",
         f"  intact      {report.intact:>12,}",
         f"  broken      {report.broken:>12,}",
@@ -62,9 +63,26 @@ def verification_words(report: Verification) -> str:
     lines += found[:_SHOWN]
     if len(found) > _SHOWN:
         lines.append(f"... and {len(found) - _SHOWN:,} more (--json names all)")
+    if report.unknown:
+        lines.append(unknown_words(report))
+    if report.pending:
+        lines.append(f"note: {len(report.pending):,} changes were announced just now, and are looked for next time")
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)
+
+
+def _outcome(report: Verification) -> str:
+    if not report.sound:
+        return "PROBLEMS FOUND"
+    if not (report.checkpoint or report.chains or report.rows):
+        return "nothing to verify yet, there are no rows"
+    return "nothing found among those that are known" if report.unknown else "nothing found"
+
+
+def unknown_words(report: Verification) -> str:
+    """The ids asked for that no subject has."""
+    return f"no subject has the id {', '.join(map(repr, report.unknown))}"
 
 
 def checkpoint_words(report: CheckpointReport) -> str:
@@ -76,6 +94,8 @@ def checkpoint_words(report: CheckpointReport) -> str:
         outcome = f"checkpoint {written.note.number} of {report.entries:,} subjects, root {written.note.root}"
     if report.carried:
         outcome += f"\n{len(report.carried):,} chunks keep their previous entries: {', '.join(report.carried[:_SHOWN])}"
+    if report.pending:
+        outcome += f"\n{len(report.pending):,} chunks keep theirs while a change is under way; the next one has them"
     return f"{outcome}\n{verification_words(report.verification)}"
 
 
@@ -85,12 +105,14 @@ def ingest_words(report: IngestReport) -> str:
         f"{report.events:,} events of {report.files:,} files read",
         f"  appended         {report.appended:>12,}",
         f"  already present  {report.already_present:>12,}",
+        f"  conflicting      {report.conflicting:>12,}",
         f"  rejected         {report.rejected:>12,}",
         f"  unregistered     {report.unregistered:>12,}   (recorded; their subjects have no manifest)",
         f"took {report.elapsed_s:.2f} s",
     ]
-    lines += [f"rejected: {one.file}:{one.line}: {one.reason}" for one in report.rejections[:_SHOWN]]
-    if report.rejected > _SHOWN:
-        lines.append(f"... and {report.rejected - _SHOWN:,} more (--json names up to 10,000)")
-    lines += [f"the rejected lines are listed in {key} of the store" for key in report.dead_letters]
+    lines += [f"not recorded: {one.file}:{one.line}: {one.reason}" for one in report.rejections[:_SHOWN]]
+    more = report.rejected + report.conflicting - _SHOWN
+    if more > 0:
+        lines.append(f"... and {more:,} more (--json names up to 10,000)")
+    lines += [f"the lines that were not recorded are listed in {key} of the store" for key in report.dead_letters]
     return "\n".join(lines)

@@ -69,9 +69,12 @@ def backfill(
                 dry_run=dry_run,
                 watcher=watcher,
                 report=report,
+                evidence=shell.evidence(store),
             )
         except KeyboardInterrupt:
-            status, ending = INTERRUPTED, "interrupted"
+            reading = report.source_rows is None
+            read = f" while reading, after {report.rows_scanned:,} rows: nobody was registered" if reading else ""
+            status, ending = INTERRUPTED, f"interrupted{read}"
         except SubjectPipelineError as error:
             if not report.counts.attempted:
                 raise
@@ -105,8 +108,9 @@ def _as_json(report: use_case.BackfillReport) -> dict[str, Any]:
 
 def _words(report: use_case.BackfillReport, dataset: str, limit: int | None) -> str:
     counts = report.forecast or report.counts
-    hint = "" if limit is None or report.source_rows <= limit else "; --all reads every row"
-    scanned = f"{report.rows_scanned:,} of {report.source_rows:,}"
+    known = report.source_rows
+    hint = "" if limit is None or known is None or known <= limit else "; --all reads every row"
+    scanned = f"{report.rows_scanned:,}" + ("" if known is None else f" of {known:,}")
     would = "would be " if report.dry_run else ""
     lines = [
         f"dataset {dataset}: {scanned} source rows scanned ({describe_limit(limit)}{hint})",

@@ -1,18 +1,19 @@
 """`datasets`: which datasets the catalog knows."""
 
-from pathlib import Path
-
 import click
 from pydantic import ValidationError
 
-from subject_pipeline.cli.shell import Shell, command_options
+from subject_pipeline.cli.shell import Shell, command_options, say
 from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import DatasetError
+from subject_pipeline.storage.location import home_expanded
+from subject_pipeline.use_cases import candidates
 
 
 @click.group()
 def datasets() -> None:
-    """Register datasets, and list them."""
+    """Register datasets, list them, and retire them."""
 
 
 @datasets.command()
@@ -34,7 +35,7 @@ def register(
     try:
         declaration = DatasetDeclaration(
             name=name,
-            source=source if "://" in source or not source else str(Path(source).expanduser().absolute()),
+            source=source if "://" in source or not source else str(home_expanded(source).absolute()),
             key_column=key_column,
             candidate_id_prefix=candidate_id_prefix,
             safe_views=safe_views,
@@ -53,12 +54,30 @@ def register(
 @command_options
 def list_datasets(shell: Shell) -> None:
     """List the registered datasets."""
-    found = shell.open_store().catalog.datasets()
+    found = shell.existing_store().catalog.datasets()
     lines = [
-        f"{item.name}: key column {item.key_column!r}, prefix {item.candidate_id_prefix!r}, {item.source}"
+        f"{item.name}: key column {item.key_column!r}, prefix {item.candidate_id_prefix!r}, {_source(item)}"
         for item in found
     ]
     shell.tell(
-        {"datasets": [item.model_dump(mode="json", by_alias=True) for item in found]},
+        {"datasets": [{**item.model_dump(mode="json", by_alias=True), "source": _source(item)} for item in found]},
         "\n".join(lines) or "no dataset is registered",
     )
+
+
+@datasets.command()
+@click.argument("name")
+@command_options
+def retire(shell: Shell, name: str) -> None:
+    """Take a dataset's declaration and its staging out of the store; its subjects' manifests stay."""
+    removed = candidates.retire(shell.existing_store(), name)
+    shell.tell(
+        {"name": name, "retired": True, "staged_removed": removed},
+        f"retired {name}: its declaration and {removed:,} staged objects are gone, its subjects' manifests stay",
+    )
+    say(f"A defs.yaml that still declares {name} brings it back at its next materialization: remove it there too.")
+
+
+def _source(declaration: DatasetDeclaration) -> str:
+    """The source as it may be shown: declarations of earlier versions may hold credentials."""
+    return without_credentials(declaration.source)

@@ -89,13 +89,20 @@ def rotate(shell: Shell, writer_copy: Path | None) -> None:
 @keys.command()
 @command_options
 def public(shell: Shell) -> None:
-    """Print the line that anyone can verify this store's checkpoints with (C2SP signed-note verifier key)."""
+    """Print the line that anyone can verify this store's checkpoints with (C2SP signed-note verifier key).
+
+    The line names the store's log, so a store that was never written is laid out, its number of chunks for good.
+    """
     signing = _configured().ring().signing
     if signing is None:
         raise KeyRingError("the key ring has no signing key, so it has no public one; `keys new` makes a ring with one")
-    log_id = shell.open_store().layout_or_create().log_id
-    line = verifier_line(f"subject-pipeline/{log_id}", signing.public)
+    store = shell.open_store()
+    known = store.layout()
+    layout = known or store.layout_or_create()
+    line = verifier_line(f"subject-pipeline/{layout.log_id}", signing.public)
     shell.tell({"verifier": line}, line)
+    if known is None:
+        say(f"This made a new store at {store.location.url}, of {layout.chunk_count} chunks for good.")
 
 
 def _configured() -> KeyRingFile:

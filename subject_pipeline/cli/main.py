@@ -1,7 +1,6 @@
 """`subject-pipeline`: the command line's entry point, which turns errors into words and exit statuses."""
 
-import json
-import os
+import io
 import signal
 import sys
 from types import FrameType
@@ -13,19 +12,12 @@ from subject_pipeline.cli.audit import audit, rebuild
 from subject_pipeline.cli.backfill import backfill
 from subject_pipeline.cli.datasets import datasets
 from subject_pipeline.cli.doctor import doctor
+from subject_pipeline.cli.endings import ending
 from subject_pipeline.cli.keys import keys
 from subject_pipeline.cli.report import report
 from subject_pipeline.cli.sample import sample
-from subject_pipeline.cli.shell import INTERRUPTED, SOMETHING_FAILED, WRONG_CALL, Shell, say
+from subject_pipeline.cli.shell import Shell
 from subject_pipeline.cli.subjects import subjects
-from subject_pipeline.errors import (
-    CheckpointError,
-    ConflictError,
-    OutcomeUnknownError,
-    SubjectPipelineError,
-    UnknownSubjectError,
-)
-from subject_pipeline.storage.settings import json_logs
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -35,14 +27,15 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.option("--store", "store_url", metavar="URL", help="Where the store is. Default: $SUBJECT_STORE_URL, ./data")
 @click.option("--storage-root", metavar="DIR", help="The same for a local folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-@click.pass_context
-def cli(context: click.Context, store_url: str | None, storage_root: str | None, as_json: bool) -> None:
+@click.pass_obj
+def cli(shell: Shell, store_url: str | None, storage_root: str | None, as_json: bool) -> None:
     """Keep a manifest for every person in your parquet datasets.
 
-    Exit status: 0 done; 1 done but something failed or was not found; 2 the call, the configuration or the input is
-    wrong and nothing was written; 130 interrupted.
+    Exit status: 0 done; 1 done but something failed or was not found, or an unexpected error: run it again; 2 the call,
+    the configuration or the input is wrong and nothing was written; 130 interrupted. SUBJECT_TRACEBACK=1 shows where
+    an error came from.
     """
-    context.obj = Shell(store_url, storage_root, as_json)
+    shell.store_url, shell.storage_root, shell.as_json = store_url, storage_root, as_json
 
 
 for command in (audit, backfill, datasets, doctor, keys, rebuild, report, sample, subjects):
@@ -50,41 +43,18 @@ for command in (audit, backfill, datasets, doctor, keys, rebuild, report, sample
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its status."""
+    """Run the command line and exit with its status; whatever is raised becomes words, and one object with `--json`."""
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: no letter ends a command
+    shell = Shell()
     try:
-        status = cli.main(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        if len(sys.argv) == 1:
-            click.echo(error.format_message())
-            sys.exit(0)
-        say(error.format_message())
-        _fail("a command is missing", WRONG_CALL, said=not json_logs(os.environ))
-    except click.ClickException as error:
-        if said := not json_logs(os.environ):
-            error.show()
-        _fail(error.format_message(), WRONG_CALL, said=said)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", INTERRUPTED)
-    except UnknownSubjectError as error:
-        _fail(str(error), SOMETHING_FAILED)
-    except (ConflictError, OutcomeUnknownError, CheckpointError) as error:
-        _fail(str(error), SOMETHING_FAILED)
-    except SubjectPipelineError as error:
-        _fail(str(error), WRONG_CALL)
-    except BrokenPipeError:
-        # The reader went away; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(SOMETHING_FAILED)
+        status = cli.main(standalone_mode=False, obj=shell)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of a library's Rust is no Exception
+        sys.exit(ending(shell, error))
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _fail(message: str, status: int, *, said: bool = False) -> NoReturn:
-    if not said:
-        say(message, level="error")
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": message}, ensure_ascii=False))
-    sys.exit(status)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

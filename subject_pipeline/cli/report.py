@@ -28,8 +28,7 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
 
     Exit status 1 if the report's own verification found anything, or part of the log could not be read.
     """
-    store, ring = shell.open_store(), shell.key_ring()
-    ring.ring()
+    ring, store = shell.usable_key_ring(), shell.existing_store()
     if out is not None:
         prepare_folder(out)
     with bar("counted", "chunks") as shown:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.location import home_expanded
 from subject_pipeline.storage.settings import Settings, json_logs, system_user
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
@@ -32,6 +33,7 @@ class Shell:
     store_url: str | None = None
     storage_root: str | None = None
     as_json: bool = False
+    told: bool = False
 
     def open_store(self) -> SubjectStore:
         """The store that the call and the environment name.
@@ -45,6 +47,16 @@ class Shell:
         url = self.store_url or self.storage_root or settings.store_url
         return SubjectStore.at(url, wanted_chunks=settings.chunks)
 
+    def existing_store(self) -> SubjectStore:
+        """The same, for commands that make no store: a mistyped address must not look like an empty one.
+
+        Raises:
+            ConfigurationError: as `open_store`, or nothing was ever written there.
+        """
+        store = self.open_store()
+        store.check_written()
+        return store
+
     @staticmethod
     def settings() -> Settings:
         """What the environment says.
@@ -57,7 +69,17 @@ class Shell:
     def key_ring(self) -> KeyRingFile:
         """The key ring that the environment names; not opened before its first use."""
         path = self.settings().key_ring
-        return KeyRingFile(Path(path).expanduser() if path else None)
+        return KeyRingFile(home_expanded(path) if path else None)
+
+    def usable_key_ring(self) -> KeyRingFile:
+        """The key ring, opened now: for commands that cannot do without one.
+
+        Raises:
+            KeyRingError: there is none, or it cannot be used.
+        """
+        ring = self.key_ring()
+        ring.ring()
+        return ring
 
     def actor(self) -> str:
         """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""
@@ -69,12 +91,22 @@ class Shell:
 
     def tell(self, result: Mapping[str, Any], words: str) -> None:
         """Print a command's result: one JSON object, or words for people."""
-        click.echo(json.dumps(result, ensure_ascii=False) if self.as_json else words)
+        self.told = True
+        click.echo(_json(result, sys.stdout.encoding) if self.as_json else words)
 
 
 def say(words: str, *, level: Level = "info") -> None:
-    """Words beside the result, on standard error."""
-    click.echo(log_line(words, level), err=True)
+    """Words beside the result, on standard error; no URL's credentials are among them."""
+    click.echo(log_line(without_credentials(words), level), err=True)
+
+
+def _json(result: Mapping[str, Any], encoding: str) -> str:
+    text = json.dumps(result, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:  # a terminal that lacks the letters, or an id that is no text: JSON can spell both out
+        return json.dumps(result)
+    return text
 
 
 def log_line(words: str, level: Level = "info") -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.domain.manifests import translations
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.importing import ImportReport, import_manifests
@@ -27,7 +28,7 @@ def subjects() -> None:
 @command_options
 def get(shell: Shell, candidate_id: str) -> None:
     """Print a subject's manifest."""
-    manifest = SubjectRegistry(shell.open_store()).get(candidate_id).as_json()
+    manifest = SubjectRegistry(shell.existing_store()).get(candidate_id).as_json()
     shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
 
 
@@ -35,7 +36,7 @@ def get(shell: Shell, candidate_id: str) -> None:
 @command_options
 def count(shell: Shell) -> None:
     """Count the subjects."""
-    found = SubjectRegistry(shell.open_store()).count()
+    found = SubjectRegistry(shell.existing_store()).count()
     shell.tell({"count": found}, f"{found:,}")
 
 
@@ -44,7 +45,7 @@ def count(shell: Shell) -> None:
 @command_options
 def delete(shell: Shell, candidate_id: str) -> None:
     """Delete a subject's manifest, and what is staged of it."""
-    store = shell.open_store()
+    store = shell.existing_store()
     forgotten = SubjectRegistry(store, shell.evidence(store)).delete(candidate_id)
     shell.tell(
         {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
@@ -62,25 +63,33 @@ def delete(shell: Shell, candidate_id: str) -> None:
 @command_options
 def export(shell: Shell, out: Path) -> None:
     """Write every manifest to a file, sorted by chunk and storage key."""
-    written = exporting.export(shell.open_store(), out)
+    written = exporting.export(shell.existing_store(), out)
     shell.tell({"out": str(out), "count": written}, f"{written:,} manifests written to {out}")
 
 
 @subjects.command("import")
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIR")
+@click.option("--map", "pairs", multiple=True, metavar="THEIRS=OURS",
+              help="Another system's word for one of ours, as granted=given. May be given again.")  # fmt: skip
 @command_options
-def import_(shell: Shell, path: Path) -> None:
-    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ."""
+def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
+    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ.
+
+    A status, vertical or policy that is no word of ours is refused with the words there are; --map translates.
+    """
     started = time.perf_counter()
+    words = translations(pairs)
     report = ImportReport()
-    ending = ""
+    status, ending = DONE, ""
     try:
         store = shell.open_store()
-        import_manifests(store, path, report, shell.evidence(store))
+        import_manifests(store, path, report, shell.evidence(store), words)
+    except KeyboardInterrupt:
+        status, ending = INTERRUPTED, "interrupted"
     except SubjectPipelineError as error:
         if not report.manifests:
             raise
-        ending = str(error)
+        status, ending = SOMETHING_FAILED, str(error)
     elapsed = time.perf_counter() - started
     for failure in report.failures[:_SHOWN_FAILURES]:
         say(f"failed: {failure.where}: {failure.reason}")
@@ -101,14 +110,14 @@ def import_(shell: Shell, path: Path) -> None:
     )
     if ending:
         say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
-    end(SOMETHING_FAILED if report.failed or ending else DONE)
+    end(status or (SOMETHING_FAILED if report.failed else DONE))
 
 
 @subjects.command()
 @command_options
 def compact(shell: Shell) -> None:
     """Merge small files and remove for good what no current manifest needs, deleted subjects among it."""
-    done = compact_store(shell.open_store())
+    done = compact_store(shell.existing_store())
     shell.tell(
         asdict(done),
         f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "

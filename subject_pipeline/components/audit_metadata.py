@@ -1,10 +1,13 @@
 """What the Dagster UI shows of ingestions, verifications and checkpoints: numbers to plot, tables, checks."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import dagster as dg
 
+from subject_pipeline.components.lasting_checks import Finding
 from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
@@ -26,6 +29,8 @@ EVERY_SUBJECT_REGISTERED = "every_events_subject_is_registered"
 CHECKS = (CHAINS_INTACT, LOG_MATCHES_CHECKPOINT, MANIFESTS_UNCHANGED, NOTHING_UNREADABLE, EVERY_SUBJECT_REGISTERED)
 """Those of a verification."""
 
+_NOT_READ = "not at all: unchanged since the last checkpoint"
+
 NOTHING_REJECTED = "nothing_rejected"
 NOTHING_CARRIED = "nothing_carried_on"
 
@@ -40,6 +45,7 @@ def ingest_metadata(report: IngestReport) -> Metadata:
         "events": report.events,
         "appended": report.appended,
         "already_present": report.already_present,
+        "conflicting": report.conflicting,
         "unregistered": report.unregistered,
         "rejected": report.rejected,
         **{f"appended_{result}": count for result, count in sorted(report.results.items())},
@@ -58,8 +64,9 @@ def ingest_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             NOTHING_REJECTED,
             asset=asset,
-            description="Every line of the run's files was an event. The table names file, line and reason; the lines "
-            "are where they were, and the rest of the files is in the log.",
+            description="Every line of the run's files was an event, and none contradicts an event that is recorded "
+            "under its id. The table names file, line and reason; the lines are where they were, and the rest of the "
+            "files is in the log.",
         ),
         dg.AssetCheckSpec(
             EVERY_SUBJECT_REGISTERED,
@@ -77,7 +84,7 @@ def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
         for one in report.rejections
     ]
     return [
-        check(NOTHING_REJECTED, report.rejected, rejected),
+        check(NOTHING_REJECTED, report.rejected + report.conflicting, rejected),
         dg.AssetCheckResult(
             check_name=EVERY_SUBJECT_REGISTERED,
             passed=report.unregistered == 0,
@@ -88,34 +95,70 @@ def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
     ]
 
 
-def chunk_metadata(found: ChunkFindings, last_full: dt.datetime | None) -> Metadata:
-    """One partition's own numbers; those that count problems keep later runs of other partitions from turning green.
+@dataclass(slots=True)
+class VerifiedChunks:
+    """What a verification found, chunk by chunk: one rule for the partitions' numbers and for the checks.
 
-    Args:
-        found: what was found.
-        last_full: when the partition was last verified in full before this run, or this run's start where it is one.
+    Attributes:
+        found: how many problems each check has in each chunk.
+        rows: each check's table, at most 500 rows of it.
+        read: how much was read of each chunk's log, in words.
+        whole: the chunks of which everything was read.
+        metadata: other numbers of each chunk.
     """
-    log = found.log
-    problems = dict.fromkeys(CHECKS, 0)
-    problems[EVERY_SUBJECT_REGISTERED] = len(found.unregistered)
-    if log is not None:
-        problems[CHAINS_INTACT] = len(log.broken)
-        problems[NOTHING_UNREADABLE] = len(log.unreadable)
-    for broken in found.logs:
-        problems[_check_of(broken.kind)] += 1
-    for manifest in found.manifests:
-        problems[NOTHING_UNREADABLE if manifest.kind == "unreadable" else MANIFESTS_UNCHANGED] += 1
-    read = "from the last checkpoint on" if found.resumed else "whole"
-    return {
-        "log_read": dg.MetadataValue.text(
-            read if log is not None else "not at all: unchanged since the last checkpoint"
-        ),
-        "chains": dg.MetadataValue.int(len(log.chains.keys() | log.broken.keys() | log.unreadable) if log else 0),
-        "rows": dg.MetadataValue.int(log.rows if log else 0),
-        "segments": dg.MetadataValue.int(len(found.segments)),
-        **{f"problems/{name}": dg.MetadataValue.int(count) for name, count in problems.items()},
-        **({FULL_VERIFICATION: dg.MetadataValue.timestamp(last_full)} if last_full else {}),
-    }
+
+    found: dict[str, dict[str, int]] = field(default_factory=dict)
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in CHECKS})
+    read: dict[str, str] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    metadata: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, found: ChunkFindings) -> None:
+        """Count one chunk's findings."""
+        log, chunk = found.log, found.chunk
+        problems = _problems(found)
+        self.found[chunk] = {name: len(rows) for name, rows in problems.items()}
+        for name, rows in problems.items():
+            self.rows[name] += rows[: _SHOWN - len(self.rows[name])]
+        if log is not None:
+            unreadable = self.found[chunk]
+            unreadable[NOTHING_UNREADABLE] = max(unreadable[NOTHING_UNREADABLE], len(log.unreadable))
+        if log is None:
+            self.read[chunk] = _NOT_READ
+        else:
+            self.read[chunk] = "from the last checkpoint on" if found.resumed else "whole"
+        if was_read(found) and not found.resumed and found.hashes is not None:
+            self.whole.add(chunk)
+        self.metadata[chunk] = {
+            "chains": len(log.chains.keys() | log.broken.keys() | log.unreadable) if log else 0,
+            "rows": log.rows if log else 0,
+            "segments": len(found.segments),
+        }
+
+    def numbers(self, chunk: str, past: PastPartitions, last_full: dt.datetime | None) -> Metadata:
+        """One partition's own numbers; those that count problems keep its checks red whatever runs come later.
+
+        What was not read in this run is not called fine: of a chunk that was not read whole, each check keeps at least
+        the number that it had.
+
+        Args:
+            chunk: the partition.
+            past: what was recorded before this run.
+            last_full: when the partition was last verified in full, this run included; None: never.
+        """
+        found = self.found.get(chunk, {})
+        problems = {
+            _number(name): max(found.get(name, 0), 0 if chunk in self.whole else past.number(chunk, _number(name)))
+            for name in CHECKS
+        }
+        return {
+            "log_read": dg.MetadataValue.text(self.read.get(chunk, "not at all: the store has no such chunk")),
+            **{
+                name: dg.MetadataValue.int(count)
+                for name, count in {**self.metadata.get(chunk, {}), **problems}.items()
+            },
+            **({FULL_VERIFICATION: dg.MetadataValue.timestamp(last_full)} if last_full else {}),
+        }
 
 
 def was_read(found: ChunkFindings) -> bool:
@@ -131,18 +174,48 @@ def _check_of(kind: str) -> str:
     return LOG_MATCHES_CHECKPOINT if kind in ANCHORED_KINDS else CHAINS_INTACT
 
 
-def verification_metadata(report: Verification) -> Metadata:
-    """Numbers of one whole verification."""
+def _problems(found: ChunkFindings) -> dict[str, list[Row]]:
+    """What each check has against a chunk, a row each."""
+    rows: dict[str, list[Row]] = {name: [] for name in CHECKS}
+    for broken in found.logs:
+        rows[_check_of(broken.kind)] += _logs([broken])
+    for chain in found.log.broken.values() if found.log else ():
+        row = _row(found.chunk, chain.candidate_id, chain.kind, chain.seq, chain.detail)
+        rows[CHAINS_INTACT].append(row)
+        if chain.kind in ANCHORED_KINDS:
+            rows[LOG_MATCHES_CHECKPOINT].append(row)
+    for manifest in found.manifests:
+        name = NOTHING_UNREADABLE if manifest.kind == "unreadable" else MANIFESTS_UNCHANGED
+        rows[name].append(_row(found.chunk, manifest.candidate_id or "", manifest.kind, -1, manifest.detail))
+    rows[EVERY_SUBJECT_REGISTERED] = [
+        _row(found.chunk, one, "unregistered", -1, "has rows and no manifest") for one in found.unregistered
+    ]
+    return rows
+
+
+def _number(name: str) -> str:
+    """The number of a partition that is not zero where this check is red in it."""
+    return f"problems/{name}"
+
+
+RED_NUMBERS = tuple(_number(name) for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
+"""The numbers of a partition that are not zero where it was red; what only warns is left out."""
+
+
+def _sums(report: Verification, verified: VerifiedChunks) -> Metadata:
+    """Numbers of one whole verification: over what it holds."""
+    read = Counter(verified.read.values())
     return {
+        "mode": dg.MetadataValue.text("incremental" if report.incremental else "full"),
+        "checkpoint": dg.MetadataValue.text(_name(report.checkpoint)),
         "verified_chains": dg.MetadataValue.int(report.chains),
         "intact": dg.MetadataValue.int(report.intact),
         "broken": dg.MetadataValue.int(report.broken),
         "unreadable": dg.MetadataValue.int(report.unreadable),
         "verified_rows": dg.MetadataValue.int(report.rows),
         **{f"rows_{result}": dg.MetadataValue.int(count) for result, count in report.results.items()},
-        "mode": dg.MetadataValue.text("incremental" if report.incremental else "full"),
-        "checkpoint": dg.MetadataValue.text(_name(report.checkpoint)),
-        "broken_chains": problems_table(_chains(report)),
+        "partitions_read_whole": dg.MetadataValue.int(len(verified.whole)),
+        "partitions_not_read": dg.MetadataValue.int(read[_NOT_READ]),
         "seconds": dg.MetadataValue.float(round(report.elapsed_s, 3)),
     }
 
@@ -151,7 +224,7 @@ def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     """The checks that every verification reports."""
     told = {
         CHAINS_INTACT: "Every segment and every row of every chain is as it was written. The table names subject, "
-        "kind, first bad row and what is wrong.",
+        "kind, first bad row and what is wrong; the sums are those of the run.",
         LOG_MATCHES_CHECKPOINT: "The log holds all that the last checkpoint anchored, and the checkpoint that Dagster "
         "recorded is among the stored ones. Red: something was cut off, rewritten or rolled back.",
         MANIFESTS_UNCHANGED: "Every manifest is as the registry's own evidence, or the last checkpoint, says. Red: it "
@@ -165,32 +238,36 @@ def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
 
 
-def verification_checks(report: Verification, elsewhere: PastPartitions) -> list[dg.AssetCheckResult]:
-    """What the checks found in one verification, and what is still red in partitions that it did not touch."""
-    chains = _chains(report)
-    found: dict[str, list[Row]] = {
-        name: _logs(one for one in report.broken_logs if _check_of(one.kind) == name) for name in CHECKS
-    }
-    found[CHAINS_INTACT] += chains
-    found[LOG_MATCHES_CHECKPOINT] += [row for row in chains if row["kind"] in ANCHORED_KINDS]
-    found[MANIFESTS_UNCHANGED] += _manifests(
-        (one for one in report.broken_manifests if one.kind != "unreadable"), report.homes
-    )
-    found[NOTHING_UNREADABLE] += _manifests(
-        (one for one in report.broken_manifests if one.kind == "unreadable"), report.homes
-    )
-    found[EVERY_SUBJECT_REGISTERED] += [
-        _row("", one, "unregistered", -1, "has rows and no manifest") for one in report.unregistered
-    ]
-    results = []
-    for name in CHECKS:
-        offenders = found[name]
-        count = max(len(offenders), report.unreadable if name == NOTHING_UNREADABLE else 0)
-        severity = dg.AssetCheckSeverity.WARN if name == EVERY_SUBJECT_REGISTERED else dg.AssetCheckSeverity.ERROR
-        results.append(
-            check(name, count, offenders, severity=severity, red_elsewhere=elsewhere.red(f"problems/{name}"))
+def verification_findings(report: Verification, verified: VerifiedChunks) -> list[Finding]:
+    """What one verification found under each check; the first of them has the run's sums."""
+    scope = ""
+    if report.incremental:
+        scope = (
+            f"; incremental: {len(verified.whole):,} of {len(verified.read):,} partitions were read whole, the others "
+            "count as they were when last read"
         )
-    return results
+    findings = []
+    for name in CHECKS:
+        # Of the checkpoint, or of the store as such: no partition's record has it.
+        store_wide = _logs(one for one in report.broken_logs if one.chunk is None and _check_of(one.kind) == name)
+        count = len(store_wide) + sum(found[name] for found in verified.found.values())
+        warns = name == EVERY_SUBJECT_REGISTERED
+        findings.append(
+            Finding(
+                name,
+                _number(name),
+                (f"{count:,} found" if count else "nothing found") + scope,
+                {
+                    "found": dg.MetadataValue.int(count),
+                    "offenders": problems_table([*store_wide, *verified.rows[name]]),
+                    **(_sums(report, verified) if name == CHAINS_INTACT else {}),
+                },
+                [chunk for chunk, found in verified.found.items() if found[name]],
+                everywhere=bool(store_wide),
+                severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+            )
+        )
+    return findings
 
 
 def checkpoint_metadata(report: CheckpointReport) -> Metadata:
@@ -249,21 +326,16 @@ def check(
     offenders: Sequence[Row],
     *,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    red_elsewhere: Sequence[str] = (),
 ) -> dg.AssetCheckResult:
     """A check's result, with a table of what was found."""
-    words = f"{count:,} found" if count else "nothing found"
-    if red_elsewhere:
-        words += f"; still red from earlier runs: {', '.join(red_elsewhere[:10])}"
     return dg.AssetCheckResult(
         check_name=name,
-        passed=not count and not red_elsewhere,
+        passed=not count,
         severity=severity,
-        description=words,
+        description=f"{count:,} found" if count else "nothing found",
         metadata={
             "found": dg.MetadataValue.int(count),
             "offenders": problems_table(offenders),
-            "red_in_other_partitions": dg.MetadataValue.text(", ".join(red_elsewhere) or "none"),
         },
     )
 

@@ -1,5 +1,6 @@
 """The sensor of the inbox: event files that are new are ingested, many in one run, once they are no longer written."""
 
+import datetime as dt
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from subject_pipeline.components.automation import sensor_status
 from subject_pipeline.components.cursors import Cursor
+from subject_pipeline.components.lineage import DATASET, MANIFESTS
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import StoreResource
-from subject_pipeline.components.run_history import next_attempt, offer, past_runs, pause_before, run_in_progress
+from subject_pipeline.components.run_history import (
+    going_run,
+    next_attempt,
+    offer,
+    past_runs,
+    pause_before,
+    run_in_progress,
+)
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.objects import ObjectInfo
 from subject_pipeline.use_cases.inbox import INBOX, waiting
 
 _NAMED = 5
+_PATIENCE_S = 600
+"""Events are evidence: they wait for nobody's registration longer than this."""
+
 _REMEMBERED = 1_000
 
 
@@ -47,12 +59,14 @@ class InboxCursor(Cursor):
         seen: files that were looked at in the last tick, and may be taken in this.
         failed: files that runs left behind.
         offered: the last run, until it has ended.
+        waited: since when files wait for each registration that is due or under way (seconds since 1970).
     """
 
     schema_: Literal["inbox_cursor.v1"] = Field(default="inbox_cursor.v1", alias="schema")
     seen: tuple[str, ...] = ()
     failed: Mapping[str, Failure] = Field(default_factory=dict)
     offered: Offered | None = None
+    waited: Mapping[str, float] = Field(default_factory=dict)
 
 
 def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> dg.SensorDefinition:
@@ -60,6 +74,10 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
 
     A file is taken once it was the same at two ticks. One that a run left behind, because it cannot be read, is
     offered again after a pause, behind the others; after `attempts` runs it is left aside until it is changed.
+
+    Where sensors and events start together, people are registered first: files wait, ten minutes at most, while a
+    dataset of the code location was never registered or is being registered. Otherwise every fresh start would warn of
+    events about people whom the next minute registers.
 
     Args:
         name: the sensor's name.
@@ -92,10 +110,22 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         looked_at = due[: 2 * operations.inbox_files_per_run]
         seen = set(cursor.seen)
         taken = [digest for digest in looked_at if digest in seen][: operations.inbox_files_per_run]
-        after = InboxCursor(seen=tuple(digest for digest in looked_at if digest not in taken), failed=failed)
+        after = InboxCursor(
+            seen=tuple(digest for digest in looked_at if digest not in taken), failed=failed, waited=cursor.waited
+        )
         aside = _aside(files, failed, operations.attempts, job)
         if not taken:
             return dg.SensorResult(skip_reason=_why_none(files, due, failed, operations) + aside, cursor=after.write())
+        registering = _registering(context.repository_def, context.instance)
+        waited = {key: cursor.waited.get(key, now) for key in registering}
+        if ends := {key: since + _PATIENCE_S for key, since in waited.items() if now < since + _PATIENCE_S}:
+            why = "; ".join(registering[key] for key in ends)
+            until = dt.datetime.fromtimestamp(max(ends.values()), dt.UTC)
+            return dg.SensorResult(
+                skip_reason=f"Waiting: {why}. {len(taken):,} event files may be about people whom that registers, and "
+                f"are taken after it, but wait no longer than until {until:%H:%M:%S} UTC.{aside}",
+                cursor=after.model_copy(update={"seen": tuple(looked_at), "waited": waited}).write(),
+            )
         if aside:
             context.log.warning(aside.strip())
         version = hashlib.sha256("\n".join(sorted(taken)).encode()).hexdigest()[:16]
@@ -109,9 +139,25 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
             attempt=attempt,
             run_config={"ops": {asset: {"config": {"files": names}}}},
         )
-        return dg.SensorResult(run_requests=[request], cursor=after.model_copy(update={"offered": offered}).write())
+        return dg.SensorResult(
+            run_requests=[request], cursor=after.model_copy(update={"offered": offered, "waited": waited}).write()
+        )
 
     return sense
+
+
+def _registering(repository: dg.RepositoryDefinition | None, instance: dg.DagsterInstance) -> dict[str, str]:
+    """In words, each registration of a dataset of the code location that never was, or is under way."""
+    if repository is None:
+        return {}
+    found = {}
+    for key in repository.asset_graph.get_all_asset_keys():
+        if key.path[-1] == MANIFESTS and instance.get_latest_materialization_event(key) is None:
+            found[key.to_user_string()] = f"{key.path[0]} was never registered"
+    for job in repository.get_all_jobs():
+        if DATASET in job.tags and (run := going_run(instance, job.name)) is not None:
+            found[run.run_id] = f"run {run.run_id[:8]} of {job.name} is {run.status.value.lower().replace('_', ' ')}"
+    return found
 
 
 def _settled(

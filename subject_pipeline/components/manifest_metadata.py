@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 
+from subject_pipeline.components.lasting_checks import Finding
 from subject_pipeline.domain.registration import Failure
 from subject_pipeline.domain.staging import StagedCandidates, describe_limit
 from subject_pipeline.use_cases.backfill import BackfillReport
 from subject_pipeline.use_cases.manifests import ChunkOutcome, Registration
 
 _SHOWN_ROWS = 500
+_ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"
+"""Numbers of a partition that are not zero where a check is red in it."""
+
 COUNTS_ADD_UP = "counts_add_up"
 EVERY_CANDIDATE_REGISTERED = "every_staged_candidate_has_a_manifest"
 NO_COLLISIONS = "no_collisions"
@@ -39,7 +43,7 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
     return {
         "dry_run": dg.MetadataValue.bool(True),
         "rows_scanned": dg.MetadataValue.int(report.rows_scanned),
-        "source_rows": dg.MetadataValue.int(report.source_rows),
+        "source_rows": dg.MetadataValue.int(report.source_rows or 0),
         "would_attempt": dg.MetadataValue.int(forecast.attempted),
         "would_insert": dg.MetadataValue.int(forecast.inserted),
         "would_skip": dg.MetadataValue.int(forecast.skipped),
@@ -58,8 +62,10 @@ def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
         "attempted": dg.MetadataValue.int(counts.attempted),
         "inserted": dg.MetadataValue.int(counts.inserted),
         "skipped": dg.MetadataValue.int(counts.skipped),
-        "failed": dg.MetadataValue.int(counts.failed),
+        _FAILED: dg.MetadataValue.int(counts.failed),
+        _COLLISIONS: dg.MetadataValue.int(outcome.collisions),
         "duplicates": dg.MetadataValue.int(counts.duplicates),
+        _ASTRAY: dg.MetadataValue.int(_astray(outcome)),
         "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
         "first_ids": _ids(outcome.sample),
     }
@@ -88,69 +94,67 @@ def failures_table(failures: Iterable[Failure]) -> dg.MetadataValue:
 
 def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
     """The checks that every registration reports."""
+    told = {
+        COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates = staged rows. The sums are those "
+        "of the run.",
+        EVERY_CANDIDATE_REGISTERED: "Every distinct staged candidate was found in the table, read back after the "
+        "commit. The table names those of the run that were not, and why.",
+        NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the table names the others of "
+        "the run.",
+    }
+    ending = " A partition that was red stays so until it is run again itself."
     asset = dg.AssetKey([dataset, "subject_manifests"])
-    return [
-        dg.AssetCheckSpec(
-            COUNTS_ADD_UP,
-            asset=asset,
-            description="In every partition of the run, inserted + skipped + failed + duplicates = staged rows.",
-        ),
-        dg.AssetCheckSpec(
-            EVERY_CANDIDATE_REGISTERED,
-            asset=asset,
-            description="Every distinct staged candidate of the run's partitions was found in the table, read back "
-            "after the commit. The table names those that were not, and why.",
-        ),
-        dg.AssetCheckSpec(
-            NO_COLLISIONS,
-            asset=asset,
-            description="No two candidate ids share a storage key. The first keeps it; the table names the others.",
-        ),
-    ]
+    return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
 
 
-def registration_checks(done: Registration) -> list[dg.AssetCheckResult]:
-    """What the checks found in one run."""
-    astray = [
-        outcome for outcome in done.outcomes if outcome.counts.attempted + outcome.counts.duplicates != outcome.rows
-    ]
+def registration_findings(done: Registration) -> list[Finding]:
+    """What one run found under each check."""
+    astray = [outcome.chunk for outcome in done.outcomes if _astray(outcome)]
     counts = done.counts
+    sums = {
+        "partitions": len(done.outcomes),
+        "staged_rows": sum(outcome.rows for outcome in done.outcomes),
+        "attempted": counts.attempted,
+        "inserted": counts.inserted,
+        "skipped": counts.skipped,
+        "failed": counts.failed,
+        "duplicates": counts.duplicates,
+    }
     return [
-        dg.AssetCheckResult(
-            check_name=COUNTS_ADD_UP,
-            passed=not astray,
-            metadata={
-                "partitions": dg.MetadataValue.int(len(done.outcomes)),
-                "staged_rows": dg.MetadataValue.int(sum(outcome.rows for outcome in done.outcomes)),
-                "attempted": dg.MetadataValue.int(counts.attempted),
-                "inserted": dg.MetadataValue.int(counts.inserted),
-                "skipped": dg.MetadataValue.int(counts.skipped),
-                "failed": dg.MetadataValue.int(counts.failed),
-                "duplicates": dg.MetadataValue.int(counts.duplicates),
-                "partitions_astray": dg.MetadataValue.text(", ".join(item.chunk for item in astray) or "none"),
-            },
+        Finding(
+            COUNTS_ADD_UP,
+            _ASTRAY,
+            f"not in {', '.join(astray[:10])}" if astray else "in all of the run's partitions",
+            {name: dg.MetadataValue.int(count) for name, count in sums.items()},
+            astray,
         ),
-        _failure_check(EVERY_CANDIDATE_REGISTERED, done, counts.failed, lambda _: True),
-        _failure_check(
-            NO_COLLISIONS,
-            done,
-            sum(outcome.collisions for outcome in done.outcomes),
-            lambda item: item.kind == "collision",
-        ),
+        _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, lambda _: True),
+        _failures(NO_COLLISIONS, _COLLISIONS, done, lambda one: one.collisions, lambda item: item.kind == "collision"),
     ]
 
 
-def _failure_check(
-    name: str, done: Registration, count: int, concerns: Callable[[Failure], bool]
-) -> dg.AssetCheckResult:
+def _failures(
+    check: str,
+    number: str,
+    done: Registration,
+    count: Callable[[ChunkOutcome], int],
+    concerns: Callable[[Failure], bool],
+) -> Finding:
+    partitions = [outcome.chunk for outcome in done.outcomes if count(outcome)]
+    total = sum(map(count, done.outcomes))
     offenders = [item for outcome in done.outcomes for item in outcome.failures if concerns(item)]
-    partitions = sorted({item.chunk for item in offenders})
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=count == 0,
-        description=f"{count:,} in {', '.join(partitions[:10])}" if count else "none",
-        metadata={"candidates": dg.MetadataValue.int(count), "offenders": failures_table(offenders)},
+    return Finding(
+        check,
+        number,
+        f"{total:,} in {', '.join(partitions[:10])}" if total else "none in this run",
+        {"candidates": dg.MetadataValue.int(total), "offenders": failures_table(offenders)},
+        partitions,
     )
+
+
+def _astray(outcome: ChunkOutcome) -> int:
+    """Staged rows that are not accounted for."""
+    return abs(outcome.rows - outcome.counts.attempted - outcome.counts.duplicates)
 
 
 def _ids(sample: Iterable[str]) -> dg.MetadataValue:

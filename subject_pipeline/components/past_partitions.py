@@ -1,7 +1,7 @@
 """What earlier runs recorded of an asset: which partitions were last red, and the last checkpoint's note."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -21,26 +21,31 @@ class PastPartitions:
     Attributes:
         numbers: its whole numbers, by partition and name.
         full: when each partition was last verified in full, UTC; those that never were are left out.
+        ids: the number of each partition's record in the event log.
     """
 
-    numbers: Mapping[str, Mapping[str, int]]
+    numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     full: Mapping[str, dt.datetime] = field(default_factory=dict)
+    ids: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, instance: DagsterInstance, asset: dg.AssetKey) -> "PastPartitions":
+    def of(
+        cls, instance: DagsterInstance, asset: dg.AssetKey, before: "PastPartitions | None" = None
+    ) -> "PastPartitions":
         """Look up an asset's partitions in the event log: one record each, however many runs there were.
 
         Args:
             instance: where it was recorded.
             asset: the asset's key.
+            before: what was looked up before; only records that are not in it are read.
         """
-        latest = list(
-            instance.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_MATERIALIZATION).values()
-        )
-        numbers: dict[str, dict[str, int]] = {}
-        full: dict[str, dt.datetime] = {}
-        for start in range(0, len(latest), _PAGE):
-            page = latest[start : start + _PAGE]
+        known = before or cls()
+        ids = dict(instance.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_MATERIALIZATION))
+        numbers = {name: known.numbers[name] for name, at in ids.items() if known.ids.get(name) == at}
+        full = {name: when for name, when in known.full.items() if name in numbers}
+        unread = [at for name, at in ids.items() if name not in numbers]
+        for start in range(0, len(unread), _PAGE):
+            page = unread[start : start + _PAGE]
             wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=page)
             for record in instance.fetch_materializations(wanted, limit=len(page)).records:
                 materialization = record.event_log_entry.asset_materialization
@@ -54,12 +59,11 @@ class PastPartitions:
                 when = _full(materialization.metadata, record.timestamp)
                 if when is not None:
                     full[materialization.partition] = when
-        return cls(numbers, full)
+        return cls(numbers, full, ids)
 
-    def without(self, partitions: Iterable[str]) -> "PastPartitions":
-        """The same but for these partitions: those that a run materializes itself."""
-        left_out = set(partitions)
-        return PastPartitions({name: one for name, one in self.numbers.items() if name not in left_out}, self.full)
+    def number(self, partition: str, name: str) -> int:
+        """One number of a partition; 0 where nothing was recorded."""
+        return self.numbers.get(partition, {}).get(name, 0)
 
     def red(self, *names: str) -> list[str]:
         """The partitions in which any of these numbers was not zero, sorted."""

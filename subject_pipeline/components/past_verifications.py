@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster import DagsterInstance
 
-from subject_pipeline.components.audit_metadata import CHECKS, EVERY_SUBJECT_REGISTERED
+from subject_pipeline.components.audit_metadata import RED_NUMBERS
 from subject_pipeline.components.past_partitions import PastPartitions
 from subject_pipeline.domain.compliance import VerificationHistory
-
-PROBLEMS = tuple(f"problems/{name}" for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
-"""The numbers of a partition that are not zero where it was red; what only warns is left out."""
 
 
 def verification_history(
@@ -26,4 +23,4 @@ def verification_history(
     past = PastPartitions.of(instance, verification)
     never = [name for name in partitions if name not in past.full]
     since = None if never else min((past.full[name] for name in partitions), default=None)
-    return VerificationHistory(since, sorted(never), past.red(*PROBLEMS))
+    return VerificationHistory(since, sorted(never), past.red(*RED_NUMBERS))

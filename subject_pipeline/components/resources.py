@@ -9,11 +9,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
+from subject_pipeline.components.literal_secrets import refuse_literal_secrets
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.storage.settings import Settings, system_user
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
 
 
@@ -43,9 +45,19 @@ class StoreResource(dg.ConfigurableResource[Any]):
     url: str = Field(description="file:///folder, s3://bucket/prefix, gs://..., az://..., or a local path.")
     options: dict[str, str] = Field(
         default_factory=dict,
-        description="Credentials and endpoint, where the provider's standard environment does not give them.",
+        description="Credentials and endpoint, where the provider's standard environment does not give them. A secret "
+        "is given by the name of a variable, as {env: NAME}; its value in run config is refused.",
     )
     layout: LayoutResource
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse secrets that stand in the run's config.
+
+        Raises:
+            ConfigurationError: one does.
+        """
+        if context.run is not None:
+            refuse_literal_secrets({"url": self.url, **self.options}, context.run.run_config)
 
     def open(self) -> SubjectStore:
         """The store; nothing is contacted before the first use.
@@ -73,6 +85,10 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
     def file(self) -> KeyRingFile:
         """The ring; not opened before its first use."""
         return KeyRingFile(Path(self.path).expanduser() if self.path else None)
+
+    def evidence(self, store: SubjectStore) -> ManifestEvidence:
+        """What announces changes of manifests in the audit log, as `$SUBJECT_ACTOR`, else as the system user."""
+        return ManifestEvidence(store, self.file(), Settings.read(os.environ).actor or system_user())
 
 
 class RegistrationOptions(dg.ConfigurableResource[Any]):

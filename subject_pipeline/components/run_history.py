@@ -21,6 +21,12 @@ _GOING = [status for status in DagsterRunStatus if status not in _ENDED]
 _LOOKED_AT = 100
 
 
+def going_run(instance: DagsterInstance, job: str) -> dg.DagsterRun | None:
+    """The newest run of a job that is queued or running, whoever launched it."""
+    records = instance.get_run_records(RunsFilter(job_name=job, statuses=_GOING), limit=1)
+    return records[0].dagster_run if records else None
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
     """One run that a sensor asked for.
@@ -38,10 +44,9 @@ class PastRun:
 
 def run_in_progress(instance: DagsterInstance, job: str) -> str | None:
     """Why nothing new of a job should start now: a run of it is queued or running, whoever launched it; else None."""
-    records = instance.get_run_records(RunsFilter(job_name=job, statuses=_GOING), limit=1)
-    if not records:
+    run = going_run(instance, job)
+    if run is None:
         return None
-    run = records[0].dagster_run
     return f"run {run.run_id[:8]} of {job} is {run.status.value.lower().replace('_', ' ')}; asked again after it"
 
 

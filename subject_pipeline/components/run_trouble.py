@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 from dagster import AssetCheckEvaluation, DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from subject_pipeline.components.lasting_checks import red_partitions
 from subject_pipeline.domain.alerts import Alert, FailedStep, RedCheck, error_name, span
 
 _PAGE = 500
@@ -76,12 +77,12 @@ def _red_check(found: AssetCheckEvaluation) -> RedCheck:
 
 
 def _partitions(found: AssetCheckEvaluation) -> Sequence[str]:
-    """Those that the check was evaluated for, or that its tables' column `partition` names."""
+    """Those that the check was evaluated for, that are still red, or that its tables' column `partition` names."""
     if found.partition is not None:
         return (found.partition,)
     tables = [value for value in found.metadata.values() if isinstance(value, dg.TableMetadataValue)]
     named = {str(record.data.get("partition") or "") for table in tables for record in table.records}
-    return sorted(named - {""})
+    return sorted((named | red_partitions(found)) - {""})
 
 
 def _failed_steps(instance: DagsterInstance, run_id: str, assets: Mapping[str, str]) -> list[FailedStep]:

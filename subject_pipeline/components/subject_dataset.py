@@ -8,13 +8,15 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, field_validator
 
+from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
+from subject_pipeline.components.literal_secrets import holds_credentials
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
     failures_table,
     forecast_metadata,
     registration_check_specs,
-    registration_checks,
+    registration_findings,
     staging_metadata,
 )
 from subject_pipeline.components.operations import Operations
@@ -63,6 +65,16 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             return check_dataset_name(name)
         except DatasetError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, source: str) -> str:
+        if holds_credentials(source):
+            raise ValueError(
+                "a source's URL is shown on its asset's page, so it must hold no user or password: give credentials "
+                "through the environment (docs/stores.md says what each provider reads)"
+            )
+        return source
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The dataset's source and two assets, the job that runs them, its sensor, and the options that both share."""
@@ -123,6 +135,8 @@ def _candidate_chunks(
         kinds={"polars", "parquet"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
+        code_version="1",
+        backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests
         output_required=False,
         required_resource_keys={"store", options_key},
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
@@ -162,12 +176,15 @@ def _subject_manifests(
         kinds={"deltalake", "polars"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
-        required_resource_keys={"store", options_key},
+        code_version="1",
+        required_resource_keys={"store", "key_ring", options_key},
         check_specs=registration_check_specs(dataset.name),
         description=f"One manifest per subject of {dataset.name}, in the Delta table subjects/, partitioned by chunk. "
         "A subject that has a manifest is skipped, so any partition can be run again at any time.",
     )
-    def subject_manifests(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def subject_manifests(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
@@ -179,6 +196,7 @@ def _subject_manifests(
                 limit=options.rows,
                 chunks=partitions_of(context),
                 declared=declaration,
+                evidence=context.resources.key_ring.evidence(store),
             )
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
             # Unlike a bad candidate, this is mended by running again, so the partitions must not look done.
@@ -191,6 +209,7 @@ def _subject_manifests(
         for outcome in done.outcomes:
             # A partition's own numbers come first on its page, what all runs say comes last.
             context.add_asset_metadata({**chunk_metadata(outcome), **about}, partition_key=outcome.chunk)
-        return dg.MaterializeResult(check_results=registration_checks(done))
+        yield dg.MaterializeResult()
+        yield from lasting_checks(context.instance, context.asset_key, registration_findings(done))
 
     return subject_manifests

@@ -8,20 +8,20 @@ import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.components.audit_metadata import (
-    CHECKS,
-    EVERY_SUBJECT_REGISTERED,
+    RED_NUMBERS,
+    VerifiedChunks,
     checkpoint_check_specs,
     checkpoint_checks,
     checkpoint_metadata,
-    chunk_metadata,
     ingest_check_specs,
     ingest_checks,
     ingest_metadata,
     verification_check_specs,
-    verification_checks,
-    verification_metadata,
+    verification_findings,
     was_read,
 )
+from subject_pipeline.components.data_versions import log_version
+from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.past_partitions import PastPartitions, last_note
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
@@ -35,7 +35,6 @@ from subject_pipeline.use_cases.verification import verify
 _VERIFICATION = dg.AssetKey("audit_verification")
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")
 _REPORT = dg.AssetKey("compliance_report")
-_PROBLEMS = tuple(f"problems/{name}" for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
 
 
 class IngestOptions(dg.Config):
@@ -81,6 +80,7 @@ inbox_event_files = dg.AssetSpec(
     group_name="audit",
     kinds={"jsonl"},
     tags={"subject/stage": "audit"},
+    code_version="1",
     check_specs=ingest_check_specs("audit_log"),
     description="One row per access event, in the chain of its subject, in the log of that subject's chunk. Ingests "
     "the event files of the store's inbox, each event once however often a file is read.",
@@ -92,57 +92,69 @@ def audit_log(
     with clear_failures():
         opened = store.open()
         report = ingest_inbox(AuditLog(opened, key_ring.file()), config.files)
+        version = log_version(opened)
     context.log.info("%d files, %d events appended", report.files, report.appended)
     return dg.MaterializeResult(
-        metadata={**ingest_metadata(report), **provenance(opened)}, check_results=ingest_checks(report)
+        metadata={**ingest_metadata(report), **provenance(opened)},
+        check_results=ingest_checks(report),
+        data_version=version,
     )
 
 
-@dg.asset(
-    deps=[audit_log],
-    group_name="audit",
-    kinds={"polars"},
-    tags={"subject/stage": "verification"},
-    partitions_def=LayoutResource.from_environment().partitions(),
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    check_specs=verification_check_specs("audit_verification"),
-    description="One verdict per chain of a chunk: its rows' MACs and links, its log's segments, its subjects' "
-    "manifests, all held against the last checkpoint, and that against Dagster's own copy of its note.",
-)
-def audit_verification(
-    context: dg.AssetExecutionContext, config: VerificationOptions, store: StoreResource, key_ring: KeyRingResource
-) -> dg.MaterializeResult:
-    """Verify the run's partitions."""
-    chunks = partitions_of(context)
-    full = config.mode is Mode.full
-    past, began = PastPartitions.of(context.instance, _VERIFICATION), dt.datetime.now(dt.UTC)
-
-    def watch(found: ChunkFindings, *_: int) -> None:
-        last_full = began if full and was_read(found) else past.full.get(found.chunk)
-        context.add_asset_metadata(chunk_metadata(found, last_full), partition_key=found.chunk)
-
-    with clear_failures():
-        opened = store.open()
-        report = verify(
-            opened,
-            key_ring.file(),
-            chunks=chunks,
-            incremental=not full,
-            whole=set(past.red(*_PROBLEMS)).intersection(chunks),
-            known_notes=last_note(context.instance, _CHECKPOINT),
-            watch=watch,
-        )
-    return dg.MaterializeResult(
-        metadata={**verification_metadata(report), **provenance(opened)},
-        check_results=verification_checks(report, past.without(chunks)),
+def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        deps=[audit_log],
+        group_name="audit",
+        kinds={"polars"},
+        tags={"subject/stage": "verification"},
+        code_version="1",
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=verification_check_specs("audit_verification"),
+        description="One verdict per chain of a chunk: its rows' MACs and links, its log's segments, its subjects' "
+        "manifests, all held against the last checkpoint, and that against Dagster's own copy of its note.",
     )
+    def audit_verification(
+        context: dg.AssetExecutionContext, config: VerificationOptions, store: StoreResource, key_ring: KeyRingResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        """Verify the run's partitions."""
+        chunks, began = partitions_of(context), dt.datetime.now(dt.UTC)
+        past = PastPartitions.of(context.instance, _VERIFICATION)
+        verified, full = VerifiedChunks(), dict[str, dt.datetime]()
+
+        def watch(found: ChunkFindings, *_: int) -> None:
+            verified.add(found)
+            if config.mode is Mode.full and was_read(found):
+                full[found.chunk] = began
+
+        with clear_failures():
+            opened = store.open()
+            report = verify(
+                opened,
+                key_ring.file(),
+                chunks=chunks,
+                incremental=config.mode is Mode.incremental,
+                whole=set(past.red(*RED_NUMBERS)).intersection(chunks),
+                known_notes=last_note(context.instance, _CHECKPOINT),
+                watch=watch,
+            )
+            about = provenance(opened)
+        past = PastPartitions.of(context.instance, _VERIFICATION, past)  # another run may have ended meanwhile
+        for chunk in chunks:
+            last_full = full.get(chunk) or past.full.get(chunk)
+            context.add_asset_metadata(verified.numbers(chunk, past, last_full), partition_key=chunk)
+        yield dg.MaterializeResult(metadata=about)
+        yield from lasting_checks(context.instance, _VERIFICATION, verification_findings(report, verified))
+
+    return audit_verification
 
 
 @dg.asset(
-    deps=[audit_verification],
+    deps=[_VERIFICATION],
     group_name="audit",
     kinds={"json"},
     tags={"subject/stage": "checkpoint"},
+    code_version="1",
     output_required=False,
     check_specs=checkpoint_check_specs("audit_checkpoint"),
     description="One signed note over the chains and manifests of all subjects, so that nothing of them can vanish or "
@@ -158,7 +170,10 @@ def audit_checkpoint(
     yield from checkpoint_checks(report)
     if report.written is None:
         raise dg.Failure("The last checkpoint does not hold, or the store could not be read: none was written.")
-    yield dg.MaterializeResult(metadata={**checkpoint_metadata(report), **provenance(opened)})
+    yield dg.MaterializeResult(
+        metadata={**checkpoint_metadata(report), **provenance(opened)},
+        data_version=dg.DataVersion(report.written.note.root),  # the next note over the same store is not news
+    )
 
 
 ingest_access_events = dg.define_asset_job(
@@ -178,3 +193,13 @@ verify_checkpoint_and_report = dg.define_asset_job(
     description="Verify all chains, logs and manifests, sign a checkpoint over what was found whole, and report. Needs "
     "no config (mode: full); select all partitions: it is one run. Safe to run again.",
 )
+
+
+@dg.definitions
+def audit() -> dg.Definitions:
+    """Four assets, of which the environment partitions one, and two jobs."""
+    verification = _audit_verification(LayoutResource.from_environment().partitions())
+    return dg.Definitions(
+        assets=[inbox_event_files, audit_log, verification, audit_checkpoint],
+        jobs=[ingest_access_events, verify_checkpoint_and_report],
+    )

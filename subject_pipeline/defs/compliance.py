@@ -19,6 +19,7 @@ _VERIFICATION = dg.AssetKey("audit_verification")
     deps=[_CHECKPOINT],
     group_name="audit",
     kinds={"html"},
+    code_version="1",
     check_specs=report_check_specs("compliance_report"),
     description="One report a run, of all subjects and all accesses as of its time: who is held, on which consent, "
     "until when, who touched it, and what vouches for that. A page to print, its numbers as parquet and CSV, in "

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from subject_pipeline.domain.candidates import MAX_STORAGE_KEY_BYTES, refusal
 from subject_pipeline.domain.canonical_json import canonical_json
 from subject_pipeline.domain.manifests import format_time
@@ -25,6 +27,9 @@ MAX_TEXT = 1_024
 """Characters of any one text of an event."""
 
 MAX_FIELDS = 1_000
+
+IDENTITY, CONTENT = 16, 8
+"""Bytes of the digests that tell whether two events are the same, and whether they say the same."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -57,7 +62,15 @@ class AccessEvent(NamedTuple):
     def identity(self) -> bytes:
         """16 bytes that are the same for the same event: its subject, its id and the UTC month of its time."""
         text = f"{self.ts[:7]}{len(self.candidate_id)}:{self.candidate_id}{self.event_id}"
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return hashlib.blake2b(text.encode(), digest_size=IDENTITY).digest()
+
+    def content(self) -> bytes:
+        """8 bytes that are the same for events that say the same of the access: all that is recorded beside the ids."""
+        return hashlib.blake2b(orjson.dumps(self[2:]), digest_size=CONTENT).digest()
+
+    def record(self) -> bytes:
+        """Identity and content, as an index keeps them."""
+        return self.identity() + self.content()
 
 
 def parse_event(value: object) -> AccessEvent:
@@ -130,12 +143,10 @@ def new_event(
     reason = refusal(candidate, candidate)
     if reason is not None:
         raise EventError(f"candidate_id: {reason}")
-    verb = _text("action", action)
-    if verb.startswith(EVIDENCE_PREFIX):
-        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded by the registry alone")
+    verb = checked_action(action)
     if result not in RESULT_STATES:
         raise EventError(f"result: must be one of {', '.join(RESULT_STATES)}")
-    event = AccessEvent(candidate, _text("event_id", event_id), _time(ts), _text("actor", actor), verb, str(result))
+    event = AccessEvent(candidate, _text("event_id", event_id), _time(ts), checked_actor(actor), verb, str(result))
     if optional is None:
         return event if payload_sha256 is None else event._replace(payload_sha256=payload_sha256)
     return event._replace(
@@ -145,6 +156,19 @@ def new_event(
         trace_id=_optional("trace_id", optional),
         payload_sha256=payload_sha256,
     )
+
+
+def checked_actor(value: object) -> str:
+    """An actor that a row can name; EventError: it cannot."""
+    return _text("actor", value)
+
+
+def checked_action(value: object) -> str:
+    """An action that a row of an access can name; EventError: it cannot, or it is the registry's own."""
+    action = _text("action", value)
+    if action.startswith(EVIDENCE_PREFIX):
+        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded by the registry alone")
+    return action
 
 
 def evidence_event(
@@ -161,6 +185,28 @@ def evidence_event(
     """
     action = MANIFEST_DELETED if manifest_sha256 is None else MANIFEST_UPDATED
     return AccessEvent(candidate_id, event_id, ts, actor, action, "success", payload_sha256=manifest_sha256)
+
+
+def recorded_event(row: Mapping[str, Any]) -> AccessEvent:
+    """The event that a row of the log records.
+
+    Raises:
+        KeyError: the row lacks what every row has.
+    """
+    fields = row.get("fields")
+    return AccessEvent(
+        row["candidate_id"],
+        row["event_id"],
+        row["ts"],
+        row["actor"],
+        row["action"],
+        row["result"],
+        row.get("dataset"),
+        None if fields is None else tuple(fields),
+        row.get("purpose"),
+        row.get("trace_id"),
+        row.get("payload_sha256"),
+    )
 
 
 def payload_hash(payload: object) -> str:

@@ -17,12 +17,13 @@ from subject_pipeline.domain.audit_segments import ChainHead, Evidence
 from subject_pipeline.domain.canonical_json import canonical_row
 from subject_pipeline.errors import CanonicalJsonError
 
-INDEX_SCHEMA = "subject_audit_index.v1"
+INDEX_SCHEMA = "subject_audit_index.v2"
 DIGEST = 16
-"""Bytes of a subject's or an event's digest."""
+"""Bytes of the digest that a record begins with: a subject's, or an event's identity."""
 
 _NONE, _UPDATED, _DELETED = range(3)
 _HEAD = struct.Struct(">16sQ32s32sB32s16s")
+_KIND_AT = struct.calcsize(">16sQ32s32s")
 _POSTING = struct.Struct(">16sI")
 
 
@@ -35,7 +36,7 @@ class SegmentDelta:
         mac: its header's.
         size: its bytes.
         chains: the heads of the chains that it extends, after it.
-        events: identities of its events by the month of their time.
+        events: records of its events, identity and content, by the month of their time.
     """
 
     number: int
@@ -84,6 +85,12 @@ def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
             evidence = Evidence(kind == _DELETED, "" if kind == _DELETED else sha256.hex(), prior.hex())
         return ChainHead(seq, mac.hex(), root.hex(), evidence)
     return None
+
+
+def evidence_digests(heads: bytes) -> set[bytes]:
+    """The digests of the subjects of whom a row speaks of their manifest."""
+    kinds = heads[_KIND_AT :: _HEAD.size]
+    return {heads[at * _HEAD.size : at * _HEAD.size + DIGEST] for at, kind in enumerate(kinds) if kind != _NONE}
 
 
 def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:

@@ -78,10 +78,15 @@ class BrokenLog:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """A row of the registry's own about a manifest."""
+    """A row of the registry's own about a manifest.
+
+    Attributes:
+        written_at: when its segment says that it was written, RFC 3339; empty where it does not.
+    """
 
     seq: int
     evidence: Evidence
+    written_at: str = ""
 
 
 @dataclass(slots=True)
@@ -137,6 +142,7 @@ class LogJudge:
         self._before: Mapping[str, tuple[int, str]] = chains if resumed else {}
         self._prev_known = True
         self._blind = False
+        self._written_at = ""
         self._next: dict[str, int] = {}
         self._last: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -149,6 +155,7 @@ class LogJudge:
         problem = segment.problem(head, self._segment_macs, prev_known=self._prev_known)
         if problem is not None:
             self._log(head.number + 1, "bad_segment", problem)
+        self._written_at = str(segment.header.get("written_at", "")) if segment.header and problem is None else ""
         # A damaged header cannot vouch for the link that follows, so that one is not held against it twice.
         self._prev_known = segment.header is not None and problem is None
         self.verdict.head = head._replace(number=head.number + 1, mac=segment.mac or NO_MAC)
@@ -227,6 +234,7 @@ class LogJudge:
                 or not type(result) is type(ts) is type(actor) is str
                 or type(found_seq) is not int
                 or schema != ROW_SCHEMA
+                or not candidate_id
                 or result not in results
                 or canonical != inner
                 or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
@@ -305,7 +313,9 @@ class LogJudge:
     def _evidence(self, row: dict[str, Any], seq: int) -> None:
         evidence = evidence_of(row["action"], row.get("payload_sha256"), row["event_id"])
         if evidence is not None:
-            self.verdict.evidence.setdefault(row["candidate_id"], []).append(EvidenceRow(seq, evidence))
+            self.verdict.evidence.setdefault(row["candidate_id"], []).append(
+                EvidenceRow(seq, evidence, self._written_at)
+            )
 
 
 def _announces(row: dict[str, Any]) -> bool:

@@ -43,6 +43,11 @@ def storage_key(candidate_id: str) -> str:
     return re.sub(_UNSAFE, "_", candidate_id)
 
 
+def storage_key_expr(candidate_id: str) -> pl.Expr:
+    """The storage key of each value in the column `candidate_id`."""
+    return pl.col(candidate_id).str.replace_all(_UNSAFE, "_")
+
+
 def refusal(candidate_id: str, key_value: str) -> str | None:
     """Why this candidate cannot become a subject, or None where it can."""
     if not key_value:
@@ -67,7 +72,7 @@ def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataF
     return (
         keys.lazy()
         .select("row", candidate_id=pl.lit(prefix) + pl.col("key"), key_value="key")
-        .with_columns(storage_key=pl.col("candidate_id").str.replace_all(_UNSAFE, "_"))
+        .with_columns(storage_key=storage_key_expr("candidate_id"))
         .with_columns(chunk_index=layout.index_expr("storage_key"))
         .select(CANDIDATE_SCHEMA.names())
         .collect()

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from subject_pipeline.domain.chunks import MAX_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import ConfigurationError
 
+TABLE = "subjects"
+"""Where in the store the manifests' table lies."""
+
 
 class StoreLayout(BaseModel):
     """What `catalog/layout.json` holds: how many chunks there are, and the log's random identity."""

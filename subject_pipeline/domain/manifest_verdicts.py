@@ -1,15 +1,21 @@
 """Verdicts over manifests: each held to what the registry's own evidence, or the last checkpoint, says of it.
 
 Expected is what the last evidence row after the checkpoint says, else what the checkpoint's roster says, else what the
-last evidence row says. A manifest that is there though absence is expected is a new registration, which needs no row.
+last evidence row says. A manifest that is there though absence is expected is a new registration, which needs no row;
+but never after a deletion: who was deleted comes back by a row that announces it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH, Evidence
+from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline.domain.checkpoints import RosterEntry
+from subject_pipeline.domain.manifests import format_time
+
+_UNDER_WAY = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +23,27 @@ class BrokenManifest:
     """A manifest that is not as expected.
 
     Attributes:
-        candidate_id: None where the manifests of a whole chunk could not be read.
-        kind: `changed` or `missing` behind the registry's back; `unapplied`: announced in the log, not in the table;
-            `unreadable`.
+        candidate_id: None where it is about a file, the manifests of a whole chunk, or a row without an id.
+        kind: `changed` or `missing` behind the registry's back; `resurrected`: deleted, and there again unannounced;
+            `unapplied`: announced in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
+            makes; `unreadable`; `pending`: announced just now, so neither broken nor fine.
     """
 
     candidate_id: str | None
     kind: str
     detail: str
+
+
+class Recent(NamedTuple):
+    """Between which times an announcement counts as just made, RFC 3339."""
+
+    since: str
+    until: str
+
+    @classmethod
+    def at(cls, now: dt.datetime) -> "Recent":
+        """Five minutes to either side of a time: a writer's clock may be ahead."""
+        return cls(format_time(now - _UNDER_WAY), format_time(now + _UNDER_WAY))
 
 
 def judge_manifests(
@@ -33,6 +52,7 @@ def judge_manifests(
     evidence: Mapping[str, Sequence[EvidenceRow]],
     *,
     unjudged: Collection[str] = (),
+    recent: Recent | None = None,
 ) -> list[BrokenManifest]:
     """Hold a chunk's manifests to what they must be.
 
@@ -40,7 +60,9 @@ def judge_manifests(
         present: the hash of every manifest in the table, by candidate id.
         roster: the last checkpoint's entries; empty where there is none.
         evidence: the registry's rows, in order.
-        unjudged: subjects whose evidence may be incomplete, since their chains are broken.
+        unjudged: subjects whose evidence may be incomplete, since their chains are broken, or whose rows of the table
+            break its rules.
+        recent: an announcement made then, and not yet applied, is `pending`; None: none is.
 
     Returns:
         One for each subject that has a problem, sorted by candidate id.
@@ -49,14 +71,43 @@ def judge_manifests(
     for candidate_id in sorted(roster.keys() | evidence.keys()):
         if candidate_id in unjudged:
             continue
-        entry = roster.get(candidate_id)
-        rows = [row.evidence for row in evidence.get(candidate_id, ()) if entry is None or row.seq > entry.seq]
-        actual = present.get(candidate_id, "")
-        anchored = entry.manifest_sha256 if entry is not None else None
-        problem = _against_evidence(actual, rows, anchored) if rows else _against_roster(actual, anchored)
+        rows = evidence.get(candidate_id, ())
+        problem = _problem(present.get(candidate_id, ""), roster.get(candidate_id), rows)
         if problem is not None:
-            found.append(BrokenManifest(candidate_id, *problem))
+            kind, detail = problem
+            if kind == "unapplied" and recent and recent.since <= rows[-1].written_at <= recent.until:
+                kind = "pending"
+            found.append(BrokenManifest(candidate_id, kind, detail))
     return found
+
+
+def possibly_resurrected(
+    present: Mapping[str, str], roster: Iterable[RosterEntry], evidence: Mapping[str, Sequence[EvidenceRow]]
+) -> bool:
+    """Whether anybody is there whom the checkpoint knew without a manifest, and of whom no later row speaks.
+
+    Only the rows before the checkpoint tell whether they were deleted, or are registered for the first time.
+    """
+    return any(
+        not entry.manifest_sha256 and entry.candidate_id in present and not evidence.get(entry.candidate_id)
+        for entry in roster
+    )
+
+
+def _problem(actual: str, entry: RosterEntry | None, rows: Sequence[EvidenceRow]) -> tuple[str, str] | None:
+    anchored = entry.manifest_sha256 if entry is not None else None
+    newer = [row for row in rows if entry is None or row.seq > entry.seq]
+    if newer:
+        return _against_evidence(actual, newer, anchored)
+    if actual and rows and rows[-1].evidence.deleted:
+        return _RESURRECTED
+    return _against_roster(actual, anchored)
+
+
+_RESURRECTED = (
+    "resurrected",
+    "its log says that it was deleted, and nothing announces that it was registered again: was subjects/ restored?",
+)
 
 
 def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None:
@@ -67,12 +118,15 @@ def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None
     return "changed", "its manifest is not the one of the last checkpoint, and no row announces a change"
 
 
-def _against_evidence(actual: str, rows: Sequence[Evidence], anchored: str | None) -> tuple[str, str] | None:
-    last = rows[-1]
-    earlier = {row.sha256 for row in rows[:-1] if row.sha256} | ({anchored} if anchored else set())
+def _against_evidence(actual: str, newer: Sequence[EvidenceRow], anchored: str | None) -> tuple[str, str] | None:
+    last = newer[-1].evidence
+    earlier = {row.evidence.sha256 for row in newer[:-1] if row.evidence.sha256} | ({anchored} if anchored else set())
     as_before = bool(actual) and (actual[:PRIOR_LENGTH] == last.prior or actual in earlier)
     if last.deleted:
-        return ("unapplied", "its log announces a deletion, the table still has the manifest") if as_before else None
+        if not actual:
+            return None
+        unapplied = "unapplied", "its log announces a deletion, the table still has the manifest"
+        return unapplied if as_before else _RESURRECTED
     if actual == last.sha256:
         return None
     if as_before or (not actual and last.prior == NO_PRIOR):

@@ -2,6 +2,9 @@
 
 import datetime as dt
 import json
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -14,10 +17,21 @@ from pydantic import (
     ValidationError,
 )
 
+from subject_pipeline.domain.shown_text import shown
 from subject_pipeline.errors import ManifestError
 
 MANIFEST_SCHEMA = "subject_manifest.v1"
 DEFAULT_RETENTION = dt.timedelta(days=365 * 4)
+VOCABULARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "status": ("active", "restricted", "erasure_ordered"),
+        "vertical": ("unknown", "general", "healthcare"),
+        "consent.general_pii.status": ("pending_backfill_review", "given", "refused", "withdrawn"),
+        "consent.biometric.status": ("never_collected", "given", "refused", "withdrawn", "destroyed"),
+        "retention.policy": ("4_year_default",),
+    }
+)
+"""The words that each of these fields may hold. Writing others is refused; reading takes a newer writer's words."""
 
 
 def format_time(value: dt.datetime) -> str:
@@ -48,7 +62,7 @@ class GeneralPiiConsent(_Part):
     """Consent to hold general personal data; never inferred from the presence of data."""
 
     status: str = "pending_backfill_review"
-    version: str | None = None
+    version: str | None = ""
     given_at: Time | None = None
     withdrawn_at: Time | None = None
 
@@ -88,7 +102,7 @@ class SubjectManifest(_Part):
     `vertical` starts as `unknown`, so that routing fails closed until somebody has classified the subject.
     """
 
-    schema_: str = Field(default=MANIFEST_SCHEMA, alias="schema", pattern=r"^subject_manifest\.v\d+$")
+    schema_: str = Field(default=MANIFEST_SCHEMA, alias="schema", pattern=r"^subject_manifest\.v[0-9]+$")
     candidate_id: str = Field(min_length=1)
     created_at: Time
     updated_at: Time
@@ -117,6 +131,28 @@ class SubjectManifest(_Part):
             where = ".".join(str(part) for part in first["loc"]) or "document"
             raise ManifestError(f"not a subject manifest: {where}: {first['msg']}") from error
 
+    def word(self, field: str) -> str:
+        """The word that a field of `VOCABULARY` holds."""
+        return str(reduce(getattr, field.split("."), self))
+
+    def unknown_word(self) -> str | None:
+        """Why the manifest may not be written, with the words that there are; None where all its words are known."""
+        for field, words in VOCABULARY.items():
+            if (word := self.word(field)) not in words:
+                return f"{field} is {shown(word)!r}, which is none of its words: {', '.join(words)}"
+        return None
+
+    def translated(self, words: "Translations") -> Self:
+        """The manifest with its words translated."""
+        wanted = {field: there[word] for field, there in words.items() if (word := self.word(field)) in there}
+        if not wanted:
+            return self
+        document = self.as_json()
+        for field, word in wanted.items():
+            *parents, name = field.split(".")
+            reduce(dict[str, Any].__getitem__, parents, document)[name] = word
+        return self.parse(document)
+
     def as_json(self) -> dict[str, Any]:
         """The manifest as JSON values: known fields in order, null written as null, unknown fields last."""
         return self.model_dump(mode="json", by_alias=True)
@@ -124,6 +160,30 @@ class SubjectManifest(_Part):
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":"))
+
+
+Translations = Mapping[str, Mapping[str, str]]
+"""Words of another system and ours in their place, by field of `VOCABULARY`."""
+
+
+def translations(pairs: Iterable[str]) -> Translations:
+    """What `WORD=WORD` means: the left word is the right one, in each field that has the right one.
+
+    Raises:
+        ManifestError: the right word is in no vocabulary, or one word is to become two in one field.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for pair in pairs:
+        theirs, equals, ours = pair.rpartition("=")
+        fields = [field for field, words in VOCABULARY.items() if ours in words]
+        if not equals or not fields:
+            there = "; ".join(f"{field}: {', '.join(words)}" for field, words in VOCABULARY.items())
+            raise ManifestError(f"cannot translate {pair!r}: THEIRS=OURS is wanted, OURS one of the words of {there}")
+        for field in fields:
+            if found.setdefault(field, {}).setdefault(theirs, ours) != ours:
+                both = f"{found[field][theirs]!r} and {ours!r}"
+                raise ManifestError(f"cannot translate {theirs!r} of {field} into both {both}: give one of them")
+    return found
 
 
 def new_manifest(

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from subject_pipeline.domain.candidates import refusals
+from subject_pipeline.domain.manifest_rows import PROBLEM
 
-STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String})
-"""One stored subject a row."""
+STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String, PROBLEM: pl.String})
+"""One stored subject a row, and the rule that this row breaks, if any."""
+
+AMBIGUOUS = (
+    "the table holds rows of this id or storage key that break its rules, so nothing was changed: see "
+    "`subject-pipeline audit verify`, and restore the table"
+)
+"""Why a candidate is refused of whom the table cannot tell whether they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +24,7 @@ class Decision:
     Attributes:
         new: `CANDIDATE_SCHEMA`; to be inserted.
         known: `CANDIDATE_SCHEMA`; registered already, to be skipped.
-        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id.
+        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table cannot tell whose it is.
     """
 
     new: pl.DataFrame
@@ -42,10 +49,11 @@ def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
         candidates: `CANDIDATE_SCHEMA` in source order, distinct by `candidate_id`, none refused.
         stored: `STORED_IDS_SCHEMA` of all chunks that the candidates fall into.
     """
+    candidates, ambiguous = _told_apart(candidates, stored)
     owned = (
         candidates.lazy()
         .join(
-            stored.lazy().select("storage_key", stored_id="candidate_id"),
+            stored.lazy().filter(pl.col(PROBLEM).is_null()).select("storage_key", stored_id="candidate_id"),
             on="storage_key",
             how="left",
             maintain_order="left",
@@ -65,8 +73,19 @@ def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
     return Decision(
         new=owned.filter(mine & ~there).select(columns),
         known=owned.filter(mine & there).select(columns),
-        collided=refusals(collided, "collision", pl.Series(reasons, dtype=pl.String)),
+        collided=pl.concat([refusals(collided, "collision", pl.Series(reasons, dtype=pl.String)), ambiguous]),
     )
+
+
+def _told_apart(candidates: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Candidates of whom the table can tell whether they are stored, and refusals of the others."""
+    broken = stored.filter(pl.col(PROBLEM).is_not_null())
+    if broken.is_empty():
+        return candidates, refusals(candidates.clear(), "refused", "")
+    astray = pl.col("candidate_id").is_in(broken["candidate_id"].implode()) | pl.col("storage_key").is_in(
+        broken["storage_key"].implode()
+    )
+    return candidates.filter(~astray), refusals(candidates.filter(astray), "refused", AMBIGUOUS)
 
 
 @dataclass(frozen=True, slots=True)

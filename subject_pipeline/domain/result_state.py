@@ -6,7 +6,13 @@ from typing import Literal, get_args
 ResultState = Literal["success", "error", "denied", "not_found"]
 RESULT_STATES: tuple[ResultState, ...] = get_args(ResultState)
 
-_FLAGS: tuple[ResultState, ...] = ("denied", "not_found", "error")  # the order is the precedence
+_FLAGS: dict[str, ResultState] = {  # the order is the precedence
+    "denied": "denied",
+    "not_found": "not_found",
+    "error": "error",
+    "isError": "error",  # of MCP's tool results
+    "is_error": "error",  # the same, as Python's clients spell it
+}
 _WORDS: dict[str, ResultState] = {
     "error": "error",
     "failed": "error",
@@ -28,7 +34,8 @@ def audit_result_state(payload: object) -> ResultState:
 
     Only the top level of a mapping counts; anything else carries no signal. Signals, the first that is there decides:
 
-    1. `denied`, `not_found`, `error`, in this order, where truthy (NaN is not).
+    1. `denied`, `not_found`, `error`, in this order, where truthy (NaN is not); `isError`, or `is_error`, of an MCP
+       result is an `error` too.
     2. `status`: an HTTP status as a number or ASCII digits (401 and 403 are denied, 404 and 410 not found, any other
        from 400 an error), or one of the words error, failed, failure; denied, forbidden, unauthorized; not_found,
        missing; in any case, with `-` or a space for `_`, whatever white space is around.
@@ -37,9 +44,9 @@ def audit_result_state(payload: object) -> ResultState:
     """
     if not isinstance(payload, Mapping):
         return "success"
-    for flag in _FLAGS:
+    for flag, state in _FLAGS.items():
         if _is_set(payload.get(flag)):
-            return flag
+            return state
     return _of_status(payload.get("status"))
 
 

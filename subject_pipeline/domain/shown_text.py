@@ -1,7 +1,13 @@
-"""Ids, actors and reasons as they may be shown to people: nothing invisible, nothing that a spreadsheet runs."""
+"""Text as it may be shown to people: nothing invisible, nothing that a spreadsheet runs, no URL's credentials."""
+
+import re
 
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _LONG = 120
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
+# A secret may hold `/` and `@`: behind a colon that begins no port, everything to the last `@` counts as one.
+_USER = re.compile(r"(?<=://)(?:[^/?#:@]*:(?![0-9]{1,5}/).*|[^/?#]*)@")
+_QUERY = re.compile(r"[?#](?=.*=).*")
 
 
 def shown(text: str, limit: int = _LONG) -> str:
@@ -21,3 +27,15 @@ def cell(text: str) -> str:
     follows it; the parquet file beside has the text as it is.
     """
     return f"'{text}" if text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA) else text
+
+
+def without_credentials(text: str) -> str:
+    """The text with every URL's user, password, query and fragment as `***`: they may be, or hold, credentials.
+
+    A `?` without a `=` after it is left: in a source it is a wildcard.
+    """
+    return _URL.sub(lambda url: _QUERY.sub(_starred, _USER.sub("***@", url[0])), text)
+
+
+def _starred(query: re.Match[str]) -> str:
+    return query[0][0] + "***"

@@ -6,14 +6,13 @@ only ever about log2 of them. Any object may be missing, stale or forged: then t
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from subject_pipeline.domain.audit_index import (
-    DIGEST,
     POSTING_WIDTH,
-    Records,
     SegmentDelta,
     head_in,
     merge_heads,
@@ -25,11 +24,13 @@ from subject_pipeline.domain.audit_index import (
 )
 from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead
+from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
 AUDIT_INDEX = "audit_index/"
 _ROWS = "rows"
+_HEADS = re.compile(r"[0-9]{12}")
 _SUPERSEDED_AFTER = dt.timedelta(hours=1)
 _HEADS_KEPT = 2
 
@@ -40,7 +41,7 @@ class IndexLostError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """Postings (`kind` is `rows`) or one month's event identities (`kind` is the month) of a range of segments."""
+    """Postings (`kind` is `rows`) or one month's event records (`kind` is the month) of a range of segments."""
 
     kind: str
     first: int
@@ -85,7 +86,8 @@ class AuditIndex:
         Raises:
             StoreError: the store failed.
         """
-        found = list(self._objects.list(f"{AUDIT_INDEX}{chunk}/heads/"))
+        folder = f"{AUDIT_INDEX}{chunk}/heads/"
+        found = [item for item in self._objects.list(folder) if _HEADS.fullmatch(item.key.removeprefix(folder))]
         for item in reversed(found[-_HEADS_KEPT:]):
             opened = unseal(self._objects.get(item.key), self._macs)
             if opened is None:
@@ -98,18 +100,14 @@ class AuditIndex:
                 return IndexState(head, heads, tuple(Increment(*parts) for parts in header["increments"]))
         return None
 
-    def events(self, state: IndexState, month: str) -> set[bytes]:
-        """Identities of all events of a month that the index covers.
+    def events(self, state: IndexState, month: str) -> KnownEvents:
+        """All events of a month that the index covers.
 
         Raises:
             IndexLostError: an increment is gone or damaged.
             StoreError: the store failed.
         """
-        found: set[bytes] = set()
-        for increment in state.increments:
-            if increment.kind == month:
-                found.update(Records(self._payload(state.head, increment), DIGEST).every())
-        return found
+        return KnownEvents(self._payload(state.head, one) for one in state.increments if one.kind == month)
 
     def segments_of(self, state: IndexState, candidate_id: str) -> list[int]:
         """The numbers of the segments that hold a subject's rows, sorted; otherwise as `events`."""
@@ -138,10 +136,10 @@ class AuditIndex:
         months = sorted({month for delta in deltas for month in delta.events})
         added = {_ROWS: postings(deltas)}
         for month in months:
-            digests = [digest for delta in deltas for digest in delta.events.get(month, ())]
-            added[month] = merge_records([b"".join(digests)], DIGEST)
+            records = [record for delta in deltas for record in delta.events.get(month, ())]
+            added[month] = merge_records([b"".join(records)], EVENT_WIDTH)
         for kind, data in added.items():
-            width = POSTING_WIDTH if kind == _ROWS else DIGEST
+            width = POSTING_WIDTH if kind == _ROWS else EVENT_WIDTH
             increment, swallowed, payload = self._grown(before.head, kept, kind, data, deltas, width)
             kept = [one for one in kept if one not in swallowed] + [increment]
             about = {"chunk": head.chunk, "log_id": head.log_id, "increment": increment.as_json()}

@@ -4,14 +4,19 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from subject_pipeline.domain.audit_segments import MAX_BYTES
 from subject_pipeline.errors import AuditLogError, StoreError
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.storage.overlapping import at_once, overlapped
 
 AUDIT = "audit/"
-_KEY = re.compile(r"audit/([^/]+)/(\d{12})\.jsonl")
+_KEY = re.compile(r"audit/([^/]+)/([0-9]{12})\.jsonl")
 _AHEAD = 4
+MAX_STORED_BYTES = 6 * MAX_BYTES + (1 << 20)
+"""No segment is larger: a writer counts the characters of its rows, of which JSON makes up to six bytes each, and a
+header. A larger object is not read."""
+
 _LOOKED_PAST = 128
 
 
@@ -40,6 +45,13 @@ class AuditSegments:
         """Where a segment lies."""
         return f"{AUDIT}{chunk}/{number:012d}.jsonl"
 
+    @classmethod
+    def place(cls, key: str) -> tuple[str, int] | None:
+        """The chunk and number of the segment that lies exactly here; None where the key is no segment's."""
+        match = _KEY.fullmatch(key)
+        found = (match[1], int(match[2])) if match else None
+        return found if found and cls.key(*found) == key else None
+
     def exist(self) -> bool:
         """Whether anything was ever logged.
 
@@ -56,9 +68,9 @@ class AuditSegments:
         """A segment's bytes; None where there is none.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: the store failed, or the object is larger than any segment.
         """
-        return self._objects.get(self.key(chunk, number))
+        return self._objects.get(self.key(chunk, number), limit=MAX_STORED_BYTES)
 
     def list(self, chunks: Iterable[str], *, whole: bool) -> Listing:
         """List the logs of some chunks.
@@ -73,12 +85,22 @@ class AuditSegments:
         found = Listing({chunk: {} for chunk in chunks})
         for prefix in [AUDIT] if whole else [f"{AUDIT}{chunk}/" for chunk in found.segments]:
             for item in self._objects.list(prefix):
-                match = _KEY.fullmatch(item.key)
-                if match and match[1] in found.segments:
-                    found.segments[match[1]][int(match[2])] = item
+                chunk, number = self.place(item.key) or ("", -1)
+                if chunk in found.segments:
+                    found.segments[chunk][number] = item
                 else:
                     found.foreign.append(item)
         return found
+
+    def listed_after(self, chunk: str, number: int) -> dict[int, ObjectInfo]:
+        """The segments that a LIST shows after a number; -1: all.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        after = self.key(chunk, number) if number >= 0 else ""
+        found = ((self.place(item.key), item) for item in self._objects.list(f"{AUDIT}{chunk}/", after=after))
+        return {place[1]: item for place, item in found if place and place[0] == chunk}
 
     def read(self, chunk: str, numbers: Iterable[int]) -> Iterator[tuple[int, bytes | StoreError | None]]:
         """Segments in the order of `numbers`: the bytes, None where there is no such object, or the store's failure."""
@@ -108,8 +130,8 @@ class AuditSegments:
         last = after
         if listed and (after < 0 or self._local is None):
             for item in self._objects.list(f"{AUDIT}{chunk}/", after=self.key(chunk, after) if after >= 0 else ""):
-                match = _KEY.fullmatch(item.key)
-                last = max(last, int(match[2])) if match else last
+                place = self.place(item.key)
+                last = max(last, place[1]) if place else last
         for number, data in self.read(chunk, range(after + 1, last + 1)):
             if isinstance(data, StoreError):
                 raise data

@@ -8,12 +8,22 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
-from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.domain.layout import TABLE, StoreLayout
 from subject_pipeline.errors import DatasetError, StoreError
+from subject_pipeline.storage.audit_segments import AUDIT
+from subject_pipeline.storage.checkpoints import CHECKPOINTS
 from subject_pipeline.storage.objects import ObjectStore
 
 LAYOUT_KEY = "catalog/layout.json"
+PROBES = "catalog/probes/"
+"""Where `doctor` tries out what the store can do; nothing there is a part of a store."""
+_CATALOG = "catalog/"
 _DATASETS = "catalog/datasets/"
+_LAID_OUT = (AUDIT, CHECKPOINTS, f"{TABLE}/")
+"""What is only written once there is a layout."""
+
+_LIMIT = 1 << 20
+"""Bytes of a layout or a declaration; a larger object is not read."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,15 +35,25 @@ class Catalog:
         self._objects = objects
 
     def layout(self, wanted: int | None = None) -> StoreLayout | None:
-        """The store's layout, or None where nothing was written yet.
+        """The store's layout, or None where nothing was written yet that needs one.
 
         Raises:
             ConfigurationError: `wanted` contradicts it.
-            StoreError: the layout cannot be read.
+            StoreError: the layout cannot be read, or is gone while what was laid out by it is there.
         """
-        data = self._objects.get(LAYOUT_KEY)
+        data = self._objects.get(LAYOUT_KEY, limit=_LIMIT)
         if data is None:
-            return None
+            below = (self._objects.list(prefix) for prefix in _LAID_OUT)
+            orphan = next((item.key for items in below for item in items), None)
+            if orphan is None:
+                return None
+            data = self._objects.get(LAYOUT_KEY, limit=_LIMIT)  # whoever wrote the other wrote it before
+            if data is None:
+                raise StoreError(
+                    f"cannot use this store: {LAYOUT_KEY} is gone, and {orphan!r} is there. It says how many chunks "
+                    "the store has and which log is its own, and nothing is read or written without it: restore it "
+                    "from a backup or an earlier version of the object; docs/deployment.md says how to write it by hand"
+                )
         layout = _parse(StoreLayout, LAYOUT_KEY, data)
         layout.check_wanted(wanted)
         return layout
@@ -56,6 +76,14 @@ class Catalog:
             raise StoreError(f"cannot settle who wrote {LAYOUT_KEY}: run the command again")
         return found
 
+    def written(self) -> bool:
+        """Whether anything was ever recorded here: a layout, a declaration, a receipt.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return any(not item.key.startswith(PROBES) for item in self._objects.list(_CATALOG))
+
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a declaration; one of the same name is replaced.
 
@@ -63,8 +91,27 @@ class Catalog:
             StoreError: the store failed.
         """
         key, data = self._key(declaration.name), _text(declaration)
-        if self._objects.get(key) != data:
+        if self._objects.get(key, limit=_LIMIT) != data:
             self._objects.replace(key, data)
+
+    def check_registered(self, name: str) -> None:
+        """Make sure that a dataset has a declaration, readable or not.
+
+        Raises:
+            DatasetError: the name is invalid, or no such dataset is registered.
+            StoreError: the store failed.
+        """
+        self._stored(name)
+
+    def retire(self, name: str) -> None:
+        """Delete a dataset's declaration, also a damaged one.
+
+        Raises:
+            DatasetError: the name is invalid, or no such dataset is registered.
+            StoreError: the store failed.
+        """
+        key, _ = self._stored(name)
+        self._objects.delete(key)
 
     def dataset(self, name: str) -> DatasetDeclaration:
         """A dataset's declaration.
@@ -73,14 +120,16 @@ class Catalog:
             DatasetError: the name is invalid, or no such dataset is registered.
             StoreError: the declaration cannot be read.
         """
-        key = self._key(name)
-        data = self._objects.get(key)
-        if data is None:
-            raise DatasetError(
-                f"dataset {name!r} is not registered in this store: run `subject-pipeline datasets register {name} "
-                "--source URI --key-column COLUMN` first"
-            )
-        return _parse(DatasetDeclaration, key, data)
+        return self._declared(*self._stored(name))
+
+    def names(self) -> list[str]:
+        """The names of the registered datasets, sorted; no declaration is read.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        keys = (item.key for item in self._objects.list(_DATASETS))
+        return sorted(key.removeprefix(_DATASETS).removesuffix(".json") for key in keys if key.endswith(".json"))
 
     def datasets(self) -> list[DatasetDeclaration]:
         """Every registered dataset, sorted by name.
@@ -90,10 +139,30 @@ class Catalog:
         """
         found = []
         for item in self._objects.list(_DATASETS):
-            data = self._objects.get(item.key)
-            if data is not None and item.key.endswith(".json"):
-                found.append(_parse(DatasetDeclaration, item.key, data))
+            if not item.key.endswith(".json"):
+                continue
+            data = self._objects.get(item.key, limit=_LIMIT)
+            if data is not None:
+                found.append(self._declared(item.key, data))
         return sorted(found, key=lambda declaration: declaration.name)
+
+    def _stored(self, name: str) -> tuple[str, bytes]:
+        key = self._key(name)
+        data = self._objects.get(key, limit=_LIMIT)
+        if data is None:
+            raise DatasetError(
+                f"dataset {name!r} is not registered in this store: run `subject-pipeline datasets register {name} "
+                "--source URI --key-column COLUMN` first"
+            )
+        return key, data
+
+    @classmethod
+    def _declared(cls, key: str, data: bytes) -> DatasetDeclaration:
+        """A declaration that stands under its own dataset's name."""
+        found = _parse(DatasetDeclaration, key, data)
+        if cls._key(found.name) != key:
+            raise StoreError(f"cannot read {key}: it declares the dataset {found.name!r}: remove or rename it")
+        return found
 
     @staticmethod
     def _key(name: str) -> str:

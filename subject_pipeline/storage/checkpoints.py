@@ -2,6 +2,8 @@
 
 Everything is create-only, and all but the note is named by its content, so that a killed or beaten writer's objects
 stand in nobody's way. The note is written last: with it the checkpoint is there.
+
+Any other object below `checkpoints/` stands for nothing: it is not read, and never deleted here.
 """
 
 import hashlib
@@ -19,7 +21,8 @@ from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
 CHECKPOINTS = "checkpoints/"
-_NOTE = re.compile(r"checkpoints/(\d{12})/note")
+_NOTE = re.compile(r"checkpoints/([0-9]{12})/note")
+_DERIVED = re.compile(r"checkpoints/([0-9]{12})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{16}\.jsonl")
 _ROSTERS_KEPT = 2
 
 Files = Sequence[Sequence[str | int]]
@@ -114,7 +117,7 @@ class CheckpointStore:
         if not numbers:
             return None
         if numbers != list(range(len(numbers))):
-            gone = min(set(range(numbers[-1] + 1)) - set(numbers))
+            gone = next(place for place, number in enumerate(numbers) if place != number)
             raise CheckpointError(f"the note of checkpoint {gone} is gone, later ones are there")
         previous = NO_HASH
         first = 0 if whole else max(0, numbers[-1] - 1)
@@ -194,11 +197,12 @@ class CheckpointStore:
             StoreError: the store failed; nothing is lost by that.
         """
         for item in list(self._objects.list(CHECKPOINTS)):
-            number = item.key.removeprefix(CHECKPOINTS).partition("/")[0]
-            if number.isdigit() and int(number) <= newest - _ROSTERS_KEPT and not _NOTE.fullmatch(item.key):
+            derived = _DERIVED.fullmatch(item.key)
+            if derived and int(derived[1]) <= newest - _ROSTERS_KEPT:
                 self._objects.delete(item.key)
 
     def _numbers(self) -> list[int]:
+        """The numbers of all notes, sorted; twelve ASCII digits make one key, so that none has a twin."""
         found = (_NOTE.fullmatch(item.key) for item in self._objects.list(CHECKPOINTS))
         return sorted(int(match[1]) for match in found if match)
 

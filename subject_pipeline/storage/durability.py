@@ -9,9 +9,14 @@ def sync_file(path: Path) -> None:
     """Flush one file's bytes to its disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync_descriptor(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_descriptor(descriptor: int) -> None:
+    """Flush an open file or folder to its disk."""
+    os.fsync(descriptor)
 
 
 def sync_folders(folders: Iterable[Path]) -> None:

@@ -1,24 +1,22 @@
 """Files of access events, JSON lines or parquet, local or in a store, read as a stream of lines with their places."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from subject_pipeline.errors import SourceError
+from subject_pipeline.domain.strict_json import load_json
+from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.storage.parquet_events import parquet_lines
 
 MAX_LINE = 4 << 20
 """Bytes of a line; a longer one is rejected without being read into memory whole."""
 
 _LINES = {".jsonl", ".ndjson"}
 _PARQUET = {".parquet", ".pq"}
-_BATCH = 8_192
 _REMEMBERED = 80
 
 
@@ -28,7 +26,8 @@ class EventLine:
 
     Attributes:
         number: from 1; of a parquet file the row's.
-        raw: what the line is hashed over; a parquet row as JSON.
+        raw: what the line is hashed over; of a parquet row its known columns as JSON, without cells that cannot be
+            taken, and nothing where a cell is too long.
         value: what it holds; None where `problem` says why not.
         problem: why it cannot be an event; empty where nothing is known against it.
     """
@@ -106,28 +105,25 @@ def _lines(file: BinaryIO) -> Iterator[EventLine]:
         if not line:
             continue
         try:
-            yield EventLine(number, line, orjson.loads(line))
-        except orjson.JSONDecodeError as error:
-            yield EventLine(number, line, None, f"not JSON (at character {error.colno})")
+            value = load_json(line)
+        except EventError as error:
+            yield EventLine(number, line, None, str(error))
+        else:
+            yield EventLine(number, line, value)
 
 
 def _rows(name: str, file: BinaryIO) -> Iterator[EventLine]:
-    try:
-        number = 0
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
-            for row in batch.to_pylist():
-                number += 1
-                yield _row(number, row)
-    except (pa.ArrowException, ValueError) as error:
-        raise SourceError(f"cannot read events from {name}: not parquet: {str(error).splitlines()[0]}") from error
-
-
-def _row(number: int, row: dict[str, Any]) -> EventLine:
-    raw = json.dumps(row, default=str, sort_keys=True).encode()
-    payload = row.get("payload")
-    if isinstance(payload, str):
-        try:
-            row["payload"] = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            return EventLine(number, raw, None, "payload: not JSON text")
-    return EventLine(number, raw, row)
+    for number, line in enumerate(parquet_lines(name, file), start=1):
+        row = orjson.loads(line)
+        if isinstance(row, list):
+            reason, rest = row
+            yield EventLine(number, orjson.dumps(rest) if rest else b"", None, reason)
+            continue
+        payload = row.get("payload")
+        problem = ""
+        if payload is not None:
+            try:
+                row["payload"] = load_json(payload.encode())
+            except EventError as error:
+                problem = f"payload: {error}"
+        yield EventLine(number, line, None if problem else row, problem)

@@ -1,19 +1,34 @@
-"""The object store over local files, with the durability that neither obstore nor delta-rs gives there."""
+"""The object store over local files, with the durability that neither obstore nor delta-rs gives there.
+
+Only regular files are objects. Below the root, which may itself be a link, no symbolic link is followed: reading an
+object gives the file whose size and tag a LIST shows, or an error.
+"""
 
 import contextlib
 import datetime as dt
+import errno
 import os
+import secrets
+import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.storage.durability import make_folder, sync_folders
-from subject_pipeline.storage.objects import ObjectInfo, check_key
+from subject_pipeline.storage.durability import sync_descriptor
+from subject_pipeline.storage.local_files import enter_folder, folder_at, open_file, read_file
+from subject_pipeline.storage.objects import ObjectInfo, check_size, key_parts
 
 STAGING_FOLDER = ".staging"
 _MOVES = 3
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.EXDEV, errno.EINVAL),
+    *(errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EOPNOTSUPP),
+}
+"""What a file system says when it has looked at a change and not made it; after any other error it may be there."""
 
 
 class LocalObjects:
@@ -22,57 +37,77 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """See `ObjectStore.get`."""
+        *parents, name = key_parts(key)
         with _errors("read", key):
             try:
-                return self._path(key).read_bytes()
+                with folder_at(self._root, parents) as folder, open_file(folder, name) as file:
+                    size = os.fstat(file.fileno()).st_size
+                    check_size(key, size, limit)
+                    return file.read(size)
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object, without reading it."""
-        return self._path(key).is_file()
+        """Whether anything at all is there, without reading it."""
+        *parents, name = key_parts(key)
+        with _errors("look for", key):
+            try:
+                with folder_at(self._root, parents) as folder:
+                    os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
 
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`."""
-        with _errors("read", key):
-            return self._path(key).open("rb")
+        *parents, name = key_parts(key)
+        with _errors("read", key), folder_at(self._root, parents) as folder:
+            return open_file(folder, name)
 
     def create(self, key: str, data: bytes) -> bool:
         """See `ObjectStore.create`. The hard link is what makes it put-if-absent."""
-        target = self._path(key)
-        with _errors("create", key), self._staged(data) as staged:
-            try:
-                _into_place(target, lambda: os.link(staged, target))
-            except FileExistsError:
-                if target.read_bytes() != data:
-                    return False
-            try:
-                sync_folders([target.parent])  # also where it was there: whoever wrote it may not have got so far
-            except OSError as error:
-                raise OutcomeUnknownError(f"created the object {key!r}, but could not flush it: {error}") from error
-            return True
+        with _errors("create", key):
+            return self._put(key, data, overwrite=False)
 
     def replace(self, key: str, data: bytes) -> None:
         """See `ObjectStore.replace`."""
-        target = self._path(key)
-        with _errors("write", key), self._staged(data) as staged:
-            _into_place(target, lambda: staged.replace(target))
-            sync_folders([target.parent])
+        with _errors("write", key):
+            self._put(key, data, overwrite=True)
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
-        target = self._path(key)
+        *parents, name = key_parts(key)
         with _errors("delete", key):
-            target.unlink(missing_ok=True)
-            self._prune(target.parent)
+            try:
+                with folder_at(self._root, parents) as folder:
+                    os.unlink(name, dir_fd=folder)
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # its folders may still be left to prune
+            except OSError as error:
+                if error.errno in _REFUSALS:
+                    raise
+                raise _unknown(key, "deleted", error) from error
+            try:
+                self._prune(parents)
+            except OSError as error:
+                raise _unflushed(key, "deleted", error) from error
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """See `ObjectStore.list`. Symbolic links are not followed."""
+        """See `ObjectStore.list`.
+
+        What is neither a folder nor a regular file, such as a symbolic link, is listed under a tag that never comes
+        again: nobody takes it for unchanged, and reading it is refused.
+        """
+        *parents, _ = key_parts(prefix)
         with _errors("list", prefix):
-            found = sorted(self._walk(self._path(prefix), after), key=lambda item: item.key)
-        return iter(found)
+            try:
+                with folder_at(self._root, parents) as folder:
+                    found = [item for item in _walk(folder, parents, after) if item.key.startswith(prefix)]
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+        return iter(sorted(found, key=lambda item: item.key))
 
     def remove_abandoned(self, before: dt.datetime) -> None:
         """Delete what killed writers left staged before a time.
@@ -80,74 +115,124 @@ class LocalObjects:
         Raises:
             StoreError: the disk failed.
         """
-        folder = self._root / STAGING_FOLDER
-        with _errors("clean up", STAGING_FOLDER):
-            for path in folder.iterdir() if folder.is_dir() else ():
+        with (
+            _errors("clean up", STAGING_FOLDER),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            folder_at(self._root, [STAGING_FOLDER]) as folder,
+        ):
+            for name in os.listdir(folder):  # noqa: PTH208 - a descriptor, no path
                 with contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before.timestamp():
-                        path.unlink()
+                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < before.timestamp():
+                        os.unlink(name, dir_fd=folder)
 
-    def _walk(self, folder: Path, after: str) -> Iterator[ObjectInfo]:
-        for parent, folders, names in os.walk(folder, onerror=_raise):
-            folders[:] = [name for name in folders if name != STAGING_FOLDER]
-            base = Path(parent).relative_to(self._root).as_posix()
-            for name in names:
-                key = f"{base}/{name}" if base != "." else name
-                if key <= after:
-                    continue  # before its status is asked for, which is what takes time
-                path = Path(parent, name)
+    def _put(self, key: str, data: bytes, *, overwrite: bool) -> bool:
+        """Whether exactly these bytes now stand under the key, flushed; see `ObjectStore.create`, `replace`."""
+        with self._staged(data) as staged:
+            for attempt in range(1, _MOVES + 1):
                 try:
-                    status = path.lstat()
-                except FileNotFoundError:
-                    continue
-                modified = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
-                tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
-                yield ObjectInfo(key, status.st_size, modified, tag)
+                    with folder_at(self._root, key_parts(key)[:-1], make=True) as folder:
+                        if not _moved(staged, folder, key, data, overwrite=overwrite):
+                            return False
+                        try:
+                            sync_descriptor(folder)  # also where it was there: whoever wrote it may have died before
+                        except OSError as error:
+                            raise _unflushed(key, "written", error) from error
+                        return True
+                except FileNotFoundError:  # a deleter pruned the folder, or deleted what stood in our place
+                    if attempt == _MOVES:
+                        raise
+        raise AssertionError("unreachable")
 
-    def _path(self, key: str) -> Path:
-        return self._root.joinpath(*check_key(key).split("/"))
-
-    def _prune(self, folder: Path) -> None:
-        """Remove folders that became empty, as a bucket has none, up to the root."""
-        while folder != self._root and folder.is_relative_to(self._root):
+    def _prune(self, parts: Sequence[str]) -> None:
+        """Remove folders that became empty, as a bucket has none, up to the root, and flush the one that is left."""
+        left = list(parts)
+        while left:
             try:
-                folder.rmdir()
+                with folder_at(self._root, left[:-1]) as outer:
+                    os.rmdir(left[-1], dir_fd=outer)
+            except FileNotFoundError:
+                pass
             except OSError:
                 break
-            folder = folder.parent
-        if folder.is_dir():
-            sync_folders([folder])
+            left.pop()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), folder_at(self._root, left) as folder:
+            sync_descriptor(folder)
 
     @contextlib.contextmanager
-    def _staged(self, data: bytes) -> Iterator[Path]:
-        folder = self._root / STAGING_FOLDER
-        make_folder(folder)
-        staged = folder / uuid.uuid4().hex
-        try:
-            with staged.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield staged
-        finally:
-            staged.unlink(missing_ok=True)
+    def _staged(self, data: bytes) -> Iterator[tuple[int, str]]:
+        """The folder and name of a flushed file of these bytes, which goes at the end.
+
+        Failing at that fails nothing: what is left is removed as abandoned.
+        """
+        name = uuid.uuid4().hex
+        with folder_at(self._root, [STAGING_FOLDER], make=True) as folder:
+            try:
+                with os.fdopen(os.open(name, _NEW, 0o666, dir_fd=folder), "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                yield folder, name
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
 
 
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+def _moved(staged: tuple[int, str], folder: int, key: str, data: bytes, *, overwrite: bool) -> bool:
+    """Whether the staged bytes now stand in a folder; an error of which that is not clear is settled by reading back.
+
+    Raises:
+        OutcomeUnknownError: that did not settle it.
+        OSError: they do not.
+    """
+    name = key_parts(key)[-1]
+    try:
+        move = os.rename if overwrite else os.link
+        move(staged[1], name, src_dir_fd=staged[0], dst_dir_fd=folder)
+    except FileExistsError:
+        return read_file(folder, name) == data
+    except OSError as error:
+        if error.errno in _REFUSALS:
+            raise
+        there = None
+        with contextlib.suppress(OSError):
+            there = read_file(folder, name)
+        if there is None or (overwrite and there != data):
+            raise _unknown(key, "written", error) from error
+        return there == data
+    return True
 
 
-def _into_place(target: Path, move: Callable[[], object]) -> None:
-    for attempt in range(_MOVES):
-        make_folder(target.parent)
-        try:
-            move()
-        except FileNotFoundError:
-            if attempt == _MOVES - 1:
-                raise
-        else:
-            break  # else a deleter pruned the folder between the two calls
+def _walk(folder: int, parts: Sequence[str], after: str) -> Iterator[ObjectInfo]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            within = [*parts, entry.name]
+            if within == [STAGING_FOLDER]:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                if entry.is_dir(follow_symlinks=False):
+                    inner = enter_folder(folder, entry.name)
+                    try:
+                        yield from _walk(inner, within, after)
+                    finally:
+                        os.close(inner)
+                elif (key := "/".join(within)) > after:  # before its status is asked for, which is what takes time
+                    yield _info(key, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    regular = stat.S_ISREG(status.st_mode)
+    tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}" if regular else f"no-regular-file-{secrets.token_hex(8)}"
+    return ObjectInfo(key, status.st_size, dt.datetime.fromtimestamp(status.st_mtime, dt.UTC), tag)
+
+
+def _unknown(key: str, done: str, error: OSError) -> OutcomeUnknownError:
+    why = error.strerror or error
+    return OutcomeUnknownError(f"cannot tell whether the object {key!r} was {done}: {why}; run it again")
+
+
+def _unflushed(key: str, done: str, error: OSError) -> OutcomeUnknownError:
+    why = error.strerror or error
+    return OutcomeUnknownError(f"the object {key!r} was {done}, but that could not be flushed to the disk: {why}")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
 
 SCHEMES = ("file", "s3", "gs", "az")
@@ -15,7 +16,8 @@ class StoreLocation:
     """A store's address.
 
     Attributes:
-        url: `file:///folder`, `s3://bucket/prefix`, `gs://...` or `az://...`, without a slash at the end.
+        url: `file:///folder`, `s3://bucket/prefix`, `gs://...` or `az://...`, without a slash at the end. It holds no
+            credentials, so it may be printed.
         options: credentials and endpoint where the environment does not give them; the same mapping reaches
             obstore, delta-rs and Polars. Never printed.
     """
@@ -28,10 +30,11 @@ class StoreLocation:
         """The location that a URL or a local path names; a relative one counts from the working folder.
 
         Raises:
-            ConfigurationError: an empty text, an unknown scheme or a URL without a bucket.
+            ConfigurationError: an empty text, an unknown scheme, a URL without a bucket or with credentials in it.
         """
         if not text.strip():
             raise ConfigurationError("the store URL is empty: give --store URL or set SUBJECT_STORE_URL")
+        refuse_credentials(text, "the store URL")
         if "://" not in text:
             return cls._local(home_expanded(text), text, options)
         parts = urlsplit(text)
@@ -79,3 +82,17 @@ def home_expanded(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ConfigurationError(f"cannot use the path {text!r}: {error}") from error
+
+
+def refuse_credentials(url: str, what: str) -> None:
+    """Refuse a URL that holds a user, a password or a query: it is stored, and printed wherever its place is named.
+
+    Raises:
+        ConfigurationError: it does; the message does not repeat them.
+    """
+    shown = without_credentials(url)
+    if shown != url:
+        raise ConfigurationError(
+            f"cannot use {what} {shown!r}: a user, a password or a query in it would be stored and printed with it; "
+            "leave it out, and give credentials through the environment (docs/stores.md says what each provider reads)"
+        )

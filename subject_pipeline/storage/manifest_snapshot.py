@@ -4,8 +4,12 @@ No candidate id ever enters Delta's log: operations join on a source frame inste
 """
 
 import contextlib
+import os
+import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +19,17 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
+from subject_pipeline.domain.manifest_rows import OTHER_CHUNK, PROBLEM, RULES_LOOK_AT, told, with_problems
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
-from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, VanishedFileError
+from subject_pipeline.errors import (
+    AmbiguousSubjectError,
+    ConflictError,
+    OutcomeUnknownError,
+    StoreError,
+    VanishedFileError,
+)
 from subject_pipeline.storage.durability import sync_file, sync_folders
 from subject_pipeline.storage.remote_objects import reason
 
@@ -25,6 +37,7 @@ CROWDED = 8
 """A chunk with more files than this is worth compacting."""
 
 _CHUNK_OF_PATH = r"chunk=(chunk-[0-9a-f]+)[/\\][^/\\]*$"
+_PLACE = re.compile(r"chunk=(chunk-[0-9a-f]+)/([^/\\]+)")
 _ORPHAN_AGE = timedelta(hours=24)
 
 
@@ -38,36 +51,75 @@ class Commit:
         self.added = added
 
 
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """One file that a version of the table consists of.
+
+    Attributes:
+        path: relative to the table, as Delta's log has it: URL-encoded.
+        chunk: its partition value; empty where it has none.
+        stray: why no row of it may be believed; empty where its place is that of its partition value.
+        inside: it lies in a chunk's folder of the table, so that it may be read at all.
+    """
+
+    path: str
+    chunk: str
+    stray: str = ""
+    inside: bool = True
+
+
 class Snapshot:
     """The table at one version. Reads are of this version; one write may follow, decided against it."""
 
     def __init__(
         self,
         table: DeltaTable,
+        layout: ChunkLayout,
         commit_of: Callable[[str, int], Commit | None],
         folder: Path | None,
         options: dict[str, str] | None,
     ) -> None:
         self._table = table
+        self._layout = layout
         self._commit_of = commit_of
         self._folder = folder
         self._options = options
         self._base = table.table_uri.rstrip("/") if folder is None else str(folder)
+        self._known = frozenset(layout.names)
+        self._files: list[LiveFile] | None = None
         self.version = table.version()
 
     def count(self) -> int:
-        """How many subjects there are."""
-        with table_errors("count the manifests"):
-            return int(self._table.count())
-
-    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
-        """`STORED_IDS_SCHEMA` of every subject in these chunks.
+        """How many rows the table's files hold; their footers are asked, not what Delta's log says of them.
 
         Raises:
+            AmbiguousSubjectError: the log names a file that is none of the table's.
+            StoreError: the store failed.
+        """
+        with table_errors("count the manifests"):
+            self.own_files(None)
+        return self.height()
+
+    def height(self) -> int:
+        """How many rows the table's files hold, whatever rules they break; of files outside its folders none.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        with table_errors("count the manifests"):
+            files = [file for file in self.files() if file.inside]
+            return int(self._scan(files).select(pl.len()).collect().item()) if files else 0
+
+    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
+        """`STORED_IDS_SCHEMA` of every row in these chunks, with the rule that it breaks, if any.
+
+        Raises:
+            AmbiguousSubjectError: the log names a file of these chunks that is none of the table's.
             ConflictError: a file was vacuumed under the reader; open the table again.
             StoreError: the store failed.
         """
-        return self.rows(chunks, list(STORED_IDS_SCHEMA))
+        with table_errors("read the manifests"):
+            return self._judged(self.own_files(chunks), list(RULES_LOOK_AT)).select(STORED_IDS_SCHEMA.names())
 
     def rows(
         self, chunks: Sequence[str] | None = None, columns: Sequence[str] | None = None, *where: pl.Expr
@@ -75,27 +127,106 @@ class Snapshot:
         """Rows of the table, `TABLE_SCHEMA`, of all chunks or of some, of all columns or of some.
 
         Raises:
+            AmbiguousSubjectError: one of them breaks a rule that every row keeps, so none is given.
+            ConflictError: a file was vacuumed under the reader; open the table again.
+            StoreError: the store failed.
+        """
+        wanted = list(columns or TABLE_SCHEMA)
+        with table_errors("read the manifests"):
+            found = self._judged(self.own_files(chunks), list(dict.fromkeys([*RULES_LOOK_AT, *wanted])), *where)
+        if found[PROBLEM].null_count() < found.height:
+            first = found.filter(pl.col(PROBLEM).is_not_null()).row(0, named=True)
+            raise AmbiguousSubjectError(
+                f"cannot read the manifest of {first['candidate_id']!r} in {first['chunk']}: "
+                f"{told(first[PROBLEM])[1]}, which no writer of this program does; find out who wrote to subjects/, "
+                "with `subject-pipeline audit verify`, and restore the table"
+            )
+        return found.select(wanted)
+
+    def judged_rows(self, chunks: Sequence[str]) -> pl.DataFrame:
+        """All rows that the table has for some chunks, `TABLE_SCHEMA` and `problem`: the rule that one breaks, if any.
+
+        Of files that lie outside the table's own folders nothing is read: `strays` names them.
+
+        Raises:
             ConflictError: a file was vacuumed under the reader; open the table again.
             StoreError: the store failed.
         """
         with table_errors("read the manifests"):
-            files = self.files()
-            if chunks is not None:
-                files = files.filter(pl.col("chunk").is_in(list(chunks)))
-            wanted = list(columns or TABLE_SCHEMA)
-            if files.is_empty():
-                return pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in wanted})
-            # Not scan_delta: it reads no table below a folder whose name a URL must encode, or has `=` in it.
-            plan = pl.scan_parquet(
-                [f"{self._base}/{unquote(path)}" for path in files["path"]],
-                hive_partitioning=False,
-                glob=False,
-                include_file_paths="chunk",
-                storage_options=self._options,
-            )
-            return (
-                plan.with_columns(pl.col("chunk").str.extract(_CHUNK_OF_PATH)).filter(*where).select(wanted).collect()
-            )
+            return self._judged([file for file in self.files() if file.inside and file.chunk in chunks], None)
+
+    def chunks_holding(self, candidate_ids: Sequence[str]) -> list[str]:
+        """The chunks in which the table has a row of any of these ids, whether or not it belongs there.
+
+        Raises:
+            ConflictError: a file was vacuumed under the reader; open the table again.
+            StoreError: the store failed.
+        """
+        theirs = pl.col("candidate_id").is_in(list(candidate_ids))
+        with table_errors("look for the manifests"):
+            files = [file for file in self.files() if file.inside and file.chunk in self._known]
+            home = [file for file in files if not file.stray]
+            found = set(self._scan(home, theirs).select("chunk").unique().collect()["chunk"]) if home else set()
+            astray = [file for file in files if file.stray]
+            found |= {file.chunk for file in astray if self._scan([file], theirs).select("chunk").collect().height}
+        return sorted(found)
+
+    def strays(self, chunk: str) -> list[LiveFile]:
+        """Files that the log names for a chunk, or for none that there is, and that are not where they must be.
+
+        Those of no chunk are the first chunk's.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        with table_errors("list the manifests' files"):
+            homeless = chunk == self._layout.names[0]
+            return [
+                file
+                for file in self.files()
+                if file.stray and (file.chunk == chunk or (homeless and file.chunk not in self._known))
+            ]
+
+    def own_files(self, chunks: Sequence[str] | None) -> list[LiveFile]:
+        """The files of some chunks, or of all; each is where it must be.
+
+        Raises:
+            AmbiguousSubjectError: the log names one that is not.
+            DeltaError: the log cannot be read; callers translate it.
+        """
+        files = [file for file in self.files() if chunks is None or file.chunk in set(chunks)]
+        for file in files:
+            if file.stray:
+                raise AmbiguousSubjectError(
+                    f"cannot read the manifests of {file.chunk!r}: {file.stray}: find out who wrote to "
+                    "subjects/_delta_log/ with `subject-pipeline audit verify`, and restore the table"
+                )
+        return files
+
+    def _judged(self, files: Sequence[LiveFile], columns: Sequence[str] | None, *where: pl.Expr) -> pl.DataFrame:
+        """Rows of files with their problem, of all columns or of some."""
+        wanted = list(columns or TABLE_SCHEMA)
+        home = [file for file in files if not file.stray]
+        nobody = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in wanted})
+        sound = self._scan(home, *where).select(wanted).collect() if home else nobody
+        found = [with_problems(sound, self._layout)]
+        for file in files:
+            if file.stray:
+                rows = self._scan([file], *where).with_columns(chunk=pl.lit(file.chunk)).select(wanted).collect()
+                judged = with_problems(rows, self._layout)
+                found.append(judged.with_columns(pl.col(PROBLEM).fill_null(OTHER_CHUNK)))
+        return pl.concat(found)
+
+    def _scan(self, files: Sequence[LiveFile], *where: pl.Expr) -> pl.LazyFrame:
+        # Not scan_delta: it reads no table below a folder whose name a URL must encode, or has `=` in it.
+        plan = pl.scan_parquet(
+            [f"{self._base}/{unquote(file.path)}" for file in files],
+            hive_partitioning=False,
+            glob=False,
+            include_file_paths="chunk",
+            storage_options=self._options,
+        )
+        return plan.with_columns(pl.col("chunk").str.extract(_CHUNK_OF_PATH)).filter(*where)
 
     def insert(self, rows: pl.DataFrame) -> None:
         """Insert rows that this version does not have, all or none, on disk when this returns.
@@ -171,22 +302,40 @@ class Snapshot:
         except OSError as error:
             raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
 
-    def files(self) -> pl.DataFrame:
-        """Columns `path` (relative to the table, URL-encoded) and `chunk`, one live file a row.
+    def files(self) -> list[LiveFile]:
+        """The live files, sorted by path.
 
         Raises:
             DeltaError: the log cannot be read; callers translate it.
         """
-        actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-        if actions.is_empty():
-            return pl.DataFrame(schema={"path": pl.String, "chunk": pl.String})
-        return actions.select("path", chunk="partition.chunk")
+        if self._files is None:
+            actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
+            named = [] if actions.is_empty() else actions.select("path", "partition.chunk").rows()
+            self._files = [self._live(path, chunk or "") for path, chunk in sorted(named, key=str)]
+        return self._files
+
+    def _live(self, path: str, chunk: str) -> LiveFile:
+        place = _PLACE.fullmatch(unquote(path))
+        if place is None or place[2].startswith("."):
+            stray = f"Delta's log names the file {path!r}, which lies in no chunk's folder"
+            return LiveFile(path, chunk, stray, inside=False)
+        if self._folder is not None:
+            file = self._folder / unquote(path)
+            if (
+                file.is_symlink()
+                or os.path.realpath(file.parent) != os.path.realpath(self._folder) + f"/{file.parent.name}"
+            ):
+                stray = f"the file {path!r} of the table is a link, or lies behind one"
+                return LiveFile(path, chunk, stray, inside=False)
+        if place[1] != chunk or chunk not in self._known:
+            return LiveFile(path, chunk, f"Delta's log says that the file {path!r} holds the chunk {chunk!r}")
+        return LiveFile(path, chunk)
 
     def crowded(self, more_than: int = CROWDED) -> list[str]:
         """The chunks that have more files than this, sorted."""
         with table_errors("list the manifests' files"):
-            counts = self.files().group_by("chunk").len().filter(pl.col("len") > more_than)
-        return counts["chunk"].sort().to_list()
+            counts = Counter(file.chunk for file in self.files())
+        return sorted(chunk for chunk, files in counts.items() if files > more_than)
 
     def compact(self, chunks: Sequence[str]) -> int:
         """Rewrite the small files of these chunks into few; returns how many files went.
@@ -197,6 +346,8 @@ class Snapshot:
         """
         if not chunks:
             return 0
+        with table_errors("compact the manifests"):
+            self.own_files(None)  # what is none of the table's is neither taken over nor removed
         operation = uuid.uuid4().hex
         metrics: dict[str, Any] = {}
 

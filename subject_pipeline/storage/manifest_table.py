@@ -14,20 +14,24 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConflictError, StoreError
+from subject_pipeline.storage.catalog import LAYOUT_KEY, Catalog
 from subject_pipeline.storage.durability import sync_file, sync_folders
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.storage.objects import ObjectStore
-
-TABLE = "subjects"
 
 _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",
     "delta.logRetentionDuration": "interval 30 days",
 }
 _READER_VERSION = 1
+_SWITCHED_OFF = {"delta.columnMapping.mode": "none", "delta.enableDeletionVectors": "false"}
+"""What would let the log show other rows, or other columns, than the files hold."""
+
 _READ_ATTEMPTS = 4
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ class ManifestTable:
         self._folder = None if folder is None else folder / TABLE
         self._options = dict(location.options) or None
         self._objects = objects
+        self._known_layout: ChunkLayout | None = None
 
     def snapshot(self) -> Snapshot | None:
         """The table's latest version, or None where no manifest was ever written.
@@ -57,13 +62,27 @@ class ManifestTable:
                 table = DeltaTable(self._uri, storage_options=self._options)
             except TableNotFoundError:
                 return None
-            reader = table.protocol().min_reader_version
+            reader, metadata = table.protocol().min_reader_version, table.metadata()
         if reader > _READER_VERSION:
             raise StoreError(
                 f"cannot read the manifests: another engine raised the table to reader version {reader}; "
                 f"this program reads version {_READER_VERSION}"
             )
-        return Snapshot(table, self._commit_of, self._folder, self._options)
+        for name, off in _SWITCHED_OFF.items():
+            if (value := metadata.configuration.get(name, off)) != off:
+                raise StoreError(f"cannot read the manifests: the table's property {name} was set to {value!r}")
+        if metadata.partition_columns != ["chunk"]:
+            raise StoreError(f"cannot read the manifests: the table is partitioned by {metadata.partition_columns}")
+        return Snapshot(table, self._layout(), self._commit_of, self._folder, self._options)
+
+    def _layout(self) -> ChunkLayout:
+        """The store's chunks, read once: they never change."""
+        if self._known_layout is None:
+            layout = Catalog(self._objects).layout()
+            if layout is None:
+                raise StoreError(f"cannot read the manifests: {LAYOUT_KEY} is gone; restore it from a backup")
+            self._known_layout = layout.chunks
+        return self._known_layout
 
     def snapshot_or_create(self) -> Snapshot:
         """The table's latest version; the table is created where there is none.

@@ -12,7 +12,7 @@ from subject_pipeline.errors import StoreError
 class ObjectInfo:
     """One listed object: its key, its size in bytes, when it was last written (UTC), and a tag.
 
-    The tag changes whenever the object is written: a bucket's e_tag, or a local file's inode and ctime.
+    The tag changes whenever the object is written: a bucket's e_tag, or a regular file's inode and ctime.
     """
 
     key: str
@@ -22,24 +22,47 @@ class ObjectInfo:
 
 
 def check_key(key: str) -> str:
-    """The key, if it stays in the store.
+    """The key, if it stays in the store and has no second spelling; a prefix may end in `/`, or be empty.
 
     Raises:
-        StoreError: it is absolute, or has a part `.` or `..`.
+        StoreError: it is absolute, or has an empty part, a part `.` or `..`, or a NUL.
     """
-    if key.startswith("/") or any(part in {".", ".."} for part in key.split("/")):
-        raise StoreError(f"cannot use the object key {key!r}: it leaves the store")
+    *parents, name = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parents) or name in {".", ".."} or "\0" in key:
+        raise StoreError(f"cannot use the object key {key!r}: it leaves the store, or has an empty part or a NUL")
     return key
+
+
+def key_parts(key: str) -> list[str]:
+    """The names on the way to an object; the last of a prefix is empty; otherwise as `check_key`."""
+    return check_key(key).split("/")
+
+
+def check_size(key: str, size: int, limit: int | None) -> None:
+    """Refuse an object that is larger than one of its kind may be.
+
+    Raises:
+        StoreError: both sizes are named.
+    """
+    if limit is not None and size > limit:
+        raise StoreError(
+            f"cannot read the object {key!r}: it has {size:,} bytes, more than the {limit:,} that one of its kind may "
+            "have, so it is not what was written here: restore it from a backup"
+        )
 
 
 class ObjectStore(Protocol):
     """Bytes under keys (`catalog/layout.json`), the same over local files, memory and buckets."""
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """The bytes under a key, or None where there is no such object.
 
+        Args:
+            key: whose bytes.
+            limit: how many there may be; an object that has more is not read.
+
         Raises:
-            StoreError: the store failed.
+            StoreError: the store failed, or the object is larger than `limit`.
         """
         ...
 
@@ -54,7 +77,8 @@ class ObjectStore(Protocol):
     def create(self, key: str, data: bytes) -> bool:
         """Put if absent: True if exactly these bytes now stand under the key, False if others do.
 
-        A create that fails may be one's own success, so every outcome but success is settled by reading back.
+        A create that fails may be one's own success, so every outcome but success is settled by reading back. Once an
+        outcome was unknown, only bytes read back make it known: not being there does not mean that it never will be.
 
         Raises:
             OutcomeUnknownError: it could not be learnt whether the object is there.
@@ -66,7 +90,8 @@ class ObjectStore(Protocol):
         """Write the bytes under a key, whatever stood there; readers see the old or the new, never a part.
 
         Raises:
-            StoreError: the store failed; the old or the new object stands.
+            OutcomeUnknownError: it could not be learnt whether the old or the new object stands.
+            StoreError: the store failed and nothing was written.
         """
         ...
 
@@ -74,7 +99,8 @@ class ObjectStore(Protocol):
         """Remove an object; one that is not there is no error.
 
         Raises:
-            StoreError: the store failed.
+            OutcomeUnknownError: it could not be learnt whether the object is gone.
+            StoreError: the store failed and nothing was deleted.
         """
         ...
 

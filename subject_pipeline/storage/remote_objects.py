@@ -2,7 +2,9 @@
 
 import io
 import os
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, BinaryIO
 
@@ -20,9 +22,10 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectInfo, check_key
+from subject_pipeline.storage.objects import ObjectInfo, check_key, check_size
 from subject_pipeline.storage.remote_file import RemoteFile
 
 _SILENCE = timedelta(seconds=20)
@@ -31,7 +34,8 @@ _SILENCE = timedelta(seconds=20)
 _PATIENCE = timedelta(seconds=15)
 """No request is begun again later than this, so that a place where nobody answers is told of within 30 seconds."""
 
-_CREATE_ATTEMPTS = 4
+_WRITE_ATTEMPTS = 7
+_FIRST_WAIT_S = 0.1
 _READ_BYTES = 4 << 20
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 """What S3, Azure and GCS answer to whatever is asked of a bucket that is not there."""
@@ -44,22 +48,29 @@ _UNSAFE = {
 }
 
 _REFUSALS = (
-    AlreadyExistsError,
+    FileNotFoundError,
     InvalidPathError,
     NotFoundError,
     NotSupportedError,
     PermissionDeniedError,
-    PreconditionError,
     UnauthenticatedError,
 )
-"""What a store says when it has looked at a write and not done it."""
+"""What a store says when it has looked at a write and not done it, and would not do it the next time."""
+
+_DENIED = "(code: AccessDenied)"
+"""How S3 refuses to delete an object in an answer that itself is a success."""
+
+_CONFLICTS = (AlreadyExistsError, PreconditionError)
+"""What a store says when another object, or another write at this moment, stood in the way of a write."""
 
 
 class RemoteObjects:
     """Objects in a bucket. Must not cross a `fork()`: obstore would hang, so a changed process id is refused."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, writer: Backend | None = None) -> None:
+        """A store over a backend; `writer`, where it is another, sends each write once and no more."""
         self._backend = backend
+        self._writer = backend if writer is None else writer
         self._pid = os.getpid()
 
     @classmethod
@@ -69,17 +80,19 @@ class RemoteObjects:
         Raises:
             ConfigurationError: the options do not fit the provider.
         """
-        return cls(open_backend(location))
+        return cls(open_backend(location), open_backend(location, retries=0))
 
     @classmethod
     def in_memory(cls) -> "RemoteObjects":
         """A store of this process's own, for tests."""
         return cls(MemoryStore())
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """See `ObjectStore.get`."""
         try:
-            return bytes(obstore.get(self._open(), check_key(key)).bytes())
+            found = obstore.get(self._open(self._backend), check_key(key))
+            check_size(key, found.meta["size"], limit)
+            return bytes(found.bytes())
         except (FileNotFoundError, NotFoundError) as error:
             if (gone := _no_bucket(error)) is not None:
                 raise StoreError(f"cannot read the object {key!r}: {gone}") from error
@@ -90,54 +103,44 @@ class RemoteObjects:
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`."""
         try:
-            reader = obstore.open_reader(self._open(), check_key(key), buffer_size=_READ_BYTES)
+            reader = obstore.open_reader(self._open(self._backend), check_key(key), buffer_size=_READ_BYTES)
         except (FileNotFoundError, NotFoundError, BaseError) as error:
             raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
         return io.BufferedReader(RemoteFile(reader), _READ_BYTES)
 
     def create(self, key: str, data: bytes) -> bool:
         """See `ObjectStore.create`."""
-        failure: Exception | None = None
-        for _ in range(_CREATE_ATTEMPTS):
-            try:
-                obstore.put(self._open(), check_key(key), data, mode="create")
-            except NotImplementedError as error:
-                raise StoreError(
-                    f"cannot create the object {key!r}: this store is set to do without conditional writes, and then "
-                    "two writers would overwrite each other; take conditional_put=disabled out of its options"
-                ) from error
-            except (BaseError, FileNotFoundError) as error:
-                failure = error
-            else:
-                return True
-            try:
-                there = self.get(key)
-            except StoreError as error:
-                raise OutcomeUnknownError(
-                    f"cannot tell whether the object {key!r} was created: {reason(failure)}; then {error}"
-                ) from error
-            if there is not None:
-                return there == data
-        if isinstance(failure, _REFUSALS):
-            raise StoreError(f"cannot create the object {key!r}: {reason(failure)}") from failure
-        # A request that timed out may still be under way: not being there now does not mean that it never will be.
-        raise OutcomeUnknownError(f"cannot tell whether the object {key!r} was created: {reason(failure)}") from failure
+
+        def settled() -> bool | None:
+            there = self.get(key)
+            return None if there is None else there == data
+
+        try:
+            return self._write("created", key, lambda to, at: obstore.put(to, at, data, mode="create"), settled)
+        except NotImplementedError as error:
+            raise StoreError(
+                f"cannot create the object {key!r}: this store is set to do without conditional writes, and then two "
+                "writers would overwrite each other; take conditional_put=disabled out of its options"
+            ) from error
 
     def replace(self, key: str, data: bytes) -> None:
         """See `ObjectStore.replace`."""
-        try:
-            obstore.put(self._open(), check_key(key), data)
-        except BaseError as error:
-            raise StoreError(f"cannot write the object {key!r}: {reason(error)}") from error
+        self._write("written", key, lambda to, at: obstore.put(to, at, data))
 
     def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
-        try:
-            obstore.delete(self._open(), check_key(key))
-        except (FileNotFoundError, NotFoundError):
-            return
-        except BaseError as error:
-            raise StoreError(f"cannot delete the object {key!r}: {reason(error)}") from error
+
+        def delete(backend: Backend, path: str) -> None:
+            try:
+                obstore.delete(backend, path)
+            except (FileNotFoundError, NotFoundError):
+                pass
+            except BaseError as error:
+                if _DENIED in str(error):
+                    raise PermissionDeniedError(reason(error)) from error
+                raise
+
+        self._write("deleted", key, delete)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
@@ -150,7 +153,7 @@ class RemoteObjects:
                     item["e_tag"] or item["version"] or item["last_modified"].isoformat(),
                 )
                 for page in obstore.list(
-                    self._open(), prefix=check_key(prefix) or None, offset=after or None, chunk_size=1000
+                    self._open(self._backend), prefix=check_key(prefix) or None, offset=after or None, chunk_size=1000
                 )
                 for item in page
             ]
@@ -158,14 +161,79 @@ class RemoteObjects:
             raise StoreError(f"cannot list the objects below {prefix!r}: {reason(error)}") from error
         return iter(sorted(found, key=lambda item: item.key))
 
-    def _open(self) -> Backend:
+    def _write(
+        self,
+        done: str,
+        key: str,
+        send: Callable[[Backend, str], object],
+        settled: Callable[[], bool | None] = lambda: None,
+    ) -> bool:
+        """Send a write until the store has done it, refused it for good, or settled whose bytes stand there.
+
+        Args:
+            done: what the write does to an object, in the past tense.
+            key: whose object.
+            send: sends it once: the client must not repeat it by itself, or a refusal would hide the attempt before it.
+            settled: looks, after a failure, whether the object is ours; None where that does not settle it.
+
+        Raises:
+            OutcomeUnknownError: an attempt failed without a refusal, so it may yet be done.
+            StoreError: every attempt was refused: nothing was written.
+        """
+        unknown: Exception | None = None
+        told: list[str] = []
+        for _ in _attempts():
+            try:
+                send(self._open(self._writer), check_key(key))
+            except (BaseError, FileNotFoundError) as error:
+                failure = error
+            else:
+                return True
+            final = isinstance(failure, _REFUSALS)
+            if not final and not isinstance(failure, _CONFLICTS):
+                unknown = unknown or failure
+            told.append(reason(failure))
+            if final and unknown is None:
+                break
+            try:
+                there = settled()
+            except StoreError as error:
+                told.append(str(error))
+                break
+            if there is not None:
+                return there
+            if final:
+                break
+        words = "; then ".join(dict.fromkeys(told))
+        if unknown is None:
+            raise StoreError(f"the object {key!r} could not be {done}, and was not: {words}")
+        # A request that timed out may still be under way: not being there now does not mean that it never will be.
+        raise OutcomeUnknownError(f"cannot tell whether the object {key!r} was {done}: {words}") from unknown
+
+    def _open(self, backend: Backend) -> Backend:
         if os.getpid() != self._pid:
             raise StoreError("this store was opened in another process; open it anew after a fork, or use spawn")
-        return self._backend
+        return backend
 
 
-def open_backend(location: StoreLocation) -> Backend:
+def _attempts() -> Iterator[int]:
+    """Numbers, with longer and longer waits between them, for as long as there is patience."""
+    until = time.monotonic() + _PATIENCE.total_seconds()
+    yield 0
+    for attempt in range(1, _WRITE_ATTEMPTS):
+        wait = random.uniform(0.5, 1) * _FIRST_WAIT_S * 2 ** (attempt - 1)  # noqa: S311 - no secret
+        if time.monotonic() + wait > until:
+            return
+        time.sleep(wait)
+        yield attempt
+
+
+def open_backend(location: StoreLocation, *, retries: int = 6) -> Backend:
     """Obstore's own handle on a location, bounded in retries so that an unreachable endpoint is told in time.
+
+    Args:
+        location: where.
+        retries: how often the client repeats a request by itself.
 
     Raises:
         ConfigurationError: the options do not fit the provider.
@@ -182,7 +250,7 @@ def open_backend(location: StoreLocation) -> Backend:
                 "timeout": timedelta(seconds=60),
                 "allow_http": True,  # whether to encrypt is what the endpoint's URL says
             },
-            retry_config={"max_retries": 6, "retry_timeout": _PATIENCE},
+            retry_config={"max_retries": retries, "retry_timeout": _PATIENCE},
         )
         return backend  # noqa: TRY300 - the call above is all that can fail
     except (BaseError, ValueError) as error:
@@ -209,8 +277,8 @@ def _no_bucket(error: BaseException) -> str | None:
 
 
 def reason(error: BaseException | None) -> str:
-    """The first line of what a library said; the rest is its debug output and may hold request headers."""
+    """The first line of what a library said, without credentials; the rest is debug output and may hold headers."""
     if error is not None and (gone := _no_bucket(error)) is not None:
         return gone
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return without_credentials(text.splitlines()[0]) if text else type(error).__name__

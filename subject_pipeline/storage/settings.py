@@ -14,6 +14,7 @@ PARTITIONS_PER_RUN = "SUBJECT_PARTITIONS_PER_RUN"
 KEY_RING = "SUBJECT_KEY_RING"
 ACTOR = "SUBJECT_ACTOR"
 LOG_FORMAT = "SUBJECT_LOG_FORMAT"
+TRACEBACK = "SUBJECT_TRACEBACK"
 AUTOMATION = "SUBJECT_AUTOMATION"
 ALERT_WEBHOOK = "SUBJECT_ALERT_WEBHOOK"
 DAGSTER_URL = "SUBJECT_DAGSTER_URL"
@@ -74,6 +75,11 @@ def json_logs(environment: Mapping[str, str]) -> bool:
     Any other value means text: a wrong setting of the log's form must not keep an error from being told.
     """
     return environment.get(LOG_FORMAT, "").strip().lower() == "json"
+
+
+def traceback_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether errors of the command line come with their traceback: `$SUBJECT_TRACEBACK` is `1`, `on`, or so."""
+    return environment.get(TRACEBACK, "").strip().lower() not in {"", "0", "off", "no", "false"}
 
 
 def system_user() -> str:

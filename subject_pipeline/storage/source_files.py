@@ -12,8 +12,9 @@ from urllib.parse import unquote
 import obstore
 from obstore.exceptions import BaseError
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError, SourceError
-from subject_pipeline.storage.location import StoreLocation, home_expanded
+from subject_pipeline.storage.location import StoreLocation, home_expanded, refuse_credentials
 from subject_pipeline.storage.remote_objects import open_backend, reason
 
 _SUFFIXES = (".parquet", ".pq")
@@ -65,6 +66,7 @@ def find_source_files(uri: str, options: Mapping[str, str] | None = None) -> Sou
     """
     options = options or {}
     try:
+        refuse_credentials(uri, "the URL")
         if uri.startswith("file://"):
             files = _local_files(unquote(uri.removeprefix("file://")))
         elif "://" in uri:
@@ -72,7 +74,7 @@ def find_source_files(uri: str, options: Mapping[str, str] | None = None) -> Sou
         else:
             files = _local_files(str(home_expanded(uri)))
     except ConfigurationError as error:
-        raise SourceError(f"cannot find the source {uri}: {error}") from error
+        raise SourceError(f"cannot find the source {without_credentials(uri)}: {error}") from error
     for file in files:
         if file.size == 0:
             raise SourceError(f"cannot read the source file {file.uri}: it is empty (0 bytes), not parquet")

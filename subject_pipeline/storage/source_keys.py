@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import SourceError
 from subject_pipeline.storage.held_stderr import HELD_STDERR
 from subject_pipeline.storage.location import StoreLocation
@@ -191,7 +192,7 @@ def _polars_name(arrow_type: pa.DataType) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return without_credentials(text.splitlines()[0]) if text else type(error).__name__
 
 
 @contextmanager

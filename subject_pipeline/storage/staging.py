@@ -144,14 +144,16 @@ def read_record(objects: ObjectStore, dataset: str) -> StagedCandidates:
         ) from error
 
 
-def remove(objects: ObjectStore, prefix: str) -> None:
-    """Delete the staged objects below a prefix.
+def remove(objects: ObjectStore, prefix: str) -> int:
+    """Delete the staged objects below a prefix; returns how many there were.
 
     Raises:
         StoreError: the store failed.
     """
-    for item in objects.list(prefix):
-        objects.delete(item.key)
+    keys = [item.key for item in objects.list(prefix)]
+    for key in keys:
+        objects.delete(key)
+    return len(keys)
 
 
 def remove_stale(
@@ -174,7 +176,7 @@ def remove_stale(
     """
     gone = [
         item.key
-        for item in objects.list(f"{ROOT}{dataset}/")
+        for item in objects.list(root_of(dataset))
         if item.key not in kept
         and item.key != _record_key(dataset)
         and (item.key in superseded or item.modified < before)
@@ -214,14 +216,19 @@ def _parts_of(objects: ObjectStore, chunk: str) -> Iterator[str]:
             yield item.key
 
 
+def root_of(dataset: str) -> str:
+    """The prefix below which everything of a dataset is staged."""
+    return f"{ROOT}{dataset}/"
+
+
 def folder_of(dataset: str, version: str) -> str:
     """The prefix below which a version of a dataset is staged."""
-    return f"{ROOT}{dataset}/{version}/"
+    return f"{root_of(dataset)}{version}/"
 
 
 def private_folder_of(dataset: str, name: str) -> str:
     """The prefix below which one backfill of the command line stages for itself alone."""
-    return f"{ROOT}{dataset}/backfill-{name}/"
+    return f"{root_of(dataset)}backfill-{name}/"
 
 
 def datasets_staged(objects: ObjectStore) -> list[str]:
@@ -234,7 +241,7 @@ def datasets_staged(objects: ObjectStore) -> list[str]:
 
 
 def _record_key(dataset: str) -> str:
-    return f"{ROOT}{dataset}/staged.json"
+    return f"{root_of(dataset)}staged.json"
 
 
 def _encode(rows: pl.DataFrame) -> bytes:

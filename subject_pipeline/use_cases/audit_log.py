@@ -8,13 +8,13 @@ import datetime as dt
 import logging
 import os
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.access_events import IDENTITY, AccessEvent
 from subject_pipeline.domain.audit_index import SegmentDelta
 from subject_pipeline.domain.audit_segments import MAX_BYTES, MAX_ROWS, LogHead, write_segment
 from subject_pipeline.domain.candidates import storage_key
@@ -34,7 +34,8 @@ INDEX_AFTER_BYTES = 8 << 20
 _ROW_BYTES = 600
 """What a row takes beside its texts."""
 _FIRST_WAIT_S = 0.004
-_MEMORY = 512 << 20
+_MEMORY = 128 << 20
+"""What is kept of all chunks' logs together, but for the one that was just appended to."""
 _INDEXES_AT_ONCE = 16
 _LOG = logging.getLogger(__name__)
 
@@ -43,17 +44,23 @@ class Appended(NamedTuple):
     """What became of one event.
 
     Attributes:
-        new: it was appended now; False: the log held it already.
-        seq: its row's; -1 where it was there already.
-        mac: its row's; empty where it was there already.
+        outcome: it was appended now; the log held it already; or the log holds another under its id, which stands.
+        seq: its row's; -1 where it was not appended.
+        mac: its row's; empty where it was not appended.
     """
 
-    new: bool
-    seq: int
-    mac: str
+    outcome: Literal["appended", "already_present", "conflicting"]
+    seq: int = -1
+    mac: str = ""
+
+    @property
+    def new(self) -> bool:
+        """Whether it was appended now."""
+        return self.outcome == "appended"
 
 
-_THERE_ALREADY = Appended(new=False, seq=-1, mac="")
+_ALREADY_PRESENT = Appended("already_present")
+_CONFLICTING = Appended("conflicting")
 
 
 class _Ticket:
@@ -104,6 +111,8 @@ class AuditLog:
         self._layout: StoreLayout | None = None
         self._background: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
+        self._weights: OrderedDict[str, int] = OrderedDict()  # the least recently led chunk first
+        self._weight = 0
 
     @property
     def layout(self) -> StoreLayout:
@@ -122,7 +131,7 @@ class AuditLog:
         return format_time(self._clock())
 
     def append(self, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
-        """Append events, whatever chunks they fall into; those that the log holds already are left as they are.
+        """Append events, whatever chunks they fall into; what the log holds already under their ids is left as it is.
 
         Args:
             events: in the order in which they become rows of their subjects' chains.
@@ -244,11 +253,12 @@ class AuditLog:
                         lane.condition.notify_all()
         finally:
             with lane.condition:
+                self._weigh(chunk, lane.state)
                 lane.busy = False
                 if lane.state is not None:
                     self._index_if_due(lane, INDEX_AFTER_BYTES)
                 lane.condition.notify_all()
-        self._shrink()
+        self._shrink(chunk)
 
     def _commit(self, lane: _Lane, chunk: str, group: Sequence[_Ticket]) -> None:
         ring = self.ring.ring()
@@ -262,8 +272,8 @@ class AuditLog:
             except IndexLostError:
                 state = lane.state = self._load(chunk, use_index=False)
                 fresh = _fresh(state, group)
-            wanted = [event for events, _ in fresh for event in events if event is not None]
-            identities = [identity for _, known in fresh for identity in known]
+            wanted = [event for events, _ in fresh for event in events if isinstance(event, AccessEvent)]
+            records = [record for _, left in fresh for record in left]
             if wanted:
                 written = write_segment(
                     state.head,
@@ -276,12 +286,11 @@ class AuditLog:
                 if not self.segments.create(chunk, written.head.number, written.data):
                     state.catch_up()
                     raise ConflictError(f"other writers kept winning the log of {chunk}; nothing was appended to it")
-                state.advance(written, wanted, identities)
+                state.advance(written, wanted, records)
             rows = iter(written.rows if wanted else ())
             for ticket, (events, _) in zip(group, fresh, strict=True):
                 ticket.results = [
-                    _THERE_ALREADY if event is None else Appended(True, *next(rows))  # noqa: FBT003 - a tuple's field
-                    for event in events
+                    Appended("appended", *next(rows)) if isinstance(event, AccessEvent) else event for event in events
                 ]
 
         retrying(attempt, first_wait_s=_FIRST_WAIT_S)
@@ -323,18 +332,32 @@ class AuditLog:
         covered = {delta.number: delta.mac for delta in deltas[len(deltas) // 2 :]}
         return newest if newest and covered.get(newest.head.number) == newest.head.mac else None
 
-    def _shrink(self) -> None:
-        """Forget the state of idle chunks, the least recently led first, while memory is tight."""
-        lanes = list(self._lanes.values())
-        weights = [lane.state.weight if lane.state else 0 for lane in lanes]
-        total = sum(weights)
-        for lane, weight in zip(lanes, weights, strict=True):
-            if total < _MEMORY:
+    def _weigh(self, chunk: str, state: ChunkState | None) -> None:
+        """Note what a chunk's state takes, and that it was led last; by who leads it, with its lane's lock held."""
+        weight = state.weight if state is not None else 0
+        with self._lock:
+            self._weight += weight - self._weights.pop(chunk, 0)
+            self._weights[chunk] = weight
+
+    def _shrink(self, chunk: str) -> None:
+        """Forget the state of idle chunks, the least recently led first, while memory is tight.
+
+        The one that was led just now keeps its own: else every append to a chunk that is large would read it anew.
+        """
+        with self._lock:
+            if self._weight < _MEMORY:
                 return
+            others = [name for name in self._weights if name != chunk]
+        for name in others:
+            lane = self._lanes[name]
             with lane.condition:
-                if not lane.busy:
-                    lane.state = None
-                    total -= weight
+                if lane.busy:
+                    continue
+                lane.state = None
+                with self._lock:
+                    self._weight -= self._weights.pop(name, 0)
+                    if self._weight < _MEMORY:
+                        return
 
 
 def _take(waiting: deque[_Ticket]) -> list[_Ticket]:
@@ -370,26 +393,31 @@ def _row_size(event: AccessEvent) -> int:
     return _ROW_BYTES + texts + optional + (sum(map(len, event.fields)) if event.fields else 0)
 
 
-def _fresh(state: ChunkState, group: Sequence[_Ticket]) -> list[tuple[Sequence[AccessEvent | None], list[bytes]]]:
-    """For each ticket its events, None in the place of those that the log, or this group, holds already.
+def _fresh(
+    state: ChunkState, group: Sequence[_Ticket]
+) -> list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]]:
+    """For each ticket its events, in the place of those whose ids the log, or this group, has: what became of them.
 
-    With each the identities of those that are left.
+    With each the records of those that are left.
     """
-    taken: set[bytes] = set()
-    found: list[tuple[Sequence[AccessEvent | None], list[bytes]]] = []
+    taken: dict[bytes, bytes] = {}
+    found: list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]] = []
     for ticket in group:
-        identities = [event.identity() for event in ticket.events]
+        records = [event.record() for event in ticket.events]
         if ticket.unique:
-            found.append((ticket.events, identities))
+            found.append((ticket.events, records))
             continue
-        kept: list[AccessEvent | None] = []
+        kept: list[AccessEvent | Appended] = []
         left: list[bytes] = []
-        for event, identity in zip(ticket.events, identities, strict=True):
-            if identity in taken or identity in state.events(event.ts[:7]):
-                kept.append(None)
+        for event, record in zip(ticket.events, records, strict=True):
+            identity, content = record[:IDENTITY], record[IDENTITY:]
+            here = taken.get(identity)
+            held = [here] if here is not None else list(state.events(event.ts[:7]).contents(identity))
+            if held:
+                kept.append(_ALREADY_PRESENT if content in held else _CONFLICTING)
             else:
-                taken.add(identity)
+                taken[identity] = content
                 kept.append(event)
-                left.append(identity)
+                left.append(record)
         found.append((kept, left))
     return found

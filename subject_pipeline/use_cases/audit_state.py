@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from subject_pipeline.domain.access_events import AccessEvent
-from subject_pipeline.domain.audit_index import SegmentDelta
+from subject_pipeline.domain.access_events import AccessEvent, recorded_event
+from subject_pipeline.domain.audit_index import SegmentDelta, evidence_digests, subject_digest
 from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Segment, Written, evidence_of
+from subject_pipeline.domain.known_events import KnownEvents
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.storage.audit_index import AuditIndex, IndexState
 from subject_pipeline.storage.audit_segments import AuditSegments
@@ -19,7 +20,8 @@ class ChunkState:
         self._segments = segments
         self._macs = Macs(keys, SEGMENT_DOMAIN)
         self._chains: dict[str, ChainHead] = {}
-        self._events: dict[str, set[bytes]] = {}
+        self._events: dict[str, KnownEvents] = {}
+        self._pending_events = 0
         self.base = base
         self.trusts_index = True
         self.head = base.head
@@ -94,25 +96,26 @@ class ChunkState:
                     row["mac"] if last is None else last.root,
                     evidence or (last.evidence if last else None),
                 )
-                identity = AccessEvent(candidate_id, event_id, ts, "", "", "").identity()
+                record = recorded_event(row).record()
             except (KeyError, TypeError, AttributeError) as error:
                 where = AuditSegments.key(self.head.chunk, self.head.number + 1)
                 raise AuditLogError(f"a row of {where} is damaged; {_ADVICE}") from error
-            events.setdefault(ts[:7], []).append(identity)
+            events.setdefault(ts[:7], []).append(record)
         self._add(SegmentDelta(self.head.number + 1, segment.mac, len(data), chains, events))
 
-    def advance(self, written: Written, events: Sequence[AccessEvent], identities: Sequence[bytes]) -> None:
-        """Go one segment on, one of our own: with its events, and their identities."""
+    def advance(self, written: Written, events: Sequence[AccessEvent], records: Sequence[bytes]) -> None:
+        """Go one segment on, one of our own: with its events, and their records."""
         months: dict[str, list[bytes]] = {}
-        for event, identity in zip(events, identities, strict=True):
-            months.setdefault(event.ts[:7], []).append(identity)
+        for event, record in zip(events, records, strict=True):
+            months.setdefault(event.ts[:7], []).append(record)
         self._add(SegmentDelta(written.head.number, written.head.mac, len(written.data), written.chains, months))
 
     def _add(self, delta: SegmentDelta) -> None:
         self._chains.update(delta.chains)
-        for month, identities in delta.events.items():
+        for month, records in delta.events.items():
+            self._pending_events += len(records)
             if month in self._events:
-                self._events[month].update(identities)
+                self._events[month].add(records)
         self.pending.append(delta)
         self.head = self.head._replace(number=delta.number, mac=delta.mac)
 
@@ -126,8 +129,16 @@ class ChunkState:
         found = {candidate_id: self.chain(candidate_id) for candidate_id in candidate_ids}
         return {candidate_id: head for candidate_id, head in found.items() if head is not None}
 
-    def events(self, month: str) -> set[bytes]:
-        """Identities of all events of a month, read from the index at the month's first use.
+    def with_evidence(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
+        """Where the chains end of those among these subjects of whom a row speaks of their manifest."""
+        indexed = evidence_digests(self.base.heads)
+        recent = {candidate_id for candidate_id, head in self._chains.items() if head.evidence is not None}
+        if not indexed and not recent:
+            return {}
+        return self.chains(one for one in candidate_ids if one in recent or subject_digest(one) in indexed)
+
+    def events(self, month: str) -> KnownEvents:
+        """All events of a month, read from the index at the month's first use.
 
         Raises:
             IndexLostError: the index is damaged: load the state anew without it.
@@ -136,7 +147,7 @@ class ChunkState:
         if month not in self._events:
             found = self._index.events(self.base, month)
             for delta in self.pending:
-                found.update(delta.events.get(month, ()))
+                found.add(delta.events.get(month, ()))
             self._events[month] = found
         return self._events[month]
 
@@ -144,14 +155,17 @@ class ChunkState:
         """An index was written: what it covers need not be kept beside it."""
         self.base = base
         self.pending = [delta for delta in self.pending if delta.number > base.head.number]
+        self._pending_events = sum(len(records) for delta in self.pending for records in delta.events.values())
+        self._chains = {name: head for delta in self.pending for name, head in delta.chains.items()}
 
     @property
     def weight(self) -> int:
         """About how many bytes this keeps in memory."""
-        held = [*self._events.values(), *(known for delta in self.pending for known in delta.events.values())]
-        return sum(map(len, held)) * _DIGEST_BYTES + len(self._chains) * _CHAIN_BYTES + len(self.base.heads)
+        known = sum(events.weight for events in self._events.values())
+        pending = self._pending_events * _RECORD_BYTES + len(self._chains) * _CHAIN_BYTES
+        return known + pending + len(self.base.heads)
 
 
-_DIGEST_BYTES = 96
+_RECORD_BYTES = 72
 _CHAIN_BYTES = 600
 _ADVICE = "nothing is appended to a damaged log; see `subject-pipeline audit verify`"

@@ -14,8 +14,10 @@ from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Fail
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage import staging
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.manifests import (
     MAX_NAMED_FAILURES,
     Registration,
@@ -32,13 +34,15 @@ class BackfillReport:
     """What a backfill did, or, of a dry run, what it would do.
 
     Attributes:
+        rows_scanned: rows read so far.
+        source_rows: rows of the whole source; None until it was read to its end or limit.
         counts: what was done. A dry run does nothing, so it counts but the candidates that no run could register.
         forecast: of a dry run alone: what a real run would count now.
     """
 
     dry_run: bool
     rows_scanned: int = 0
-    source_rows: int = 0
+    source_rows: int | None = None
     counts: Counts = field(default_factory=Counts)
     failures: list[Failure] = field(default_factory=list)
     sample: tuple[str, ...] = ()
@@ -64,6 +68,7 @@ def backfill(
     dry_run: bool = False,
     watcher: Watcher = Watcher(),
     report: BackfillReport | None = None,
+    evidence: ManifestEvidence | None = None,
 ) -> BackfillReport:
     """Give each candidate of a source a manifest; safe to interrupt and to run again.
 
@@ -75,8 +80,11 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: told of progress.
         report: filled while running, so that an interrupted backfill can be told too.
+        evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
+            audit log.
 
     Raises:
+        KeyRingError: there is an audit log, and no usable key ring; nothing was written.
         SourceError: the source cannot be read; nothing was written.
         ConfigurationError: another chunk count is wanted than the store has.
         StoreError: the store failed before anything was registered.
@@ -87,7 +95,9 @@ def backfill(
         if dry_run:
             _forecast(store, declaration, report, limit, concurrency, watcher)
         else:
-            _register(store, declaration, report, limit, concurrency, watcher)
+            evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+            evidence.open()
+            _register(store, declaration, report, evidence, limit=limit, concurrency=concurrency, watcher=watcher)
     finally:
         report.elapsed_s = time.perf_counter() - started
     return report
@@ -97,6 +107,8 @@ def _register(
     store: SubjectStore,
     declaration: DatasetDeclaration,
     report: BackfillReport,
+    evidence: ManifestEvidence,
+    *,
     limit: int | None,
     concurrency: int,
     watcher: Watcher,
@@ -112,7 +124,7 @@ def _register(
             layout,
             limit=limit,
             concurrency=concurrency,
-            advance=watcher.staging,
+            advance=_counted(report, watcher.staging),
         )
         _tell_staged(report, staged)
         register_staged(
@@ -120,6 +132,7 @@ def _register(
             staged,
             into=done,
             advance=lambda so_far: watcher.registering(so_far.rows, staged.rows_scanned),
+            evidence=evidence,
         )
         store.table.tidy()
     finally:
@@ -142,7 +155,13 @@ def _forecast(
     with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
         objects = LocalObjects(Path(scratch))
         staged = stage(
-            objects, None, declaration, layout, limit=limit, concurrency=concurrency, advance=watcher.staging
+            objects,
+            None,
+            declaration,
+            layout,
+            limit=limit,
+            concurrency=concurrency,
+            advance=_counted(report, watcher.staging),
         )
         _tell_staged(report, staged)
         forecast = Counts()
@@ -171,6 +190,16 @@ def _forecast(
     report.forecast = forecast
     report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
     report.subjects_total = count_subjects(store)
+
+
+def _counted(report: BackfillReport, advance: Advance) -> Advance:
+    """Progress that the report keeps too, so that a backfill which is interrupted while it reads can be told."""
+
+    def counted(done: int, total: int) -> None:
+        report.rows_scanned = done
+        advance(done, total)
+
+    return counted
 
 
 def _tell_staged(report: BackfillReport, staged: StagedCandidates) -> None:

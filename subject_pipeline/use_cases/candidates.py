@@ -106,8 +106,9 @@ def stage_dataset(
     layout = store.intended_chunks()
     before = current(store, declaration.name)
     staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency)
-    store.register(declaration)
+    # Laid out first: of two first runs that want different counts, the second must not have replaced anything.
     store.layout_or_create().check_wanted(layout.count)
+    store.register(declaration)
     staging.write_record(store.objects, staged)
     clean_up(store, declaration.name, before.parts if before else frozenset())
     return staged
@@ -135,6 +136,24 @@ def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = f
     before = dt.datetime.now(dt.UTC) - ABANDONED_AFTER
     kept = staged.parts if staged else frozenset[str]()
     return staging.remove_stale(store.objects, dataset, kept, superseded, before=before)
+
+
+def retire(store: SubjectStore, dataset: str) -> int:
+    """Take a dataset's declaration and all that is staged of it out of the store; its subjects' manifests stay.
+
+    Killed in between, the dataset is still registered, and a second call finishes.
+
+    Returns:
+        How many staged objects were deleted.
+
+    Raises:
+        DatasetError: the name is invalid, or no such dataset is registered.
+        StoreError: the store failed.
+    """
+    store.catalog.check_registered(dataset)
+    removed = staging.remove(store.objects, staging.root_of(dataset))
+    store.catalog.retire(dataset)
+    return removed
 
 
 def private_folder(dataset: str) -> str:

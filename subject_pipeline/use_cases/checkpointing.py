@@ -21,13 +21,13 @@ from subject_pipeline.domain.signed_notes import sign_note, verifier_line
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.overlapping import at_once, overlapped
-from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Verifier
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline.use_cases.verification import CONCURRENCY, Progress, Verification, finish
+from subject_pipeline.use_cases.verification import Progress, Verification, finish
 
 _BLOCKING = {"bad_checkpoint", "unreadable"}
+"""Problems of the whole store under which nothing is signed."""
 
 
 @dataclass(slots=True)
@@ -38,12 +38,14 @@ class CheckpointReport:
         verification: the incremental verification that it rests on.
         written: the new checkpoint; None where the last one does not hold, or the store failed.
         carried: chunks whose previous entries were carried on, since something was found in them.
+        pending: chunks whose previous entries were carried on for no worse reason than that a change is under way.
         entries: subjects in the new checkpoint.
     """
 
     verification: Verification
     written: Checkpoint | None = None
     carried: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
     entries: int = 0
 
 
@@ -88,49 +90,44 @@ def _attempt(
     signing = ring.ring().signing
     if signing is None or signing.private is None:
         raise KeyRingError("this key ring has no private signing key: it is a writer's copy; sign with the whole ring")
-    verifier = Verifier(store, ring, incremental=True)
+    verifier = Verifier(store, ring, incremental=True, clock=clock)
     if verifier.layout is None:
         raise StoreError("the store's layout is gone")
     chunks = verifier.layout.chunks.names
     verifier.begin(chunks, known_notes=known_notes, listed=True)
-    blocked = any(one.chunk is None and one.kind in _BLOCKING for one in verifier.problems)
+    blocked = any(one.kind in _BLOCKING for one in verifier.problems)
     previous = verifier.checkpoint
     number = previous.note.number + 1 if previous else 0
     report = CheckpointReport(Verification(incremental=True))
-    leaves = []
+    leaves: dict[str, ChunkLeaf] = {}
 
-    def one(chunk: str) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
-        found = verifier.chunk(chunk)
-        if blocked or any(one.kind in _BLOCKING and one.segment is None for one in found.problems):
-            return found, 0, None
-        try:
-            roster = _roster(verifier, previous, found)
-        except CheckpointError as error:
-            found.problems.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
+    def one(found: ChunkFindings) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
+        roster = None if blocked else _next_roster(verifier, previous, found)
+        if roster is None:
             return found, 0, None
         return found, len(roster.entries), verifier.checkpoints.write_roster(number, found.chunk, roster)
 
-    each = overlapped(one, chunks, at_once(store.objects, concurrency))
-    for done, (found, entries, leaf) in enumerate(each, start=1):
+    for done, (found, entries, leaf) in enumerate(verifier.each(chunks, one, concurrency=concurrency), start=1):
         watch(done, len(chunks))
         report.verification.add(found)
         report.entries += entries
         if not found.sound:
             report.carried.append(found.chunk)
-        if leaf is None:
-            blocked = True
-        else:
-            leaves.append(leaf)
+        elif found.pending:
+            report.pending.append(found.chunk)
+        if leaf is not None:
+            leaves[found.chunk] = leaf
     finish(report.verification, verifier, started)
-    if not blocked:
+    if len(leaves) == len(chunks):
+        in_order = [leaves[chunk] for chunk in chunks]
         note = CheckpointNote(
             verifier.layout.log_id,
             number,
-            merkle.root([leaf.leaf() for leaf in leaves]).hex(),
+            merkle.root([leaf.leaf() for leaf in in_order]).hex(),
             format_time(clock()),
             previous.sha256 if previous else NO_HASH,
         )
-        report.written = _signed(verifier.checkpoints, note, leaves, signing.private)
+        report.written = _signed(verifier.checkpoints, note, in_order, signing.private)
         report.verification.elapsed_s = time.perf_counter() - started
     return report
 
@@ -144,13 +141,32 @@ def _signed(store: CheckpointStore, note: CheckpointNote, leaves: Sequence[Chunk
     return Checkpoint(note, signed, {leaf.chunk: leaf for leaf in leaves})
 
 
+def _next_roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster | None:
+    """The chunk's roster in the next checkpoint; None where there can be none, which the findings then say."""
+    try:
+        return _roster(verifier, previous, found)
+    except (CheckpointError, StoreError) as error:
+        kind = "bad_checkpoint" if isinstance(error, CheckpointError) else "unreadable"
+        if not any(one.kind == kind and one.segment is None for one in found.problems):
+            found.problems.append(BrokenLog(found.chunk, None, kind, str(error)))
+        return None
+
+
 def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster:
-    """The chunk's roster in the next checkpoint: anew where it was read and is sound, else as it was."""
+    """The chunk's roster in the next checkpoint: made again where it was read and is settled, else as it was.
+
+    A chunk with anything broken or pending keeps both halves of all its entries, and where its log stood: the chains'
+    ends and the manifests that belong to them. Half of a state is none.
+
+    Raises:
+        CheckpointError: the previous roster does not hold, or what would be signed does not.
+        StoreError: the previous roster cannot be read.
+    """
     old = found.roster
     if old is None:
         old = verifier.checkpoints.roster(previous, found.chunk) if previous else Roster()
     log = found.log
-    if not found.sound or (log is None and found.hashes is None):
+    if not found.sound or found.pending or (log is None and found.hashes is None):
         return old
     before = {entry.candidate_id: entry for entry in old.entries}
     chains = {entry.candidate_id: (entry.seq, entry.mac) for entry in old.entries if entry.seq >= 0}
@@ -166,6 +182,9 @@ def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFinding
         key = known.storage_key if known else storage_key(candidate_id)
         entries.append(RosterEntry(candidate_id, key, seq, mac, hashes.get(candidate_id, "")))
     entries.sort(key=lambda entry: (entry.storage_key, entry.candidate_id))
+    for entry in entries:
+        if entry != before.get(entry.candidate_id):
+            RosterEntry.parse(entry.leaf())  # what verification would refuse is never signed
     head = (log.head.number, log.head.mac) if log is not None else (old.segment, old.segment_mac)
     return Roster(entries, found.segments, found.table_files, *head)
 

@@ -1,31 +1,51 @@
-"""Verification: every chain, log and manifest of a store held to its MACs, its links and the last checkpoint.
+"""Verification, chunk by chunk: every chain, log and manifest held to its MACs, its links and the last checkpoint.
 
 The order of reading is what keeps a live store from raising false alarms:
 
-1. the last checkpoint, and any note of one that is known from elsewhere.
-2. chunk by chunk the manifests, then the log, so that what the table shows was announced in what is read after it.
-3. a gap in a LIST counts once a GET has found nothing, and a manifest that does not fit once both were read again.
+1. a view: the last checkpoint, then the table's files, then a LIST of the logs. It is frozen: a chunk is held to one
+   view from its leaf to its last segment. Where the view's roster was replaced meanwhile, the chunk starts again.
+2. of each chunk the manifests, then what its log gained, then the log, so that whatever the table shows was announced
+   in what is read after it.
+3. a chunk in which a manifest does not fit starts again under a fresh view, once all others were looked at. What does
+   not fit stands if it is there twice and nothing was announced of it in between.
+
+One chunk's trouble is that chunk's alone, whatever it is.
 """
 
+import datetime as dt
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from subject_pipeline.domain.audit_segments import LogHead
+from subject_pipeline.domain.audit_segments import LogHead, Segment
 from subject_pipeline.domain.audit_verdicts import BrokenLog, LogJudge, LogVerdict
 from subject_pipeline.domain.checkpoints import ChunkLeaf
-from subject_pipeline.domain.manifest_verdicts import BrokenManifest, judge_manifests
-from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
+from subject_pipeline.domain.manifest_verdicts import (
+    BrokenManifest,
+    Recent,
+    judge_manifests,
+    possibly_resurrected,
+)
+from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError, StoreError
 from subject_pipeline.storage.audit_segments import AUDIT, AuditSegments, Listing
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.objects import ObjectInfo
+from subject_pipeline.storage.overlapping import at_once, overlapped
 from subject_pipeline.use_cases.manifest_reading import ManifestReader
 from subject_pipeline.use_cases.store import SubjectStore
 
-_LOOKS_AGAIN_AFTER_S = (0.0, 0.1, 0.4, 1.5)
-_PATIENCE_S = 10.0
-"""All waiting of one verification for changes that are announced and not yet made."""
+CONCURRENCY = 8
+"""Chunks verified at once on a store that is not local; the segments of each take up to 32 MiB."""
+
+_LOOKS_AGAIN_AFTER_S = (0.1, 0.4, 1.5, 2.0)
+_LOGS_ASKED = 16
+_TRANSIENT = {"changed", "missing", "unapplied", "resurrected"}
+"""What a change that is under way may look like; any other problem is none of timing."""
+
+Clock = Callable[[], dt.datetime]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -34,6 +54,9 @@ class ChunkFindings:
 
     Attributes:
         log: the verdict over its log; None where the log is as the checkpoint has it, and was not read.
+        manifests: those that are not as they must be.
+        pending: those with a change that was announced within the last minutes, or again and again while it was looked
+            for: neither broken nor fine.
         unregistered: subjects that have rows, but neither a manifest nor a row that announces its deletion.
         segments: the log's objects, as listed.
         table_files: the table's files, as listed.
@@ -45,6 +68,7 @@ class ChunkFindings:
     chunk: str
     log: LogVerdict | None = None
     manifests: list[BrokenManifest] = field(default_factory=list)
+    pending: list[BrokenManifest] = field(default_factory=list)
     unregistered: list[str] = field(default_factory=list)
     segments: Files = ()
     table_files: Files = ()
@@ -67,31 +91,73 @@ class ChunkFindings:
 
     @property
     def sound(self) -> bool:
-        """Nothing at all was found."""
+        """Nothing is broken or unreadable; something may be pending."""
         broken = self.log is not None and (self.log.broken or self.log.unreadable)
         return not (broken or self.logs or self.manifests)
 
+    def announced(self) -> dict[str, int]:
+        """Of each subject that may be in the middle of a change, the seq of its last evidence row; -1: none."""
+        evidence = self.log.evidence if self.log else {}
+        suspects = [one.candidate_id for one in (*self.manifests, *self.pending) if one.kind in _SUSPECT]
+        return {one: rows[-1].seq if (rows := evidence.get(one)) else -1 for one in suspects if one is not None}
+
+    def settle(self, before: Mapping[str, int]) -> None:
+        """Count what does not fit, and of which something was announced since an earlier look, as pending."""
+        now = self.announced()
+        moving = [one for one in self.manifests if one.candidate_id in now and _moved(one.candidate_id, before, now)]
+        self.manifests = [one for one in self.manifests if one not in moving]
+        self.pending += [BrokenManifest(one.candidate_id, "pending", one.detail) for one in moving]
+
+
+_SUSPECT = _TRANSIENT | {"pending"}
+
+
+def _moved(candidate_id: str, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    return before.get(candidate_id) != now[candidate_id]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What chunks are held to, read in this order."""
+
+    checkpoint: Checkpoint | None
+    manifests: ManifestReader
+    listing: Listing
+
+    def leaf(self, chunk: str) -> ChunkLeaf | None:
+        """The checkpoint's leaf of a chunk."""
+        return self.checkpoint.leaves.get(chunk) if self.checkpoint else None
+
+
+class _ViewMovedError(Exception):
+    """A newer checkpoint has replaced what the view names: look again under a fresh one."""
+
 
 class Verifier:
-    """One verification under way: opened once, asked chunk by chunk.
+    """One verification under way.
 
     Raises:
         KeyRingError: there is no usable key ring.
         ConfigurationError: another chunk count is wanted than the store has.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile, *, incremental: bool) -> None:
+    def __init__(
+        self,
+        store: SubjectStore,
+        ring: KeyRingFile,
+        *,
+        incremental: bool,
+        clock: Clock = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
         self.store = store
         self.incremental = incremental
         self._ring = ring
+        self._clock = clock
         self._signing = ring.ring().signing
         self._segments = AuditSegments(store.objects)
-        self._waited_s = 0.0
+        self._view: View | None = None
         self.layout = store.layout()
-        self.checkpoint: Checkpoint | None = None
         self.problems: list[BrokenLog] = []
-        self._manifests: ManifestReader | None = None
-        self._listing = Listing()
 
     def begin(self, chunks: Sequence[str], *, known_notes: Sequence[str] = (), listed: bool = False) -> None:
         """Read the checkpoint, open the table and list the logs.
@@ -100,31 +166,35 @@ class Verifier:
             chunks: what will be asked for.
             known_notes: signed notes of this log's checkpoints that were kept elsewhere.
             listed: look up the table's files even where nothing is compared with them.
+
+        Raises:
+            KeyRingError: the ring is not this store's.
         """
         if self.layout is None:
             if known_notes:
                 self.problems.append(_store_wide("bad_checkpoint", "a checkpoint is known, the store is empty"))
             return
-        self._read_checkpoint(known_notes)
+        checkpoint = self._read_checkpoint(known_notes)
         try:
-            self._manifests = ManifestReader.open(self.store, self.layout.chunks, listed=listed or self.incremental)
+            manifests = ManifestReader.open(self.store, self.layout.chunks, listed=listed or self.incremental)
+            listing = self._segments.list(chunks, whole=set(chunks) == set(self.layout.chunks.names))
         except StoreError as error:
             self.problems.append(_store_wide("unreadable", str(error)))
-        try:
-            self._listing = self._segments.list(chunks, whole=set(chunks) == set(self.layout.chunks.names))
-        except StoreError as error:
-            self.problems.append(_store_wide("unreadable", str(error)))
-            self._listing = Listing({chunk: {} for chunk in chunks})
-            self._manifests = None
-        for item in self._listing.foreign:
-            chunk = item.key.removeprefix(AUDIT).partition("/")[0]
-            at = chunk if chunk in self._listing.segments else None
-            self.problems.append(BrokenLog(at, None, "foreign_object", f"{item.key!r} is no segment of the audit log"))
+            return
+        self._view = View(checkpoint, manifests, listing)
+        if checkpoint is None:
+            self._refuse_a_strange_ring(listing)
+        self.problems += [_foreign(item.key, None) for item in listing.foreign if _home(item.key, listing) is None]
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint that is held against."""
+        return self._view.checkpoint if self._view else None
 
     @property
     def subjects(self) -> int:
-        """Manifests in the table."""
-        return self._manifests.count if self._manifests else 0
+        """Rows in the manifests' table."""
+        return self._view.manifests.count if self._view else 0
 
     @property
     def checkpoints(self) -> CheckpointStore:
@@ -140,94 +210,213 @@ class Verifier:
             raise StoreError("the store is empty")
         return CheckpointStore(self.store.objects, self.layout.log_id, self._signing.public)
 
-    def chunk(self, chunk: str, *, whole: bool = False) -> ChunkFindings:
-        """Verify one chunk; `whole`: read all of it, however little changed."""
-        if self.layout is None or self._manifests is None:
-            failed = BrokenLog(chunk, None, "unreadable", "not verified: the store could not be read")
-            return ChunkFindings(chunk, problems=[failed])
+    def each(
+        self,
+        chunks: Sequence[str],
+        then: Callable[[ChunkFindings], Result],
+        *,
+        whole: Collection[str] = (),
+        concurrency: int = CONCURRENCY,
+    ) -> Iterator[Result]:
+        """What `then` makes of each chunk's findings: in the order of `chunks`, those that were looked at again last.
+
+        Args:
+            chunks: among those that `begin` was given.
+            then: called once a chunk, in the threads that verify.
+            whole: chunks to read whole, however little changed.
+            concurrency: chunks at once, on a store that is not local.
+
+        Raises:
+            KeyRingError: the key ring can no longer be read.
+        """
+        threads = at_once(self.store.objects, concurrency)
+        waiting: dict[str, Mapping[str, int]] = {chunk: {} for chunk in chunks}
+        view = self._view
+        for look, pause in enumerate((*_LOOKS_AGAIN_AFTER_S, None)):
+            work = self._looking(view, dict(waiting), then, whole, first=look == 0, last=pause is None)
+            for chunk, announced, result in overlapped(work, list(waiting), threads):
+                if announced is None:
+                    del waiting[chunk]
+                    yield from result
+                else:
+                    waiting[chunk] = announced
+            if not waiting or pause is None:
+                return
+            time.sleep(pause)
+            view = self._fresh_view(list(waiting))
+
+    def _looking(
+        self,
+        view: View | None,
+        before: Mapping[str, Mapping[str, int]],
+        then: Callable[[ChunkFindings], Result],
+        whole: Collection[str],
+        *,
+        first: bool,
+        last: bool,
+    ) -> Callable[[str], tuple[str, Mapping[str, int] | None, list[Result]]]:
+        """One look at a chunk: what was announced of whom, if it is to be looked at again, else what `then` made."""
+
+        def look(chunk: str) -> tuple[str, Mapping[str, int] | None, list[Result]]:
+            found = self._guarded(view, chunk, whole=chunk in whole, last=last)
+            if found is None:
+                return chunk, {}, []
+            announced = found.announced()
+            still = not first and all(not _moved(one, before[chunk], announced) for one in announced)
+            if announced and not still and not last:
+                return chunk, announced, []
+            if announced:
+                found.settle(before[chunk])
+            return chunk, None, [then(found)]
+
+        return look
+
+    def _guarded(self, view: View | None, chunk: str, *, whole: bool, last: bool) -> ChunkFindings | None:
+        """The chunk's findings, whatever goes wrong in it; None: look again, under a fresh view."""
+        if view is None:
+            return _unreadable(chunk, "not verified: the store could not be read")
+        try:
+            return self._chunk(view, chunk, whole=whole)
+        except _ViewMovedError:
+            return _unreadable(chunk, "checkpoints kept being written while it was looked at") if last else None
+        except (ConfigurationError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - Polars' panics are no Exceptions, and none may hide other chunks
+            return _unreadable(chunk, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+
+    def _fresh_view(self, chunks: Sequence[str]) -> View | None:
+        """A view of some chunks as they are now; None where the store cannot be read."""
+        if self.layout is None or self._view is None:
+            return None
+        try:
+            checkpoint = self._view.checkpoint and self.checkpoints.latest(whole=False)
+            manifests = ManifestReader.open(self.store, self.layout.chunks, listed=True)
+            return View(checkpoint, manifests, self._segments.list(chunks, whole=False))
+        except (CheckpointError, StoreError):
+            return None
+
+    def _chunk(self, view: View, chunk: str, *, whole: bool) -> ChunkFindings:
+        """Verify one chunk under a view."""
         found = ChunkFindings(chunk)
-        found.problems += [one for one in self.problems if one.chunk == chunk]
-        listed = self._listing.segments[chunk]
+        found.problems += [
+            _foreign(item.key, chunk) for item in view.listing.foreign if _home(item.key, view.listing) == chunk
+        ]
+        listed = dict(view.listing.segments[chunk])
         found.segments = _files(listed)
-        found.table_files = self._manifests.files.get(chunk, ())
-        leaf = self._leaf(chunk)
+        found.table_files = view.manifests.files.get(chunk, ())
+        leaf = view.leaf(chunk)
         incremental = self.incremental and not whole
         old = leaf if incremental else None
         same_log = old is not None and files_hash(found.segments) == old.segments_sha256
         same_table = old is not None and files_hash(found.table_files) == old.table_files_sha256
         if same_log and same_table:
             return found
-        if leaf is not None and not self._take_roster(found):
+        if leaf is not None and not self._take_roster(view, found):
             leaf, same_log, same_table = None, False, False
         if not same_table:
-            try:
-                found.hashes = self._manifests.hashes(chunk)
-            except StoreError as error:
-                found.manifests.append(BrokenManifest(None, "unreadable", f"manifests of {chunk}: {error}"))
-        judge = None if same_log else self._judge(found, leaf, listed, incremental=incremental)
-        if not found.manifests:
-            self._hold_manifests(found, judge)
+            self._read_manifests(view, found)
+            gained = self._segments.listed_after(chunk, max(listed, default=-1))
+            listed.update(gained)
+            found.segments = _files(listed)
+            same_log = same_log and not gained
+        if not same_log:
+            self._read_log(found, leaf, listed, incremental=incremental)
+        if found.hashes is None and found.log is not None and found.log.evidence:
+            # The table's files are as they were, yet a change was announced: it must be looked for in them.
+            self._read_manifests(view, found)
+        if incremental and self._cannot_tell(found):
+            return self._chunk(view, chunk, whole=True)
+        self._judge_manifests(found)
         return found
 
-    def _read_checkpoint(self, known_notes: Sequence[str]) -> None:
+    def _read_checkpoint(self, known_notes: Sequence[str]) -> Checkpoint | None:
+        """The last checkpoint, if it holds and every note known from elsewhere is among the stored ones."""
         try:
             if self._signing is None and not known_notes:
                 self.problems.append(_store_wide("unreadable", "the key ring has no public signing key"))
-                return
+                return None
             store = self.checkpoints
-            self.checkpoint = store.latest(whole=not self.incremental)
-            if self.checkpoint and self.layout and tuple(self.checkpoint.leaves) != self.layout.chunks.names:
-                self.checkpoint = None
-                self.problems.append(_store_wide("bad_checkpoint", "its leaves are not those of the store's chunks"))
+            checkpoint = store.latest(whole=not self.incremental)
             reasons = [reason for note in known_notes if (reason := store.holds(note)) is not None]
-            if reasons:
-                self.checkpoint = None
+            if checkpoint and self.layout and tuple(checkpoint.leaves) != self.layout.chunks.names:
+                reasons.append("its leaves are not those of the store's chunks")
             self.problems += [_store_wide("bad_checkpoint", reason) for reason in reasons]
         except CheckpointError as error:
             self.problems.append(_store_wide("bad_checkpoint", str(error)))
         except StoreError as error:
             self.problems.append(_store_wide("unreadable", str(error)))
+        else:
+            return None if reasons else checkpoint
+        return None
 
-    def _leaf(self, chunk: str) -> ChunkLeaf | None:
-        if self.checkpoint is None:
-            return None
-        return self.checkpoint.leaves.get(chunk)
+    def _refuse_a_strange_ring(self, listing: Listing) -> None:
+        """Where no note was verified: a ring that also knows no key of the logs is another store's.
 
-    def _take_roster(self, found: ChunkFindings) -> bool:
-        """Read the chunk's roster; where a newer checkpoint has replaced it meanwhile, that one is held against."""
-        for look in range(3):
-            if self.checkpoint is None:
-                return True
+        Raises:
+            KeyRingError: it is.
+        """
+        logs = [(chunk, max(numbers)) for chunk, numbers in listing.segments.items() if numbers][:_LOGS_ASKED]
+        asked = 0
+        for chunk, number in logs:
             try:
-                found.roster = self.checkpoints.roster(self.checkpoint, found.chunk)
-            except CheckpointError as error:
-                if look < 2 and self._newer_checkpoint():  # noqa: PLR2004 - not after the last look
-                    continue
-                found.problems.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
-                return False
-            except StoreError as error:
-                found.problems.append(BrokenLog(found.chunk, None, "unreadable", str(error)))
-                return False
-            else:
-                return True
-        return False
+                header = Segment.parse(self._segments.get(chunk, number) or b"").header
+            except StoreError:
+                continue
+            if header is None:
+                continue
+            if self._ring.key(str(header.get("key_id"))) is not None:
+                return
+            asked += 1
+        if asked:
+            raise KeyRingError(
+                f"this key ring is not this store's: it has none of the keys of {asked:,} logs that were asked, and no "
+                "checkpoint is signed by its key; set SUBJECT_KEY_RING to the ring that this store is written with"
+            )
 
-    def _newer_checkpoint(self) -> bool:
-        before = self.checkpoint
+    def _take_roster(self, view: View, found: ChunkFindings) -> bool:
+        """Read the chunk's roster; False where it does not hold, or cannot be read.
+
+        Raises:
+            _ViewMovedError: newer checkpoints have replaced it.
+        """
+        if view.checkpoint is None:
+            return True
         try:
-            self.checkpoint = self.checkpoints.latest(whole=False)
+            found.roster = self.checkpoints.roster(view.checkpoint, found.chunk)
+        except CheckpointError as error:
+            if self._newer_checkpoint(view.checkpoint):
+                raise _ViewMovedError from error
+            found.problems.append(BrokenLog(found.chunk, None, "bad_checkpoint", str(error)))
+            return False
+        except StoreError as error:
+            found.problems.append(BrokenLog(found.chunk, None, "unreadable", str(error)))
+            return False
+        return True
+
+    def _newer_checkpoint(self, than: Checkpoint) -> bool:
+        try:
+            latest = self.checkpoints.latest(whole=False)
         except (CheckpointError, StoreError):
             return False
-        return self.checkpoint is not None and before is not None and self.checkpoint.sha256 != before.sha256
+        return latest is not None and latest.note.number > than.note.number
 
-    def _judge(
+    def _read_manifests(self, view: View, found: ChunkFindings) -> None:
+        try:
+            manifests = view.manifests.chunk(found.chunk)
+        except StoreError as error:
+            found.manifests.append(BrokenManifest(None, "unreadable", f"manifests of {found.chunk}: {error}"))
+        else:
+            found.hashes = manifests.hashes
+            found.manifests += manifests.broken
+
+    def _read_log(
         self, found: ChunkFindings, leaf: ChunkLeaf | None, listed: Mapping[int, ObjectInfo], *, incremental: bool
-    ) -> LogJudge:
-        layout = self.layout
-        if layout is None:
+    ) -> None:
+        """Judge every segment up to the last that is listed, and what the checkpoint says of them."""
+        if self.layout is None:
             raise StoreError("the store is empty")
         roster = found.roster or Roster()
-        start = LogHead(layout.log_id, found.chunk)
+        start = LogHead(self.layout.log_id, found.chunk)
         if incremental and leaf is not None:
             before = {int(item[0]): list(item) for item in roster.segments}
             now = {int(item[0]): list(item) for item in found.segments}
@@ -236,20 +425,14 @@ class Verifier:
                 start = start._replace(number=leaf.segment, mac=leaf.segment_mac)
         judge = LogJudge(
             start=start,
-            layout=layout.chunks,
+            layout=self.layout.chunks,
             keys=self._ring.key,
             chains={entry.candidate_id: (entry.seq, entry.mac) for entry in roster.entries if entry.seq >= 0},
             resumed=found.resumed,
         )
         found.log = judge.verdict
-        self._read_log(found, judge, leaf, max(listed, default=-1))
-        return judge
-
-    def _read_log(self, found: ChunkFindings, judge: LogJudge, leaf: ChunkLeaf | None, last: int) -> None:
-        """Judge every segment up to the last, and what the checkpoint says of them."""
-        anchored = leaf.segment if leaf is not None else -1
-        first = judge.verdict.head.number + 1
-        for number, data in self._segments.read(found.chunk, range(first, max(last, anchored) + 1)):
+        last, anchored = max(listed, default=-1), leaf.segment if leaf is not None else -1
+        for number, data in self._segments.read(found.chunk, range(start.number + 1, max(last, anchored) + 1)):
             if isinstance(data, StoreError):
                 judge.unreadable(str(data))
             elif data is not None:
@@ -266,81 +449,36 @@ class Verifier:
                 break
         judge.finish()
 
-    def _hold_manifests(self, found: ChunkFindings, judge: LogJudge | None) -> None:
-        """Judge the manifests; one that does not fit counts once table and log were read again.
-
-        Somebody who is being changed again and again may be met between announcement and change each time, so a
-        problem stands only if no further row announced anything since the look before.
-        """
-        self._judge_manifests(found)
-        announced: dict[str, int] = {}
-        for wait in _LOOKS_AGAIN_AFTER_S:
-            if not found.manifests or self._waited_s + wait > _PATIENCE_S:
-                break
-            announced = _last_announced(found)
-            self._waited_s += wait
-            time.sleep(wait)
-            try:
-                judge = self._look_again(found, judge)
-                self._judge_manifests(found)
-            except StoreError:
-                return  # what was found before stands
-        now = _last_announced(found)
-        found.manifests = [
-            one
-            for one in found.manifests
-            if one.candidate_id is None or now.get(one.candidate_id) == announced.get(one.candidate_id)
-        ]
+    def _cannot_tell(self, found: ChunkFindings) -> bool:
+        """Whether somebody is there of whom only the part of the log that was not read tells whether they may be."""
+        if found.hashes is None or found.roster is None or not (found.log is None or found.resumed):
+            return False
+        evidence = found.log.evidence if found.log else {}
+        return possibly_resurrected(found.hashes, found.roster.entries, evidence)
 
     def _judge_manifests(self, found: ChunkFindings) -> None:
-        log = found.log
-        entries = found.roster.entries if found.roster else ()
-        if log is not None and log.unreadable:
+        log, hashes = found.log, found.hashes
+        if any(one.kind == "unreadable" for one in found.manifests) or (log is not None and log.unreadable):
             return  # the row that announces a change may be in what could not be read
-        if found.hashes is None and log is not None and log.evidence and self._manifests is not None:
-            # The table's files are as they were, yet a change was announced: it must be looked for in them.
-            found.hashes = self._manifests.hashes(found.chunk)
-        if found.hashes is None:
+        entries = found.roster.entries if found.roster else ()
+        if hashes is None:
             registered = {entry.candidate_id for entry in entries if entry.manifest_sha256}
         else:
-            registered = set(found.hashes)
-            found.manifests = judge_manifests(
-                found.hashes,
+            registered = set(hashes)
+            astray = {one.candidate_id for one in found.manifests if one.candidate_id is not None}
+            for one in judge_manifests(
+                hashes,
                 {entry.candidate_id: entry for entry in entries},
                 log.evidence if log else {},
-                unjudged=log.broken.keys() if log else (),
-            )
+                unjudged=astray | (log.broken.keys() if log else set()),
+                recent=Recent.at(self._clock()),
+            ):
+                (found.pending if one.kind == "pending" else found.manifests).append(one)
         found.unregistered = sorted(_unregistered(registered, log)) if log else []
-
-    def _look_again(self, found: ChunkFindings, judge: LogJudge | None) -> LogJudge:
-        """Read the table, then what the log has gained, anew.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        if self.layout is None:
-            raise StoreError("the store is empty")
-        fresh = ManifestReader.open(self.store, self.layout.chunks, listed=True)
-        found.hashes = fresh.hashes(found.chunk)
-        found.table_files = fresh.files.get(found.chunk, ())
-        listed = self._segments.list([found.chunk], whole=False).segments[found.chunk]
-        if judge is None:
-            found.segments = _files(listed)
-            return self._judge(found, self._leaf(found.chunk), listed, incremental=True)
-        for _, data in self._segments.tail(found.chunk, judge.verdict.head.number):
-            judge.segment(data)
-        judge.finish()
-        found.segments = [item for item in _files(listed) if int(item[0]) <= judge.verdict.head.number]
-        return judge
 
 
 def _files(listed: Mapping[int, ObjectInfo]) -> Files:
     return [[number, item.size, item.tag] for number, item in sorted(listed.items())]
-
-
-def _last_announced(found: ChunkFindings) -> dict[str, int]:
-    """The seq of each subject's last evidence row."""
-    return {one: rows[-1].seq for one, rows in found.log.evidence.items()} if found.log else {}
 
 
 def _unregistered(registered: set[str], log: LogVerdict) -> Iterator[str]:
@@ -348,6 +486,20 @@ def _unregistered(registered: set[str], log: LogVerdict) -> Iterator[str]:
         evidence = log.evidence.get(candidate_id)
         if not (evidence and evidence[-1].evidence.deleted):
             yield candidate_id
+
+
+def _home(key: str, listing: Listing) -> str | None:
+    """The chunk among whose segments an object lies that is none of them."""
+    chunk = key.removeprefix(AUDIT).partition("/")[0]
+    return chunk if chunk in listing.segments else None
+
+
+def _foreign(key: str, chunk: str | None) -> BrokenLog:
+    return BrokenLog(chunk, None, "foreign_object", f"{key!r} is no segment of the audit log")
+
+
+def _unreadable(chunk: str, detail: str) -> ChunkFindings:
+    return ChunkFindings(chunk, problems=[BrokenLog(chunk, None, "unreadable", detail)])
 
 
 def _store_wide(kind: str, detail: str) -> BrokenLog:

@@ -152,12 +152,11 @@ def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], regist
 
 def _count_segment(store: SubjectStore, segment: _Segment) -> _Counted:
     """A segment's rows, counted; a text says why it could not be read."""
-    key = AuditSegments.key(*segment)
     try:
-        data = store.objects.get(key)
+        data = AuditSegments(store.objects).get(*segment)
     except StoreError as error:
         return segment[0], str(error)
-    return segment[0], f"the object {key!r} is gone" if data is None else count_rows(data)
+    return segment[0], f"the object {AuditSegments.key(*segment)!r} is gone" if data is None else count_rows(data)
 
 
 def count_rows(segment: bytes) -> SegmentCounts:

@@ -4,11 +4,13 @@ import datetime as dt
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.domain.shown_text import shown, without_credentials
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -17,18 +19,20 @@ from subject_pipeline.errors import (
     StoreError,
     SubjectPipelineError,
 )
+from subject_pipeline.storage.catalog import PROBES
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.source_files import find_source_files
+from subject_pipeline.storage.source_keys import SourceKeys
 from subject_pipeline.use_cases.inbox import waiting
 from subject_pipeline.use_cases.store import SubjectStore
 
 Level = Literal["ok", "warning", "problem", "skipped"]
-PROBES = "catalog/probes/"
 SKEW_ALLOWED_S = 60.0
 CHECKPOINT_DUE = dt.timedelta(days=2)
 _COMFORTABLE = 10_000
 _CROWDED = 10
+_LONG = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +61,61 @@ def diagnose(
 ) -> list[Finding]:
     """Examine a store as this process reaches it; nothing is raised, and all but short-lived probes is left as it is.
 
+    An examination that fails, in whatever way, is a finding of its own and stops no other.
+
     Args:
         store: where the work is to be done.
         ring: the keys that it is to be done with.
         read_only: write no probes, as fits credentials that only verify or read.
         clock: this machine's time, UTC.
     """
-    findings = [_access(store)]
+    findings: list[Finding] = []
+    layout, keys = None, None
+    with _examining("access", findings):
+        findings.append(_access(store))
     if findings[0].level == "problem":
         return findings
     if read_only:
         told = "not asked for (--read-only)"
         findings += [Finding(name, "skipped", told) for name in ("writing", "conditional writes", "clock")]
     else:
-        findings += _probes(store, clock)
-    layout, found = _layout(store)
-    findings.append(found)
-    keys, found = _key_ring(ring)
-    findings.append(found)
-    findings.append(_guarded("checkpoint", lambda: _checkpoint(store, layout, keys, clock)))
-    findings.append(_guarded("table", lambda: _table(store, layout)))
-    findings.append(_guarded("inbox", lambda: _inbox(store)))
-    findings += _sources(store)
+        with _examining("writing", findings):
+            findings.extend(_probes(store, clock))
+    with _examining("layout", findings):
+        layout, found = _layout(store)
+        findings.append(found)
+    with _examining("key ring", findings):
+        keys, found = _key_ring(ring)
+        findings.append(found)
+    with _examining("checkpoint", findings):
+        findings.append(_checkpoint(store, layout, keys, clock))
+    with _examining("table", findings):
+        findings.append(_table(store, layout))
+    with _examining("inbox", findings):
+        findings.append(_inbox(store))
+    names: list[str] = []
+    with _examining("datasets", findings):
+        names = store.catalog.names()
+        if not names:
+            findings.append(Finding("datasets", "ok", "none is registered yet"))
+    for name in names:
+        with _examining(f"source of {name}", findings):
+            findings.append(_source(store, name))
     return findings
 
 
-def _guarded(name: str, examine: Callable[[], Finding]) -> Finding:
+@contextmanager
+def _examining(name: str, findings: list[Finding]) -> Iterator[None]:
+    """One examination: whatever is raised in it is a finding, and the next one follows."""
     try:
-        return examine()
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except SubjectPipelineError as error:
-        return Finding(name, "problem", str(error))
+        findings.append(Finding(name, "problem", str(error)))
+    except BaseException as error:  # noqa: BLE001 - a panic of a library's Rust is no Exception
+        told = f"an unexpected error: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        findings.append(Finding(name, "problem", without_credentials(shown(told, _LONG))))
 
 
 def _access(store: SubjectStore) -> Finding:
@@ -216,7 +245,7 @@ def _checkpoint(
 
 
 def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
-    snapshot = store.table.snapshot()
+    snapshot = store.table.snapshot() if layout is not None else None
     if snapshot is None or layout is None:
         return Finding("table", "ok", "there is none yet")
     count, crowded = snapshot.count(), snapshot.crowded(more_than=_CROWDED)
@@ -243,23 +272,25 @@ def _inbox(store: SubjectStore) -> Finding:
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
 
 
-def _sources(store: SubjectStore) -> Iterator[Finding]:
+def _source(store: SubjectStore, name: str) -> Finding:
+    about, dataset = f"source of {name}", store.catalog.dataset(name)
     try:
-        datasets = store.catalog.datasets()
-    except SubjectPipelineError as error:
-        yield Finding("datasets", "problem", str(error), "register the dataset anew")
-        return
-    if not datasets:
-        yield Finding("datasets", "ok", "none is registered yet")
-    for dataset in datasets:
-        name = f"source of {dataset.name}"
-        try:
-            found = find_source_files(dataset.source)
-        except SourceError as error:
-            yield Finding(name, "warning", str(error), "runs of this dataset fail until its source is there")
-        else:
-            size = sum(file.size for file in found.files)
-            yield Finding(name, "ok", f"{len(found.files):,} files, {size / 1e6:,.1f} MB at {dataset.source}")
+        files = find_source_files(dataset.source)
+    except SourceError as error:
+        return Finding(about, "warning", str(error), "runs of this dataset fail until its source is there")
+    try:
+        keys = SourceKeys(files, dataset.key_column)
+    except SourceError as error:
+        return Finding(
+            about,
+            "problem",
+            str(error),
+            "runs of this dataset fail: register it again with the right key column (in its YAML too, where it has "
+            "one), or mend the source",
+        )
+    size = sum(file.size for file in files.files)
+    told = f"{len(files.files):,} files, {size / 1e6:,.1f} MB, {keys.total_rows:,} rows at {dataset.source}"
+    return Finding(about, "ok", f"{told}; key column {dataset.key_column!r} can form ids")
 
 
 def _days(age: dt.timedelta) -> str:

@@ -1,4 +1,7 @@
-"""Evidence: what the registry announces in the audit log before it changes or deletes a manifest that is there.
+"""Evidence: what the registry announces in the audit log before it changes the table of manifests.
+
+A change or a deletion of a manifest that is there is announced, and a registration of somebody of whom the log says
+that they were deleted; any other first registration needs no row.
 
 The caller pins the table's version, announces, and commits against that version; on a conflict it does all of it
 again. So whatever is in the table was announced before, and an operation that was killed in between shows as
@@ -9,11 +12,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from subject_pipeline.domain.access_events import AccessEvent, evidence_event
 from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH, ChainHead
-from subject_pipeline.errors import KeyRingError
+from subject_pipeline.domain.manifest_hashes import manifest_hashes
+from subject_pipeline.errors import IncompleteError, KeyRingError, StoreError
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.overlapping import at_once, overlapped
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -25,6 +32,19 @@ class Change:
     candidate_id: str
     before: str
     after: str
+
+
+_CHUNKS_AT_ONCE = 16
+
+
+def _has_evidence(chains: Mapping[str, ChainHead], change: Change) -> bool:
+    chain = chains.get(change.candidate_id)
+    return chain is not None and chain.evidence is not None
+
+
+def incomplete(what: str, error: StoreError) -> IncompleteError:
+    """The error of a change that the log announces, or that was begun in another way, and the table does not have."""
+    return IncompleteError(f"{what} was begun and is not done: run it again to complete it. {error}")
 
 
 class ManifestEvidence:
@@ -64,7 +84,38 @@ class ManifestEvidence:
         """
         return self._log.chunk_state(chunk).chains(candidate_ids) if self._log else {}
 
-    def announce(self, chunk: str, changes: Sequence[Change], chains: Mapping[str, ChainHead]) -> None:
+    def announce_returning(self, rows: pl.DataFrame) -> bool:
+        """Announce each registration of somebody of whom the log has a row about their manifest; others need none.
+
+        Args:
+            rows: `TABLE_SCHEMA`, of people who have no manifest at the version that the rows will be committed against.
+
+        Returns:
+            Whether there was anything to announce.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        log = self._log
+        if log is None:
+            return False
+
+        def returning(part: pl.DataFrame) -> tuple[str, pl.DataFrame, Mapping[str, ChainHead]]:
+            chunk = str(part["chunk"][0])
+            chains = log.chunk_state(chunk).with_evidence(part["candidate_id"].to_list())
+            return chunk, part.filter(pl.col("candidate_id").is_in(list(chains))), chains
+
+        parts = rows.partition_by("chunk", maintain_order=True)
+        announced = False
+        for chunk, part, chains in overlapped(returning, parts, at_once(self._store.objects, _CHUNKS_AT_ONCE)):
+            if chains:
+                hashes = zip(part["candidate_id"], manifest_hashes(part), strict=True)
+                self.announce(chunk, [Change(one, "", digest) for one, digest in hashes], chains)
+                announced = True
+        return announced
+
+    def announce(self, chunk: str, changes: Sequence[Change], chains: Mapping[str, ChainHead]) -> bool:
         """Append a row for each change that needs one and is not announced already; on disk when this returns.
 
         A first registration needs none; one after a deletion, or after any other announcement, does.
@@ -74,15 +125,19 @@ class ManifestEvidence:
             changes: what is about to be committed.
             chains: as `chains` gave them after the table's version was pinned.
 
+        Returns:
+            Whether the log now announces any of them.
+
         Raises:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
         if self._log is None:
-            return
+            return False
         events = [event for change in changes if (event := self._event(change, chains.get(change.candidate_id)))]
         if events:
             self._log.append_to(chunk, events, unique=True)
+        return bool(events) or any(change.before or _has_evidence(chains, change) for change in changes)
 
     def close(self) -> None:
         """Finish what the log's writer does in the background."""

@@ -1,9 +1,12 @@
 """Manifests into the registry: what is new is registered, what differs is replaced."""
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 
@@ -11,12 +14,14 @@ from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
-from subject_pipeline.domain.manifests import SubjectManifest, audit_log_path
-from subject_pipeline.domain.registration import collision_reason
-from subject_pipeline.errors import ManifestError
+from subject_pipeline.domain.manifest_rows import PROBLEM
+from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
+from subject_pipeline.domain.registration import AMBIGUOUS, STORED_IDS_SCHEMA, collision_reason
+from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
-from subject_pipeline.use_cases.evidence import Change, ManifestEvidence
+from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -60,19 +65,23 @@ def import_manifests(
     path: Path,
     report: ImportReport | None = None,
     evidence: ManifestEvidence | None = None,
+    words: Translations = MappingProxyType({}),
 ) -> ImportReport:
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
-    A document that is not a manifest, and one whose storage key belongs to another id, is named and does not stop the
-    others. Of the same id twice, the later one stands. `audit_log_path` becomes this store's; a log of another system
-    that a manifest points to is kept under `imported_audit_log`. Once the store has an audit log, every replacement is
-    announced in it first, and `audit_log_chain_root` becomes what the log says.
+    A document that is not a manifest, one with a word that is in no vocabulary, and one whose storage key belongs to
+    another id, is named and does not stop the others. Of the same id twice, the later one stands. `updated_at` becomes
+    the time of the import where a manifest is written; one that differs in nothing else is unchanged, and not written.
+    `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
+    `imported_audit_log`. Once the store has an audit log, every replacement is announced in it first, and
+    `audit_log_chain_root` becomes what the log says.
 
     Args:
         store: where manifests are kept.
         path: the file or folder.
         report: filled while importing, so that an import which ends early can be told too.
         evidence: announces changes; without it, nothing is imported into a store that has an audit log.
+        words: translates words of another system.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring.
@@ -88,43 +97,52 @@ def import_manifests(
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
     evidence.open()
     layout = store.layout_or_create().chunks
-    batch = [first]
+    now = dt.datetime.now(dt.UTC)
+    batch = [first, *islice(documents, _BATCH - 1)]
     while batch:
-        _import_batch(store, layout, _parse(batch, layout, report), report, evidence)
+        parsed = _parse(batch, words, report)
+        _import_batch(store, layout, _at_home(parsed, layout, evidence, now), report, evidence)
         batch = list(islice(documents, _BATCH))
     store.table.tidy()
     return report
 
 
 def _parse(
-    documents: list[Document], layout: ChunkLayout, report: ImportReport
+    documents: list[Document], words: Translations, report: ImportReport
 ) -> Iterator[tuple[str, SubjectManifest]]:
     for document in documents:
         try:
-            manifest = SubjectManifest.parse(document.text)
+            manifest = SubjectManifest.parse(document.text).translated(words)
         except ManifestError as error:
             report.fail(document.where, None, str(error))
             continue
-        reason = refusal(manifest.candidate_id, manifest.candidate_id)
+        reason = refusal(manifest.candidate_id, manifest.candidate_id) or manifest.unknown_word()
         if reason is not None:
             report.fail(document.where, manifest.candidate_id, reason)
         else:
-            yield document.where, _at_home(manifest, layout)
+            yield document.where, manifest
 
 
-def _at_home(manifest: SubjectManifest, layout: ChunkLayout) -> SubjectManifest:
-    """The manifest with this store's audit log; another system's log is noted beside it, not taken over."""
-    path = audit_log_path(layout.chunk_of(storage_key(manifest.candidate_id)))
-    if manifest.audit_log_path == path:
-        return manifest
-    document = manifest.as_json()
-    if manifest.audit_log_path or manifest.audit_log_chain_root:
-        # The first one stays: it is the other system's; later ones are stores like this one.
-        document.setdefault(
-            "imported_audit_log",
-            {"path": manifest.audit_log_path, "chain_root": manifest.audit_log_chain_root},
-        )
-    return SubjectManifest.parse({**document, "audit_log_path": path, "audit_log_chain_root": ""})
+def _at_home(
+    parsed: Iterable[tuple[str, SubjectManifest]], layout: ChunkLayout, evidence: ManifestEvidence, now: dt.datetime
+) -> Iterator[tuple[str, SubjectManifest]]:
+    """The manifests with this store's audit log; another system's log is noted beside it, not taken over."""
+    placed = [(where, manifest, layout.chunk_of(storage_key(manifest.candidate_id))) for where, manifest in parsed]
+    told: dict[str, list[str]] = {}
+    for _, manifest, chunk in placed:
+        if manifest.audit_log_chain_root and manifest.audit_log_path == audit_log_path(chunk):
+            told.setdefault(chunk, []).append(manifest.candidate_id)
+    # A path like ours with a root that our log does not have is that of another store like this one.
+    roots = {one: chain.root for chunk, ids in told.items() for one, chain in evidence.chains(chunk, ids).items()}
+    for where, manifest, chunk in placed:
+        path, root = audit_log_path(chunk), manifest.audit_log_chain_root
+        changes: dict[str, Any] = {"audit_log_path": path, "audit_log_chain_root": "", "updated_at": now}
+        ours = manifest.audit_log_path == path and root in {"", roots.get(manifest.candidate_id)}
+        if not ours and (manifest.audit_log_path or root):
+            # The first one stays: it is the other system's; later ones are stores like this one.
+            foreign = {"path": manifest.audit_log_path, "chain_root": root}
+            changes["imported_audit_log"] = (manifest.model_extra or {}).get("imported_audit_log", foreign)
+        yield where, manifest.model_copy(update=changes)
 
 
 def _import_batch(
@@ -141,48 +159,93 @@ def _import_batch(
         latest[manifest.candidate_id] = (where, manifest)
     if not latest:
         return
-    rows = to_rows((manifest for _, manifest in latest.values()), layout)
+    rows = to_rows((manifest for _, manifest in latest.values()), layout).with_columns(
+        where=pl.Series([where for where, _ in latest.values()])
+    )
+    for part in _parts(store, rows) if evidence.open() else [rows]:
+        _import_part(store, part, report, evidence)
+
+
+def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Rows that are committed together: whoever is new, of whom nothing is announced, then the others chunk by chunk.
+
+    So an announcement is never far ahead of its change.
+    """
+    chunks = rows["chunk"].unique().sort().to_list()
+    known = store.table.read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+    new = rows.join(known, on="storage_key", how="anti", maintain_order="left")
+    if new.height:
+        yield new
+    there = rows.join(known, on="storage_key", how="semi", maintain_order="left")
+    yield from there.partition_by("chunk", maintain_order=True)
+
+
+def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence) -> None:
+    """Decide against the latest version, announce, and commit against it; on a lost race, all of it again."""
     lines = _comparable(rows)
     chunks = rows["chunk"].unique().sort().to_list()
-    keys = rows.select("storage_key")
+    announced = False
 
     def attempt() -> tuple[int, int, list[ImportFailure]]:
+        nonlocal announced
         snapshot = store.table.snapshot_or_create()
-        stored = snapshot.rows(chunks).join(keys, on="storage_key", how="semi")
+        stored, astray = _stored(snapshot, chunks, rows)
         there = dict(zip(stored["storage_key"], _comparable(stored), strict=True))
         owners = dict(stored.select("storage_key", "candidate_id").iter_rows())
         wanted: list[int] = []
         failures: list[ImportFailure] = []
         inserted = 0
-        for at, (candidate_id, (where, _)) in enumerate(latest.items()):
-            key = keys["storage_key"][at]
+        for at, (where, candidate_id, key) in enumerate(
+            rows.select("where", "candidate_id", "storage_key").iter_rows()
+        ):
             owner = owners.setdefault(key, candidate_id)
-            if owner != candidate_id:
+            if candidate_id in astray or key in astray:
+                failures.append(ImportFailure(where, candidate_id, AMBIGUOUS))
+            elif owner != candidate_id:
                 failures.append(ImportFailure(where, candidate_id, collision_reason(candidate_id, owner, key)))
             elif there.get(key) != lines[at]:
                 wanted.append(at)
                 inserted += key not in there
         if wanted:
-            snapshot.upsert(_announced(evidence, rows[wanted], stored))
+            ready, any_announced = _announced(evidence, rows[wanted].drop("where"), stored)
+            announced = announced or any_announced
+            snapshot.upsert(ready)
         return inserted, len(wanted) - inserted, failures
 
-    inserted, replaced, failures = retrying(attempt)
+    try:
+        inserted, replaced, failures = retrying(attempt)
+    except StoreError as error:
+        if announced:
+            raise incomplete("an import", error) from error
+        raise
     report.inserted += inserted
     report.replaced += replaced
-    report.unchanged += len(latest) - inserted - replaced - len(failures)
+    report.unchanged += rows.height - inserted - replaced - len(failures)
     for failure in failures:
         report.fail(failure.where, failure.candidate_id, failure.reason)
 
 
+def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str | None]]:
+    """The stored rows of these storage keys, and the ids and keys of rows that break the table's rules."""
+    snapshot.own_files(chunks)
+    every = snapshot.judged_rows(chunks)
+    sound = pl.col(PROBLEM).is_null()
+    broken = every.filter(~sound)
+    stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
+    return stored, {*broken["candidate_id"], *broken["storage_key"]}
+
+
 def _comparable(rows: pl.DataFrame) -> list[str]:
-    """Manifests as text without what the audit log alone decides."""
-    return to_json_lines(rows.with_columns(audit_log_chain_root=pl.lit("")))
+    """Manifests as text without what the audit log and the time of writing alone decide."""
+    # Any time will do, as long as it is the same one.
+    return to_json_lines(rows.with_columns(pl.col("created_at").alias("updated_at"), audit_log_chain_root=pl.lit("")))
 
 
-def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The rows as they will be written, every change of a manifest that is there announced in the audit log."""
+def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """The rows as they will be written, every change of a manifest that is there announced; and whether any was."""
     if not evidence.open():
-        return rows
+        return rows, False
+    announced = False
     before = dict(zip(stored["candidate_id"], manifest_hashes(stored), strict=True))
     parts = []
     for part in rows.partition_by("chunk", maintain_order=True):
@@ -191,6 +254,7 @@ def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFr
         roots = [chains[one].root if one in chains else "" for one in candidate_ids]
         ready = part.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
         after = zip(candidate_ids, manifest_hashes(ready), strict=True)
-        evidence.announce(chunk, [Change(one, before.get(one, ""), digest) for one, digest in after], chains)
+        changes = [Change(one, before.get(one, ""), digest) for one, digest in after]
+        announced = evidence.announce(chunk, changes, chains) or announced
         parts.append(ready)
-    return pl.concat(parts)
+    return pl.concat(parts), announced

@@ -4,18 +4,19 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from sys import getsizeof
+from typing import BinaryIO, NamedTuple
 
 import polars as pl
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.domain.candidates import storage_key
-from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.storage.event_files import EventLine, check_event_file, local_events, read_events
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.use_cases.audit_log import AuditLog
@@ -24,7 +25,10 @@ from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY
 DEAD_LETTERS = "dead_letters/"
 MAX_NAMED = 10_000
 _BATCH = 100_000
+_BATCH_BYTES = 80 << 20
+"""What the events of a batch may take in memory; usual ones are 100,000 before they are that much."""
 _INDEX_AFTER_BYTES = 64 << 10
+_CONFLICTING = "conflicting: the log has an event of this subject, id and month that says otherwise; it stands"
 
 Progress = Callable[[int], None]
 """Called with events done."""
@@ -32,7 +36,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A line that is no event: where it stands, why, and the SHA-256 of its bytes; its content is kept nowhere."""
+    """A line that was not recorded: where it stands, why, and the SHA-256 of its bytes; its content is kept nowhere."""
 
     file: str
     line: int
@@ -60,28 +64,47 @@ class EventFile:
         return cls(str(path), lambda: local_events(path))
 
 
+class _Placed(NamedTuple):
+    """An event, and the line that holds it: its number, and the SHA-256 of its bytes."""
+
+    event: AccessEvent
+    line: int
+    sha256: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """What became of one chunk's part of a batch: events, new rows by result, events about unregistered subjects."""
+    """What became of one chunk's part of a batch.
+
+    Attributes:
+        events: how many there were.
+        new: those appended, by result.
+        conflicting: those whose id the log has with other content.
+        unregistered: those about unregistered subjects.
+    """
 
     events: int
     new: Counter[str]
+    conflicting: list[_Placed]
     unregistered: int
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingestion did; `events = appended + already_present + rejected`.
+    """What an ingestion did; `events = appended + already_present + conflicting + rejected`.
 
     Attributes:
+        conflicting: events whose id the log has with other content: what came first stands.
         unregistered: events, of those that are not rejected, about a subject that has no manifest.
-        rejections: the first 10,000 of the rejected lines; all are counted.
-        dead_letters: the reports that were written of rejected lines, as keys of the store.
+        rejected: lines that are no events.
+        rejections: the first 10,000 of the lines rejected or conflicting; all are counted.
+        dead_letters: the reports that were written of these lines, as keys of the store.
     """
 
     files: int = 0
     appended: int = 0
     already_present: int = 0
+    conflicting: int = 0
     unregistered: int = 0
     rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
@@ -92,13 +115,14 @@ class IngestReport:
     @property
     def events(self) -> int:
         """Lines that were looked at, blank ones left out."""
-        return self.appended + self.already_present + self.rejected
+        return self.appended + self.already_present + self.conflicting + self.rejected
 
     def add(self, tally: _Tally) -> None:
         """Count a part of a batch in; not for two threads at once."""
         appended = tally.new.total()
         self.appended += appended
-        self.already_present += tally.events - appended
+        self.already_present += tally.events - appended - len(tally.conflicting)
+        self.conflicting += len(tally.conflicting)
         self.unregistered += tally.unregistered
         self.results.update({result: self.results.get(result, 0) + count for result, count in tally.new.items()})
 
@@ -113,6 +137,8 @@ def ingest(
 ) -> IngestReport:
     """Append the events of files; what the log holds already, and what is no event, is counted and stops nothing.
 
+    Nor does a file that cannot be read, whatever the reason, stop another: it is told of at the end.
+
     Args:
         log: where they go.
         files: read in order, as streams.
@@ -122,21 +148,41 @@ def ingest(
 
     Raises:
         KeyRingError: there is no usable key ring.
-        SourceError: a file cannot be read.
+        SourceError: files cannot be read, or not to their ends; all others were ingested.
         AuditLogError: a log is damaged; nothing is appended to it.
         StoreError: the store failed. What is counted is in the log; ingesting again goes on.
     """
     log.ring.ring()
     report = report if report is not None else IngestReport()
     started = time.perf_counter()
+    unread: list[SourceError] = []
     try:
         for file in files:
-            _ingest_file(log, file, report, progress, concurrency)
-            report.files += 1
+            try:
+                _ingest_file(log, file, report, progress, concurrency)
+            except SourceError as error:
+                unread.append(error)
+            else:
+                report.files += 1
     finally:
-        report.elapsed_s = time.perf_counter() - started
+        report.elapsed_s += time.perf_counter() - started
         log.close(index_after_bytes=_INDEX_AFTER_BYTES)
+    raise_unread(unread, len(files))
     return report
+
+
+def raise_unread(unread: Sequence[SourceError], files: int) -> None:
+    """End an ingestion in which some of so many files could not be read, if there are any.
+
+    Raises:
+        SourceError: the one, or how many there were and the first.
+    """
+    if len(unread) > 1:
+        raise SourceError(
+            f"{len(unread):,} of {files:,} files were not ingested, all others are. First: {unread[0]}"
+        ) from unread[0]
+    if unread:
+        raise unread[0]
 
 
 def _ingest_file(
@@ -144,60 +190,102 @@ def _ingest_file(
 ) -> None:
     rejections: list[Rejection] = []
     try:
-        with file.open() as stream:
-            for events in _batches(read_events(file.name, stream), file.name, rejections, report):
-                if events:
-                    _append(log, events, report, concurrency)
+        with closing(_lines(file)) as lines:
+            for batch in _batches(lines, file.name, rejections, report):
+                if batch:
+                    for placed in _append(log, batch, report, concurrency):
+                        _note(rejections, Rejection(file.name, placed.line, _CONFLICTING, placed.sha256.hex()))
                 if progress is not None:
                     progress(report.events)
     finally:
         if rejections:
+            rejections.sort(key=lambda one: one.line)
+            report.rejections += rejections[: MAX_NAMED - len(report.rejections)]
             report.dead_letters.append(_bury(log, file.name, rejections))
+
+
+def _lines(file: EventFile) -> Generator[EventLine, None, None]:
+    """A file's lines; whatever goes wrong while it is read is the file's own failure, and nothing else's.
+
+    Raises:
+        SourceError: it cannot be opened, or cannot be read to its end.
+    """
+    try:
+        with file.open() as stream:
+            yield from read_events(file.name, stream)
+    except (SourceError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what a library of Rust panics with is no Exception
+        # Others' errors may quote the file; ours never do.
+        reason = str(error) if isinstance(error, SubjectPipelineError) else type(error).__name__
+        raise SourceError(f"cannot read events from {file.name}: {reason}") from error
+
+
+def _note(rejections: list[Rejection], rejection: Rejection) -> None:
+    if len(rejections) < MAX_NAMED:
+        rejections.append(rejection)
 
 
 def _batches(
     lines: Iterable[EventLine], name: str, rejections: list[Rejection], report: IngestReport
-) -> Iterator[list[AccessEvent]]:
+) -> Iterator[list[_Placed]]:
     """Lines as events, a batch at a time; those that are none are noted on the way."""
-    events: list[AccessEvent] = []
+    batch: list[_Placed] = []
+    size = 0
     for line in lines:
-        reason = line.problem
-        if not reason:
-            try:
-                events.append(parse_event(line.value))
-            except EventError as error:
-                reason = str(error)
-        if reason:
-            rejection = Rejection(name, line.number, reason, hashlib.sha256(line.raw).hexdigest())
+        sha256 = hashlib.sha256(line.raw)
+        event = line.problem or _parsed(line)
+        if isinstance(event, str):
             report.rejected += 1
-            for kept in (rejections, report.rejections):
-                if len(kept) < MAX_NAMED:
-                    kept.append(rejection)
-        if len(events) >= _BATCH:
-            yield events
-            events = []
-    yield events
+            _note(rejections, Rejection(name, line.number, event, sha256.hexdigest()))
+            continue
+        batch.append(_Placed(event, line.number, sha256.digest()))
+        size += sum(map(getsizeof, event)) + (sum(map(getsizeof, event.fields)) if event.fields else 0)
+        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
-def _append(log: AuditLog, events: Sequence[AccessEvent], report: IngestReport, concurrency: int) -> None:
+def _parsed(line: EventLine) -> AccessEvent | str:
+    """The event of a line, or why it holds none."""
+    try:
+        return parse_event(line.value)
+    except EventError as error:
+        return str(error)
+    except (RecursionError, MemoryError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+        return f"cannot be looked into ({type(error).__name__})"  # its words may quote the event
+
+
+def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int) -> Iterator[_Placed]:
+    """Append a batch, chunk by chunk; gives those that conflict with what is there."""
     chunk_of = log.layout.chunks.chunk_of
     homes: dict[str, str] = {}
-    by_chunk: dict[str, list[AccessEvent]] = {}
-    for event in events:
-        home = homes.get(event.candidate_id)
+    by_chunk: dict[str, list[_Placed]] = {}
+    for placed in batch:
+        candidate_id = placed.event.candidate_id
+        home = homes.get(candidate_id)
         if home is None:
-            home = homes[event.candidate_id] = chunk_of(storage_key(event.candidate_id))
-        by_chunk.setdefault(home, []).append(event)
+            home = homes[candidate_id] = chunk_of(storage_key(candidate_id))
+        by_chunk.setdefault(home, []).append(placed)
     unregistered = _unregistered(log, homes)
 
     def one(chunk: str) -> _Tally:
         waiting = by_chunk[chunk]
-        done = log.append_to(chunk, waiting)
-        new = Counter(event.result for event, appended in zip(waiting, done, strict=True) if appended.new)
-        return _Tally(len(waiting), new, sum(event.candidate_id in unregistered for event in waiting))
+        done = log.append_to(chunk, [placed.event for placed in waiting])
+        new: Counter[str] = Counter()
+        conflicting = []
+        for placed, appended in zip(waiting, done, strict=True):
+            if appended.new:
+                new[placed.event.result] += 1
+            elif appended.outcome == "conflicting":
+                conflicting.append(placed)
+        about_unregistered = sum(placed.event.candidate_id in unregistered for placed in waiting)
+        return _Tally(len(waiting), new, conflicting, about_unregistered)
 
     for tally in _each(one, sorted(by_chunk), 1 if isinstance(log.store.objects, LocalObjects) else concurrency):
         report.add(tally)
+        yield from tally.conflicting
 
 
 def _each(one: Callable[[str], _Tally], chunks: Sequence[str], concurrency: int) -> Iterator[_Tally]:

@@ -3,9 +3,9 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.manifest_table import TABLE
 from subject_pipeline.use_cases.candidates import ABANDONED_AFTER, clean_up
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -39,10 +39,13 @@ def compact(store: SubjectStore) -> Compaction:
         if snapshot is not None:
             snapshot.compact(snapshot.crowded(more_than=1))
 
+    def vacuum() -> None:
+        snapshot = store.table.snapshot()
+        if snapshot is not None:
+            snapshot.vacuum()
+
     retrying(attempt)
-    snapshot = store.table.snapshot()
-    if snapshot is not None:
-        snapshot.vacuum()
+    retrying(vacuum)  # of two at once, the one may find gone what the other has just removed
     staged_removed = sum(clean_up(store, dataset) for dataset in staging.datasets_staged(store.objects))
     if isinstance(store.objects, LocalObjects):
         store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)

@@ -5,14 +5,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+import polars as pl
+
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.layout import TABLE
+from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
+from subject_pipeline.domain.manifest_rows import PROBLEM, told
+from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.staging import plan_groups
+from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
-from subject_pipeline.storage.manifest_table import TABLE
 from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkManifests:
+    """The manifests of one chunk.
+
+    Attributes:
+        hashes: of each manifest that keeps the rules of rows, by candidate id.
+        broken: rows that break one, and files that are not the chunk's own.
+    """
+
+    hashes: dict[str, str] = field(default_factory=dict)
+    broken: list[BrokenManifest] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -30,7 +49,7 @@ class ManifestReader:
     layout: ChunkLayout
     count: int = 0
     files: dict[str, Files] = field(default_factory=dict)
-    _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _read: dict[str, "ChunkManifests | StoreError"] = field(default_factory=dict)
     _group_of: dict[str, Sequence[str]] = field(default_factory=dict)
     _kept: list[Sequence[str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -50,9 +69,9 @@ class ManifestReader:
         reader = cls(store, layout)
 
         def look(snapshot: Snapshot) -> int:
-            reader.count = snapshot.count()
+            reader.count = snapshot.height()
             if listed:
-                reader.files = _files(store, snapshot)
+                reader.files = _files(store, snapshot, layout)
             return reader.count
 
         store.table.read(look, 0)
@@ -61,8 +80,8 @@ class ManifestReader:
             reader._group_of.update(dict.fromkeys(names, names))
         return reader
 
-    def hashes(self, chunk: str) -> Mapping[str, str]:
-        """The hash of each manifest of a chunk, by candidate id.
+    def chunk(self, chunk: str) -> "ChunkManifests":
+        """The manifests of a chunk.
 
         Several chunks are read at once, as many as memory holds well. Threads may ask, for chunks in about their order:
         one such group is kept, and the one before it where the store is not local.
@@ -70,35 +89,56 @@ class ManifestReader:
         Raises:
             StoreError: the store failed.
         """
-        if not self.count:
-            return {}
         with self._lock:
-            if chunk not in self._hashes:
+            if chunk not in self._read:
                 names = self._group_of[chunk]
                 if len(self._kept) == at_once(self.store.objects, 2):
                     for name in self._kept.pop(0):
-                        del self._hashes[name]
-                self._hashes.update(self._read(names))
+                        del self._read[name]
+                self._read.update(self._group(names))
                 self._kept.append(names)
-            return self._hashes[chunk]
+            found = self._read[chunk]
+        if isinstance(found, StoreError):
+            raise found
+        return found
 
-    def _read(self, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        found: dict[str, dict[str, str]] = {name: {} for name in names}
-        rows = self.store.table.read(lambda snapshot: snapshot.rows(names), None)
-        if rows is not None:
-            for at, candidate_id, digest in zip(
-                rows["chunk"], rows["candidate_id"], manifest_hashes(rows), strict=True
-            ):
-                found[at][candidate_id] = digest
+    def _group(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests | StoreError"]:
+        """The manifests of some chunks, read together; where that fails, each by itself, so that it fails alone."""
+        try:
+            return self._chunks(names)
+        except StoreError as error:
+            if len(names) == 1:
+                return {names[0]: error}
+        return {name: found for one in names for name, found in self._group([one]).items()}
+
+    def _chunks(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests"]:
+        found = {name: ChunkManifests() for name in names}
+
+        def read(snapshot: Snapshot) -> pl.DataFrame:
+            for name in names:
+                found[name].broken[:] = [
+                    BrokenManifest(None, "misplaced", f"{file.stray}") for file in snapshot.strays(name)
+                ]
+            return snapshot.judged_rows(names)
+
+        rows = self.store.table.read(read, pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
+        sound = pl.col(PROBLEM).is_null()
+        fine = rows.filter(sound)
+        for at, candidate_id, digest in zip(fine["chunk"], fine["candidate_id"], manifest_hashes(fine), strict=True):
+            found[at].hashes[candidate_id] = digest
+        for at, candidate_id, problem in rows.filter(~sound).select("chunk", "candidate_id", PROBLEM).iter_rows():
+            found[at].broken.append(BrokenManifest(candidate_id, *told(problem)))
         return found
 
 
-def _files(store: SubjectStore, snapshot: Snapshot) -> dict[str, Files]:
+def _files(store: SubjectStore, snapshot: Snapshot, layout: ChunkLayout) -> dict[str, Files]:
     with table_errors("list the manifests' files"):
         live = snapshot.files()
     listed = {item.key: item for item in store.objects.list(f"{TABLE}/")}
     found: dict[str, list[list[str | int]]] = {}
-    for path, chunk in sorted(live.select("path", "chunk").iter_rows()):
-        item = listed.get(f"{TABLE}/{unquote(path)}")
-        found.setdefault(chunk, []).append([path, item.size if item else -1, item.tag if item else ""])
+    known = set(layout.names)
+    for file in live:
+        chunk = file.chunk if file.chunk in known else layout.names[0]  # as `Snapshot.strays` has it
+        item = listed.get(f"{TABLE}/{unquote(file.path)}")
+        found.setdefault(chunk, []).append([file.path, item.size if item else -1, item.tag if item else ""])
     return dict(found)

@@ -13,10 +13,13 @@ from subject_pipeline.domain.candidates import distinct, refusals, split_refused
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.manifest_frames import new_rows
+from subject_pipeline.domain.manifest_rows import PROBLEM
 from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.staging import read_group, read_record
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -80,6 +83,7 @@ def register_dataset(
     limit: int | None,
     chunks: Sequence[str],
     declared: DatasetDeclaration | None = None,
+    evidence: ManifestEvidence | None = None,
 ) -> Registration:
     """Register what is staged for a dataset, in some chunks.
 
@@ -89,8 +93,11 @@ def register_dataset(
         limit: what the staging must have been made with; None: all rows.
         chunks: the chunks' names.
         declared: what the dataset is declared as now, which the staging must agree with; None: as it was staged.
+        evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
+            audit log.
 
     Raises:
+        KeyRingError: there is an audit log, and no usable key ring.
         StagingError: nothing is staged, or it was staged for something else than is asked.
         ConfigurationError: the layout does not have these chunks.
         StoreError: the store failed.
@@ -103,7 +110,7 @@ def register_dataset(
         layout.check_wanted(staged.chunk_count)
         done = Registration()
         try:
-            register_staged(store, staged, chunks=chunks, into=done)
+            register_staged(store, staged, chunks=chunks, into=done, evidence=evidence)
         except StagingError:
             # Staged anew while this run was reading: what is staged now serves as well.
             if read_record(store.objects, dataset) == staged:
@@ -131,6 +138,7 @@ def register_staged(
     chunks: Sequence[str] | None = None,
     into: Registration | None = None,
     advance: Callable[[Registration], None] = lambda _: None,
+    evidence: ManifestEvidence | None = None,
 ) -> Registration:
     """Give every staged candidate a manifest, unless it has one: existing manifests are never touched.
 
@@ -143,15 +151,19 @@ def register_staged(
         chunks: register these chunks alone; None: all.
         into: filled as chunk groups are done.
         advance: told after each chunk group.
+        evidence: as in `register_dataset`.
 
     Raises:
+        KeyRingError: there is an audit log, and no usable key ring.
         StagingError: a staged part is gone.
         StoreError: a staged part could not be read; all other chunk groups were done before this is raised.
     """
     layout = ChunkLayout(staged.chunk_count)
     wanted = range(layout.count) if chunks is None else layout.indices(chunks)
     result = into if into is not None else Registration()
-    job = _Job(store, staged, layout, dt.datetime.now(dt.UTC))
+    evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+    evidence.open()
+    job = _Job(store, staged, layout, evidence, dt.datetime.now(dt.UTC))
     work = [
         (group, mine)
         for group in staged.groups
@@ -188,6 +200,7 @@ class _Job:
     store: SubjectStore
     staged: StagedCandidates
     layout: ChunkLayout
+    evidence: ManifestEvidence
     now: dt.datetime
 
     def register(self, group: ChunkGroup, indices: list[int]) -> list[ChunkOutcome]:
@@ -215,7 +228,9 @@ class _Job:
             snapshot = self.store.table.snapshot_or_create()
             decision = decide(accepted, snapshot.stored_ids(chunks))
             if not decision.new.is_empty():
-                snapshot.insert(self._rows(decision.new))
+                rows = self._rows(decision.new)
+                self.evidence.announce_returning(rows)
+                snapshot.insert(rows)
             return decision
 
         return self._confirmed(retrying(attempt), chunks)
@@ -237,10 +252,10 @@ class _Job:
         try:
             stored = self.store.table.read(
                 lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
-            )
+            ).filter(pl.col(PROBLEM).is_null())
         except StoreError as error:
             raise OutcomeUnknownError(f"committed, but it could not be read back: {error}") from error
-        missing = decision.new.join(stored, on=STORED_IDS_SCHEMA.names(), how="anti")
+        missing = decision.new.join(stored, on=["storage_key", "candidate_id"], how="anti")
         if missing.is_empty():
             return decision
         reason = "committed, but gone when read back: another writer removed it; run again"

@@ -3,14 +3,16 @@
 import polars as pl
 
 from subject_pipeline.domain.candidates import refusal, storage_key
-from subject_pipeline.domain.manifest_frames import to_manifest, to_rows
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.registration import collision_reason
-from subject_pipeline.errors import CollisionError, ManifestError, UnknownSubjectError
+from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.use_cases.evidence import Change, ManifestEvidence
+from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -38,14 +40,16 @@ class SubjectRegistry:
 
         Raises:
             UnknownSubjectError: no manifest carries this id.
+            AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             StoreError: the store failed.
         """
         layout = self._store.layout()
         if layout is None:
             raise _unknown(candidate_id)
-        chunk = layout.chunks.chunk_of(storage_key(candidate_id))
-        same = pl.col("candidate_id") == candidate_id
-        rows = self._store.table.read(lambda snapshot: snapshot.rows([chunk], None, same), pl.DataFrame())
+        found = self._store.table.read(
+            lambda snapshot: _of(snapshot, layout.chunks, candidate_id), pl.DataFrame(schema=TABLE_SCHEMA)
+        )
+        rows = found.filter(pl.col("candidate_id") == candidate_id)
         if rows.is_empty():
             raise _unknown(candidate_id)
         return to_manifest(rows.row(0, named=True))
@@ -59,8 +63,10 @@ class SubjectRegistry:
             ManifestError: the id cannot become a subject's.
             CollisionError: the storage key belongs to another id, which is unchanged.
             KeyRingError: there is an audit log, and no usable key ring.
+            AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             AuditLogError: the log is damaged; nothing was written.
-            StoreError: the store failed; run it again to finish.
+            IncompleteError: announced and not written; run it again.
+            StoreError: the store failed; nothing was written.
         """
         reason = refusal(manifest.candidate_id, manifest.candidate_id)
         if reason is not None:
@@ -68,11 +74,12 @@ class SubjectRegistry:
         layout = self._store.layout_or_create().chunks
         candidate_id, key = manifest.candidate_id, storage_key(manifest.candidate_id)
         chunk = layout.chunk_of(key)
-        announcing = self._evidence.open()
+        announcing, announced = self._evidence.open(), False
 
         def attempt() -> bool:
+            nonlocal announced
             snapshot = self._store.table.snapshot_or_create()
-            there = snapshot.rows([chunk], None, pl.col("storage_key") == key)
+            there = _of(snapshot, layout, candidate_id)
             owner = there["candidate_id"][0] if there.height else candidate_id
             if owner != candidate_id:
                 raise CollisionError(collision_reason(candidate_id, owner, key))
@@ -82,11 +89,17 @@ class SubjectRegistry:
                 root = chains[candidate_id].root if chains else ""
                 new = manifest.model_copy(update={"audit_log_chain_root": root})
                 before = "".join(manifest_hashes(there))
-                self._evidence.announce(chunk, [Change(candidate_id, before, manifest_hash(new))], chains)
+                change = Change(candidate_id, before, manifest_hash(new))
+                announced = self._evidence.announce(chunk, [change], chains) or announced
             snapshot.upsert(to_rows([new], layout))
             return there.is_empty()
 
-        created = retrying(attempt)
+        try:
+            created = retrying(attempt)
+        except StoreError as error:
+            if announced:
+                raise incomplete(f"the change of {candidate_id!r}", error) from error
+            raise
         self._store.table.tidy([chunk])
         return created
 
@@ -101,30 +114,41 @@ class SubjectRegistry:
         Raises:
             UnknownSubjectError: no manifest carries this id.
             KeyRingError: there is an audit log, and no usable key ring.
+            AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             AuditLogError: the log is damaged; the subject is still registered.
-            StoreError: the store failed; run it again to finish.
+            IncompleteError: begun and not done; run it again.
+            StoreError: the store failed; nothing was written.
         """
         self.get(candidate_id)
         announcing = self._evidence.open()
         layout = self._store.layout_or_create()
         key = storage_key(candidate_id)
         chunk = layout.chunks.chunk_of(key)
-        # Staged first: killed in between, the subject is still registered, and a second call finishes the work.
-        forgotten = staging.forget(self._store.objects, layout.chunks, key, candidate_id)
+        announced = False
 
         def attempt() -> None:
+            nonlocal announced
             snapshot = self._store.table.snapshot()
             if snapshot is None:
                 raise _unknown(candidate_id)
-            there = snapshot.rows([chunk], None, pl.col("candidate_id") == candidate_id)
+            there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
             if there.is_empty():
                 raise _unknown(candidate_id)
             if announcing:
                 change = Change(candidate_id, manifest_hashes(there)[0], "")
-                self._evidence.announce(chunk, [change], self._evidence.chains(chunk, [candidate_id]))
+                chains = self._evidence.chains(chunk, [candidate_id])
+                announced = self._evidence.announce(chunk, [change], chains) or announced
             snapshot.delete(there.select(_IDS))
 
-        retrying(attempt)
+        forgotten = 0
+        try:
+            # Staged first: killed in between, the subject is still registered, and a second call finishes the work.
+            forgotten = staging.forget(self._store.objects, layout.chunks, key, candidate_id)
+            retrying(attempt)
+        except StoreError as error:
+            if announced or forgotten:
+                raise incomplete(f"the deletion of {candidate_id!r}", error) from error
+            raise
         return forgotten
 
     def count(self) -> int:
@@ -136,6 +160,18 @@ class SubjectRegistry:
         """
         self._store.layout()
         return self._store.table.read(lambda snapshot: snapshot.count(), 0)
+
+
+def _of(snapshot: Snapshot, layout: ChunkLayout, candidate_id: str) -> pl.DataFrame:
+    """The row of an id's storage key, `TABLE_SCHEMA`: none, or the one there may be.
+
+    Raises:
+        AmbiguousSubjectError: there are more, or others of this id.
+        StoreError: the store failed.
+    """
+    key = storage_key(candidate_id)
+    either = (pl.col("candidate_id") == candidate_id) | (pl.col("storage_key") == key)
+    return snapshot.rows([layout.chunk_of(key)], None, either)
 
 
 def _unknown(candidate_id: str) -> UnknownSubjectError:

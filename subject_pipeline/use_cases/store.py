@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.storage.catalog import Catalog
-from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.storage.location import StoreLocation, refuse_credentials
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.opening import open_objects
@@ -42,11 +43,11 @@ class SubjectStore:
         return cls(location, objects, Catalog(objects), ManifestTable(location, objects), wanted_chunks)
 
     def layout(self) -> StoreLayout | None:
-        """The store's layout, or None where nothing was ever written.
+        """The store's layout, or None where nothing was ever written that needs one.
 
         Raises:
             ConfigurationError: another chunk count is wanted.
-            StoreError: the store failed.
+            StoreError: the store failed, or its layout is gone.
         """
         return self.catalog.layout(self.wanted_chunks)
 
@@ -69,9 +70,25 @@ class SubjectStore:
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a dataset's declaration; its source is not opened. One of the same name is replaced.
 
+        Lays nothing out: how many chunks there are is decided by the first write of subjects or of the audit log.
+
         Raises:
-            ConfigurationError: another chunk count is wanted than the store has.
+            ConfigurationError: the source's URL holds credentials, or another chunk count is wanted than the store has.
             StoreError: the store failed.
         """
-        self.layout_or_create()
+        refuse_credentials(declaration.source, "the source")
+        self.layout()
         self.catalog.register(declaration)
+
+    def check_written(self) -> None:
+        """Refuse a store that was never written, which is what a mistyped address looks like; declarations are enough.
+
+        Raises:
+            ConfigurationError: nothing is there, or another chunk count is wanted than the store has.
+            StoreError: the store failed.
+        """
+        if self.layout() is None and not self.catalog.written():
+            raise ConfigurationError(
+                f"no subject store at {self.location.url}; nothing was ever written there: check --store, or "
+                "SUBJECT_STORE_URL. A new store begins with `subject-pipeline datasets register`, then `backfill`"
+            )

@@ -1,5 +1,6 @@
 """Verification of a whole store, or of some of its chunks or subjects: what was found, counted and named."""
 
+import datetime as dt
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +10,11 @@ from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.overlapping import at_once, overlapped
-from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier
 from subject_pipeline.use_cases.store import SubjectStore
-
-CONCURRENCY = 8
-"""Chunks verified at once on a store that is not local; the segments of each take up to 32 MiB."""
 
 Progress = Callable[[int, int], None]
 """Called with chunks done and chunks in all."""
@@ -36,6 +34,7 @@ class Verification:
         rows: lines read.
         checkpoint: what was held against.
         unknown: subjects asked for that have neither rows nor a manifest.
+        pending: manifests with a change that was announced just now; neither broken nor fine, and looked for next time.
         homes: the chunks that broken chains and manifests were found in, by candidate id.
     """
 
@@ -47,6 +46,7 @@ class Verification:
     broken_chains: list[BrokenChain] = field(default_factory=list)
     broken_logs: list[BrokenLog] = field(default_factory=list)
     broken_manifests: list[BrokenManifest] = field(default_factory=list)
+    pending: list[BrokenManifest] = field(default_factory=list)
     unregistered: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     homes: dict[str, str] = field(default_factory=dict)
@@ -66,13 +66,18 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Nothing at all was found."""
+        """Nothing is broken or unreadable; something may be pending."""
         return not (self.broken_chains or self.broken_logs or self.broken_manifests or self.unreadable)
 
     def add(self, found: ChunkFindings, only: Collection[str] = ()) -> None:
-        """Count one chunk's findings; with `only`, its chains and manifests of these subjects alone."""
+        """Count one chunk's findings; with `only`, its chains and manifests of these subjects, and what is nobody's."""
+
+        def counts(one: BrokenManifest) -> bool:
+            return not only or one.candidate_id is None or one.candidate_id in only
+
         self.broken_logs += found.logs
-        self.broken_manifests += [one for one in found.manifests if not only or one.candidate_id in only]
+        self.broken_manifests += filter(counts, found.manifests)
+        self.pending += filter(counts, found.pending)
         self.homes.update({one.candidate_id: found.chunk for one in found.manifests if one.candidate_id})
         self.unregistered += [one for one in found.unregistered if not only or one in only]
         log = found.log
@@ -101,6 +106,7 @@ def verify(  # noqa: PLR0913 - options, named at the call
     known_notes: Sequence[str] = (),
     watch: Watch | None = None,
     concurrency: int = CONCURRENCY,
+    clock: Clock = lambda: dt.datetime.now(dt.UTC),
 ) -> Verification:
     """Verify a store's audit log and manifests; problems are data, not errors.
 
@@ -108,27 +114,27 @@ def verify(  # noqa: PLR0913 - options, named at the call
         store: where they are.
         ring: the keys.
         chunks: only these; None: all.
-        candidate_ids: only the chains and manifests of these subjects, and the logs that they are in.
+        candidate_ids: only the chains and manifests of these subjects, wherever the table has them, and the logs that
+            they are in.
         incremental: read only what the last checkpoint does not have.
         whole: chunks to read whole all the same.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         watch: given each chunk's findings, with chunks done and chunks in all.
         concurrency: chunks at once, on a store that is not local.
+        clock: this machine's time, which tells what was announced just now.
 
     Raises:
-        KeyRingError: there is no usable key ring.
+        KeyRingError: there is no usable key ring, or it is another store's.
         ConfigurationError: another chunk count is wanted than the store has, or a chunk is named that it does not have.
         StoreError: the store cannot be read at all.
     """
     started = time.perf_counter()
-    verifier = Verifier(store, ring, incremental=incremental)
-    wanted = _wanted(verifier.layout, chunks, candidate_ids)
+    verifier = Verifier(store, ring, incremental=incremental, clock=clock)
+    wanted = _wanted(store, verifier.layout, chunks, candidate_ids)
     verifier.begin(wanted, known_notes=known_notes)
     report = Verification(incremental)
     seen: set[str] = set()
-    each = overlapped(
-        lambda chunk: verifier.chunk(chunk, whole=chunk in whole), wanted, at_once(store.objects, concurrency)
-    )
+    each = verifier.each(wanted, lambda found: found, whole=whole, concurrency=concurrency)
     for done, found in enumerate(each, start=1):
         report.add(found, only=candidate_ids)
         if watch is not None:
@@ -144,16 +150,26 @@ def finish(report: Verification, verifier: Verifier, started: float) -> None:
     """Complete a report with what concerns the whole store."""
     report.subjects = verifier.subjects
     report.checkpoint = verifier.checkpoint
-    charged = {id(one) for one in report.broken_logs}
-    report.broken_logs[:0] = [one for one in verifier.problems if id(one) not in charged]
+    report.broken_logs[:0] = verifier.problems
     report.elapsed_s = time.perf_counter() - started
 
 
-def _wanted(layout: StoreLayout | None, chunks: Sequence[str] | None, candidate_ids: Sequence[str]) -> list[str]:
+def _wanted(
+    store: SubjectStore, layout: StoreLayout | None, chunks: Sequence[str] | None, candidate_ids: Sequence[str]
+) -> list[str]:
     if layout is None:
         return []
     if candidate_ids:
-        chunks = [layout.chunks.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids]
+        homes = [layout.chunks.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids]
+        chunks = [*homes, *_elsewhere(store, candidate_ids)]
     if chunks is None:
         return list(layout.chunks.names)
     return [layout.chunks.names[index] for index in layout.chunks.indices(chunks)]
+
+
+def _elsewhere(store: SubjectStore, candidate_ids: Sequence[str]) -> list[str]:
+    """The chunks in which the table has a row of any of these subjects: a copy may stand where it does not belong."""
+    try:
+        return store.table.read(lambda snapshot: snapshot.chunks_holding(candidate_ids), [])
+    except StoreError:
+        return []  # verification finds the table unreadable too, and says so

@@ -8,7 +8,7 @@ from subject_pipeline_tests.cli.conftest import Run
 EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
 VERIFY_KEYS = {
     "mode", "subjects", "chains", "rows", "intact", "broken", "unreadable", "broken_chains", "broken_logs",
-    "broken_manifests", "unregistered", "checkpoint", "results", "elapsed_s",
+    "broken_manifests", "pending", "unregistered", "checkpoint", "results", "elapsed_s",
 }  # fmt: skip
 
 
@@ -29,6 +29,49 @@ def test_an_append_tells_seq_and_mac_and_is_idempotent_by_event_id(run: Run) -> 
     again = run("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e", "--json").json
     assert again == {**first, "appended": 0}
     assert run("audit", "append", "P-1", "--action", "view", "--json").json["last_seq"] == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_append_of_other_content_under_an_id_fails(run: Run) -> None:
+    """The first row stands and is named, exit 1; a time that is given counts, one that is made up does not."""
+    base = ("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e")
+    assert run(*base, "--ts", "2026-06-30T12:00:00Z").status == 0
+    for more in (["--ts", "2026-06-30T12:00:01Z"], ["--ts", "2026-06-30T12:00:00Z", "--purpose", "p"]):
+        ran = run(*base, *more, "--json")
+        assert ran.status == 1
+        assert (ran.json["appended"], ran.json["conflicting"], ran.json["last_seq"]) == (0, 1, 0)
+    assert "row 0 has the event id 'e' and says otherwise" in run(*base, "--ts", "2026-06-30T12:00:01Z").out
+    again = run(*base, "--ts", "2026-06-30T14:00:00+02:00", "--json")
+    assert (again.status, again.json["appended"], again.json["conflicting"]) == (0, 0, 0)
+    assert len(run("audit", "show", "P-1", "--json").json["rows"]) == 1
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_ingestion_names_what_conflicts(run: Run, workplace: Path) -> None:
+    """Exit 1, the count, the line in rejections and dead letters; what stood first stands."""
+    lines = [EVENT, {**EVENT, "actor": "somebody else"}, {**EVENT, "event_id": "e-2"}]
+    (workplace / "e.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    ran = run("audit", "ingest", "e.jsonl", "--json")
+    assert ran.status == 1
+    counts = {name: ran.json[name] for name in ("events", "appended", "already_present", "conflicting", "rejected")}
+    assert counts == {"events": 3, "appended": 2, "already_present": 0, "conflicting": 1, "rejected": 0}
+    (named,) = ran.json["rejections"]
+    assert (named["file"], named["line"], named["reason"].partition(":")[0]) == ("e.jsonl", 2, "conflicting")
+    (letters,) = (workplace / "data" / "dead_letters").iterdir()
+    assert json.loads(letters.read_text(encoding="utf-8"))["rejections"][0]["line"] == 2
+    assert "somebody else" not in letters.read_text(encoding="utf-8")
+    assert "e.jsonl:2: conflicting" in run("audit", "ingest", "e.jsonl").out
+    assert [row["row"]["actor"] for row in run("audit", "show", "P-1", "--json").json["rows"]] == ["agent"] * 2
+
+
+@pytest.mark.usefixtures("ring")
+def test_a_file_that_cannot_be_read_stops_no_other(run: Run, workplace: Path) -> None:
+    """The files after it are ingested; exit 1, and it is named."""
+    (workplace / "a.parquet").write_bytes(b"no parquet")
+    (workplace / "b.jsonl").write_text(json.dumps(EVENT), encoding="utf-8")
+    ran = run("audit", "ingest", "a.parquet", "b.jsonl", "--json")
+    assert (ran.status, ran.json["files"], ran.json["appended"]) == (1, 1, 1)
+    assert "a.parquet" in ran.err
 
 
 @pytest.mark.usefixtures("ring")
@@ -176,3 +219,34 @@ def test_deleting_a_subject_is_announced_in_its_chain(run: Run, workplace: Path)
     rows = run("audit", "show", "P-1", "--json").json["rows"]
     assert [row["row"]["action"] for row in rows] == ["view", "manifest_deleted"]
     assert run("audit", "verify").status == 0
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_id_that_nobody_has_is_one_thing_said(run: Run) -> None:
+    """An unknown id is exit 1 and says that alone, not that nothing was found; beside others it is named."""
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    unknown = "no subject has the id 'NOPE'"
+    words = run("audit", "verify", "NOPE")
+    assert (words.status, words.out, words.err) == (1, "", f"error: {unknown}\n")
+    ran = run("audit", "verify", "NOPE", "--json")
+    assert (ran.status, ran.json) == (1, {"error": unknown})
+    both = run("audit", "verify", "NOPE", "P-1")
+    assert both.status == 1
+    assert unknown in both.out
+    assert "nothing found among those that are known" in both.out
+    assert both.err == ""
+    ran = run("audit", "verify", "NOPE", "P-1", "--json")
+    assert (ran.status, ran.json["unknown"], ran.json["intact"]) == (1, ["NOPE"], 1)
+    assert set(run("audit", "verify", "P-1", "--json").json) == VERIFY_KEYS
+
+
+@pytest.mark.usefixtures("ring")
+@pytest.mark.parametrize("options", [(), ("--incremental",)])
+def test_a_store_without_a_log_has_nothing_to_verify_yet(run: Run, options: tuple[str, ...]) -> None:
+    """A nightly run before the first row is exit 0 and does not claim to have looked at anything."""
+    run("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
+    ran = run("audit", "verify", *options)
+    assert ran.status == 0
+    assert "nothing to verify yet" in ran.out
+    assert "nothing found" not in ran.out
+    assert set(run("audit", "verify", *options, "--json").json) == VERIFY_KEYS

@@ -1,4 +1,5 @@
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from subject_pipeline.cli.shell import Shell
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.source_keys import SourceKeys
 from subject_pipeline.use_cases import manifests
 from subject_pipeline_tests.cli.conftest import Ran, Run
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
@@ -363,6 +365,30 @@ def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch:
     assert {name: type(value) for name, value in ran.json.items()} == REPORT
     assert "run the same command again" in ran.err
     assert ran.json["subjects_total"] == 2 + ran.json["inserted"]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_an_interruption_while_reading_says_how_many_rows_were_read(
+    run: Run, register: Any, monkeypatch: pytest.MonkeyPatch, workplace: Path, options: tuple[str, ...]
+) -> None:
+    """Status 130, the rows read in the words and the JSON, nobody registered, and nothing left behind."""
+    register([f"P{number}" for number in range(70)])
+    batches = SourceKeys.batches
+
+    def interrupted(keys: SourceKeys, limit: int | None = None) -> Iterator[pl.DataFrame]:
+        yield from (batch.head(40) for batch in batches(keys, limit))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SourceKeys, "batches", interrupted)
+    words = run("backfill", "--dataset", "people", "--all", *options)
+    ran = run("backfill", "--dataset", "people", "--all", "--json", *options)
+
+    assert words.status == ran.status == 130
+    assert "40 source rows scanned" in words.out
+    assert "interrupted while reading, after 40 rows: nobody was registered" in words.err
+    assert {name: type(value) for name, value in ran.json.items()} == REPORT
+    assert (ran.json["rows_scanned"], ran.json["attempted"], ran.json["subjects_total"]) == (40, 0, 0)
+    _nothing_written(workplace)
 
 
 def test_an_interruption_elsewhere_is_130_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline_tests.cli.conftest import Run
+from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 
 _OPTIONS = ("--source", "/people.parquet", "--key-column", "id")
 
@@ -52,11 +53,46 @@ def test_the_list_is_sorted_by_name(run: Run) -> None:
     assert [line.split(":")[0] for line in run("datasets", "list").out.splitlines()] == ["a", "b", "c"]
 
 
-def test_an_unused_store_lists_nothing_and_stays_unused(run: Run, workplace: Path) -> None:
-    """Listing creates nothing."""
-    assert run("datasets", "list", "--json").json == {"datasets": []}
+def test_a_retired_dataset_is_gone_and_its_subjects_stay(run: Run, workplace: Path, parquet: Parquet) -> None:
+    """Declaration and staging go, those of other datasets and all manifests stay; people are told of the YAML."""
+    for name in ("people", "people2"):
+        source = parquet([f"{name}-1"], f"{name}.parquet")
+        run("datasets", "register", name, "--source", source, "--key-column", KEY_COLUMN)
+        assert run("backfill", "--dataset", name).status == 0
+        (workplace / f"data/staging/{name}/x").mkdir(parents=True)
+        (workplace / f"data/staging/{name}/x/part").touch()
+
+    retired = run("datasets", "retire", "people", "--json")
+
+    assert (retired.status, retired.json) == (0, {"name": "people", "retired": True, "staged_removed": 1})
+    assert "defs.yaml" in retired.err
+    assert [item["name"] for item in run("datasets", "list", "--json").json["datasets"]] == ["people2"]
+    assert not (workplace / "data/staging/people").exists()
+    assert (workplace / "data/staging/people2/x/part").exists()
+    assert run("subjects", "count", "--json").json == {"count": 2}
+    assert run("backfill", "--dataset", "people").status == 2
+    assert run("datasets", "retire", "people2").status == 0
     assert run("datasets", "list").out == "no dataset is registered\n"
-    assert list(workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nobody", "../layout", ""])
+def test_an_unknown_dataset_is_not_retired(run: Run, name: str) -> None:
+    """A name that no dataset has is refused, status 2, as everywhere else."""
+    run("datasets", "register", "people", *_OPTIONS)
+
+    ran = run("datasets", "retire", name, "--json")
+
+    assert ran.status == 2
+    assert repr(name) in ran.json["error"]
+    assert len(run("datasets", "list", "--json").json["datasets"]) == 1
+
+
+def test_a_damaged_declaration_can_be_retired(run: Run, workplace: Path) -> None:
+    """What cannot be read can still go."""
+    run("datasets", "register", "people", *_OPTIONS)
+    (workplace / "data/catalog/datasets/people.json").write_text("{")
+
+    assert run("datasets", "retire", "people").status == 0
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "_a", "ü", "a" * 101, "a.json", "a\n"])

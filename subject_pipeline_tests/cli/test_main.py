@@ -1,8 +1,14 @@
 import json
+import sys
 from pathlib import Path
 
+import click
+import polars as pl
 import pytest
 
+from subject_pipeline.cli import subjects as subject_commands
+from subject_pipeline.cli.main import main
+from subject_pipeline.errors import IncompleteError
 from subject_pipeline_tests.cli.conftest import Run
 
 _REGISTER = ("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
@@ -18,6 +24,7 @@ _REGISTER = ("datasets", "register", "people", "--source", "/people.parquet", "-
 )
 def test_json_before_and_after_the_command(run: Run, call: tuple[str, ...]) -> None:
     """`--json` may stand before or after the command, or both."""
+    run(*_REGISTER)
     assert run(*call).json == {"count": 0}
 
 
@@ -125,7 +132,7 @@ def test_a_contradicting_chunk_count_is_refused(
 ) -> None:
     """Another `$SUBJECT_CHUNKS` than the store's is refused with both numbers; unset, the store's counts."""
     monkeypatch.setenv("SUBJECT_CHUNKS", "8")
-    assert run(*_REGISTER).status == 0
+    _lay_out(run, workplace)
     (workplace / "in.json").write_text("{}")
     monkeypatch.setenv("SUBJECT_CHUNKS", "16")
 
@@ -140,9 +147,16 @@ def test_a_contradicting_chunk_count_is_refused(
         assert run("subjects", "count").status == 0
 
 
+def _lay_out(run: Run, workplace: Path) -> None:
+    assert run(*_REGISTER).status == 0
+    assert not (workplace / "data/catalog/layout.json").exists()
+    pl.DataFrame({"id": ["A"]}).write_parquet(workplace / "one.parquet")
+    assert run("backfill", "--dataset", "people", "--source", "one.parquet").status == 0
+
+
 def test_a_damaged_layout_is_named(run: Run, workplace: Path) -> None:
     """A layout that cannot be read is status 2 with its place."""
-    run(*_REGISTER)
+    _lay_out(run, workplace)
     (workplace / "data/catalog/layout.json").write_text("{}")
 
     ran = run("subjects", "count")
@@ -194,3 +208,159 @@ def test_words_beside_results_are_json_lines_where_asked_for(run: Run, monkeypat
         assert lines
         assert all(set(line) == {"ts", "level", "message"} for line in lines)
         assert (lines[-1]["level"] == "error") == (ran.status != 0)
+
+
+_READING = [
+    ("subjects", "get", "A"),
+    ("subjects", "count"),
+    ("subjects", "export", "--out", "out.jsonl"),
+    ("subjects", "delete", "A"),
+    ("subjects", "compact"),
+    ("datasets", "list"),
+    ("datasets", "retire", "people"),
+    ("audit", "show", "A"),
+    ("audit", "verify"),
+    ("audit", "verify", "A"),
+    ("audit", "checkpoint"),
+    ("audit", "prove", "A", "--out", "proof.json"),
+    ("report",),
+    ("rebuild",),
+]
+
+
+@pytest.mark.parametrize("call", _READING, ids=" ".join)
+def test_a_store_that_was_never_written_is_an_error_for_what_makes_none(
+    run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[str, ...]
+) -> None:
+    """A mistyped address does not look like an empty store: exit 2, the address, how to go on, nothing created."""
+    run("keys", "new", "ring.json")
+    monkeypatch.setenv("SUBJECT_KEY_RING", "ring.json")
+    assert run("doctor").status == 0, "a probe does not make a store"
+
+    ran = run(*call, "--store", "dta", "--json")
+
+    assert ran.status == 2
+    assert f"no subject store at {(workplace / 'dta').as_uri()}; " in ran.json["error"]
+    assert "SUBJECT_STORE_URL" in ran.json["error"]
+    assert not (workplace / "dta").exists()
+    assert run("--store", "data", "subjects", "count").status == 2
+
+
+def test_declarations_alone_are_a_store(run: Run) -> None:
+    """With a dataset registered and nothing else there are 0 subjects, and nobody is known."""
+    run(*_REGISTER)
+
+    assert run("subjects", "count", "--json").json == {"count": 0}
+    assert run("subjects", "get", "A").status == 1
+
+
+def test_registering_does_not_decide_how_many_chunks_there_are(run: Run, workplace: Path) -> None:
+    """The count is decided by the first write of subjects."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBJECT_CHUNKS", "8")
+        run(*_REGISTER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBJECT_CHUNKS", "16")
+        _lay_out(run, workplace)
+    assert json.loads((workplace / "data/catalog/layout.json").read_text())["chunk_count"] == 16
+
+
+class _Panic(BaseException):
+    """What a library's panic in Rust looks like."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no URL http://u:not-shown@h/?sig=not-shown\nTraceback of its own"),
+        ValueError(),
+        KeyError("x"),
+        RecursionError("too deep"),
+        MemoryError(),
+        UnicodeEncodeError("latin-1", "x", 0, 1, "no such letter"),
+        OSError(28, "No space left on device"),
+        EOFError("no more"),
+        pl.exceptions.PanicException("a panic"),
+        _Panic("another panic"),
+        click.ClickException("http://u:not-shown@h is wrong"),
+        IncompleteError("announced, not written"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_is_raised_becomes_words_and_one_object(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """No error of whatever class ends in a traceback; the status is 1, unless the call was wrong."""
+
+    def fails(_: object) -> None:
+        raise error
+
+    run(*_REGISTER)
+    monkeypatch.setattr(subject_commands, "SubjectRegistry", fails)
+    words = run("subjects", "count")
+    ran = run("subjects", "count", "--json")
+
+    wrong_call = isinstance(error, click.ClickException)
+    assert words.status == ran.status == (2 if wrong_call else 1)
+    assert words.out == ""
+    assert words.err
+    assert "not-shown" not in words.err + ran.out + ran.err
+    assert list(ran.json) == ["error"]
+    expected = isinstance(error, (click.ClickException, IncompleteError))
+    assert ("run it again" in ran.json["error"]) is not expected
+    assert expected or type(error).__name__ in ran.json["error"]
+
+
+def test_a_traceback_is_shown_to_who_asks_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`SUBJECT_TRACEBACK=1` shows where an error came from, before the words."""
+
+    def fails(_: object) -> None:
+        raise ValueError("http://u:not-shown@h")
+
+    run(*_REGISTER)
+    monkeypatch.setattr(subject_commands, "SubjectRegistry", fails)
+    monkeypatch.setattr(sys, "argv", ["subject-pipeline", "subjects", "count"])
+    monkeypatch.setenv("SUBJECT_TRACEBACK", "1")
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    shown = capfd.readouterr().err
+    assert "Traceback" in shown
+    assert "in fails" in shown
+    assert "not-shown" not in shown
+    monkeypatch.setenv("SUBJECT_TRACEBACK", "0")
+    assert run("subjects", "count").status == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("--store", "s3://user:not-shown@bucket/x", "subjects", "count"),
+        ("--store", "https://user:not-shown@host/x", "doctor"),
+        ("--store", "az://box/x?sv=1&sig=not-shown", "doctor"),
+        ("datasets", "register", "p", "--source", "s3://k:not-shown@bucket/*.parquet", "--key-column", "id"),
+        ("backfill", "--dataset", "people", "--source", "az://box/x.parquet?sig=not-shown"),
+        ("subjects", "get", "A", "https://h/?sig=not-shown"),
+    ],
+    ids=" ".join,
+)
+def test_credentials_in_a_url_are_refused_and_never_shown(run: Run, call: tuple[str, ...]) -> None:
+    """Neither words nor JSON repeat them, and no declaration stores them."""
+    run(*_REGISTER)
+    ran = run(*call, "--json")
+
+    assert ran.status == 2
+    assert "***" in ran.json["error"]
+    assert "not-shown" not in ran.out + ran.err + json.dumps(run("datasets", "list", "--json").json)
+
+
+def test_a_declaration_of_before_is_listed_without_its_credentials(run: Run, workplace: Path) -> None:
+    """What an earlier version stored is still read, and not shown."""
+    run(*_REGISTER)
+    path = workplace / "data/catalog/datasets/people.json"
+    path.write_text(path.read_text().replace("/people.parquet", "s3://k:not-shown@bucket/p.parquet"))
+
+    for ran in (run("datasets", "list"), run("datasets", "list", "--json"), run("doctor"), run("doctor", "--json")):
+        assert "not-shown" not in ran.out + ran.err
+        assert "s3://***@bucket/p.parquet" in ran.out

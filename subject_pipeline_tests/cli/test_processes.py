@@ -1,5 +1,6 @@
 """The command line as a process: signals, pipes and what a shell sees."""
 
+import os
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ import pytest
 
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline_tests.cli.conftest import COMMAND, Ran, run_process
+from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 
 _ROWS = 400_000
 
@@ -82,6 +84,8 @@ def test_a_corrupt_source_prints_one_line(tmp_path: Path, many_people: Path) -> 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     """A closed pipe ends the command without a word."""
+    register = ("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
+    assert run_process("--store", tmp_path / "store", *register).status == 0
     with subprocess.Popen(
         [COMMAND, "--store", tmp_path / "store", "subjects", "count"],
         stdout=subprocess.PIPE,
@@ -96,3 +100,33 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
 
     assert err == ""
     assert process.returncode == 1
+
+
+def test_a_terminal_that_lacks_a_letter_shows_it_spelt_out(tmp_path: Path, parquet: Parquet) -> None:
+    """Words and JSON come out whatever the encoding of standard output is, and the JSON is the same JSON."""
+    call = ("--store", tmp_path / "store")
+    source = parquet(["\N{CJK UNIFIED IDEOGRAPH-5B57}"])
+    run_process(*call, "datasets", "register", "people", "--source", source, "--key-column", KEY_COLUMN)
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+
+    words = run_process(*call, "backfill", "--dataset", "people", env=latin)
+    ran = run_process(*call, "backfill", "--dataset", "people", "--json", env=latin)
+
+    assert (words.status, ran.status) == (0, 0)
+    assert "\\u5b57" in words.out
+    assert ran.json["sample"] == ["\N{CJK UNIFIED IDEOGRAPH-5B57}"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_an_output_that_takes_nothing_is_words(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A full disk under standard output is status 1 with the reason, and no traceback."""
+    call = ("--store", tmp_path / "store")
+    run_process(*call, "datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, *call, "subjects", "count", *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -8,10 +8,12 @@ from subject_pipeline_tests.cli.conftest import Run
 
 
 @pytest.fixture
-def keyed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a key ring."""
+def keyed(run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a key ring, and a store that knows a dataset."""
     create_ring(workplace / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     monkeypatch.setenv("SUBJECT_KEY_RING", str(workplace / "ring.json"))
+    register = ("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
+    assert run(*register).status == 0
     return workplace
 
 
@@ -89,4 +91,4 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     refused = run("report", "--json")
     assert refused.status == 2
     assert "keys new" in refused.json["error"]
-    assert not (keyed / "data").exists()
+    assert not (keyed / "data" / "reports").exists()

@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from subject_pipeline.use_cases import importing
 from subject_pipeline_tests.cli.conftest import Run
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 
@@ -28,15 +30,6 @@ def filled(run: Run, parquet: Parquet) -> Run:
     run("datasets", "register", "people", "--source", parquet(["A", "CAND/1", "ß"]), "--key-column", KEY_COLUMN)
     assert run("backfill", "--dataset", "people").status == 0
     return run
-
-
-def test_an_unused_store_counts_0_and_stays_unused(run: Run, workplace: Path) -> None:
-    """Counting where nothing was ever written is 0, status 0, and creates nothing."""
-    counted = run("subjects", "count", "--json")
-
-    assert (counted.status, counted.json) == (0, {"count": 0})
-    assert run("subjects", "count").out == "0\n"
-    assert list(workplace.iterdir()) == []
 
 
 def test_count(filled: Run) -> None:
@@ -169,3 +162,41 @@ def test_sample_workers(run: Run, workplace: Path) -> None:
     size = (workplace / "people.parquet").stat().st_size
     assert (ran.status, ran.json) == (0, {"rows": 10, "out": "people.parquet", "bytes": size, "seed": 7})
     assert "10 people" in run("sample", "workers", "--rows", 10, "--out", "people.parquet").out
+
+
+def test_words_of_another_system_are_refused_and_translated(filled: Run, workplace: Path) -> None:
+    """Unknown words fail with those there are; `--map` translates; one that means nothing is a wrong call."""
+    filled("subjects", "export", "--out", "out.jsonl")
+    text = (workplace / "out.jsonl").read_text().replace('"pending_backfill_review"', '"granted"')
+    (workplace / "out.jsonl").write_text(text)
+    call = ("--store", "other", "subjects", "import", "out.jsonl", "--json")
+
+    refused = filled(*call)
+    assert (refused.status, refused.json["failed"], refused.json["inserted"]) == (1, 3, 0)
+    assert "pending_backfill_review, given, refused, withdrawn" in refused.json["failures"][0]["reason"]
+    wrong = filled(*call, "--map", "granted=gvien")
+    assert wrong.status == 2
+    assert "given" in wrong.json["error"]
+    assert filled(*call, "--map", "granted=given", "--map", "x=refused").json["inserted"] == 3
+    found = filled("--store", "other", "subjects", "get", "ß", "--json").json
+    assert found["consent"]["general_pii"]["status"] == "given"
+
+
+def test_an_interrupted_import_says_what_it_has_done(
+    filled: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 130, the counts as one object, and how to go on."""
+    filled("subjects", "export", "--out", "out.jsonl")
+    real = importing._import_batch
+
+    def interrupted(*arguments: Any) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing, "_import_batch", interrupted)
+    monkeypatch.setattr(importing, "_BATCH", 1)
+    ran = filled("--store", "other", "subjects", "import", "out.jsonl", "--json")
+
+    assert (ran.status, ran.json["inserted"]) == (130, 1)
+    assert "interrupted" in ran.err
+    assert "run the same command again" in ran.err

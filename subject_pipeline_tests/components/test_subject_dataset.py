@@ -11,10 +11,14 @@ from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from subject_pipeline.components import SubjectDataset
-from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.definitions import defs as load_definitions
+from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import StoreError
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -79,7 +83,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             )
             with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
                 layout = LayoutResource.from_environment()
-                resources = {"store": StoreResource(url=url, layout=layout), "layout": layout}
+                resources = {
+                    "store": StoreResource(url=url, layout=layout),
+                    "layout": layout,
+                    "key_ring": KeyRingResource(),
+                }
                 defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
                 yield Workbench(source, SubjectStore.at(url), instance, defs)
 
@@ -301,6 +309,19 @@ def test_manifests_without_a_staging_fail_clearly(bench: Bench) -> None:
     result = people.run(only=MANIFESTS)
     assert not result.success
     assert "materialize its candidate_chunks first" in failure_of(result)
+
+
+def test_a_registration_without_the_ring_fails_clearly_once_there_is_a_log(bench: Bench, tmp_path: Path) -> None:
+    """Whoever was deleted would come back unannounced, so nobody is registered."""
+    people = bench()
+    people.write(IDS)
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    event = AccessEvent("P", "e", "2026-06-30T12:00:00.000000Z", "ada", "read", "success")
+    AuditLog(people.store, KeyRingFile(tmp_path / "ring.json")).append([event])
+    result = people.run()
+    assert not result.success
+    assert "set SUBJECT_KEY_RING to its key ring" in failure_of(result)
+    assert SubjectRegistry(people.store).count() == 0
 
 
 def test_a_launch_without_partitions_fails_clearly(bench: Bench) -> None:

@@ -14,6 +14,7 @@ class Ticks:
 
     Attributes:
         resources: what its function takes, by name.
+        repository: what else the code location holds; None: nothing.
         requests: every run that it asked for.
     """
 
@@ -21,6 +22,7 @@ class Ticks:
     instance: dg.DagsterInstance
     resources: dict[str, Any]
     cursor: str | None = None
+    repository: dg.RepositoryDefinition | None = None
     requests: list[dg.RunRequest] = field(default_factory=list)
     reason: str = ""
     events: list[Any] = field(default_factory=list)
@@ -28,7 +30,11 @@ class Ticks:
     def tick(self) -> dg.RunRequest | None:
         """One tick; the run that it asked for, with why there is none in `reason`."""
         with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, sensor_name=self.sensor.name, resources=self.resources
+            instance=self.instance,
+            cursor=self.cursor,
+            sensor_name=self.sensor.name,
+            resources=self.resources,
+            repository_def=self.repository,
         ) as context:
             result = self.sensor.evaluate_tick(context)
         self.cursor = result.cursor

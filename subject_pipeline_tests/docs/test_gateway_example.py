@@ -8,7 +8,7 @@ SCRIPT = Path(__file__).parents[2] / "docs" / "gateway_example.py"
 
 
 def test_the_example_runs_as_it_says(tmp_path: Path) -> None:
-    """With no setting at all it prints three answers and the rows of both people, and leaves nothing behind."""
+    """With no setting at all it prints five answers and the rows of both people, and leaves nothing behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBJECT_")}
     done = subprocess.run(
         [sys.executable, SCRIPT],
@@ -22,12 +22,16 @@ def test_the_example_runs_as_it_says(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     answers, *people = done.stdout.split("\n\n")
-    assert [line.partition("{")[0] for line in answers.splitlines()] == ["find_workers", "read_salary", "read_worker"]
+    assert [line.partition("{")[0] for line in answers.splitlines()] == [
+        *("find_workers", "read_salary", "read_worker", "read_shift", "read_notes")
+    ]
     rows = {lines.split("\n")[0]: list(map(json.loads, lines.split("\n")[1:])) for lines in map(str.strip, people)}
     assert {who: [(row["action"], row["result"], row["seq"]) for row in found] for who, found in rows.items()} == {
-        "WORKER-1": [("find_workers", "success", 0), ("read_salary", "denied", 1)],
-        "WORKER-2": [("find_workers", "success", 0), ("read_worker", "error", 1)],
+        "WORKER-1": [("find_workers", "success", 0), ("read_salary", "denied", 1), ("read_shift", "success", 2)],
+        "WORKER-2": [("find_workers", "success", 0), ("read_worker", "error", 1), ("read_shift", "success", 2)],
     }
+    assert "the answer of read_notes is withheld" in answers
+    assert "likes to work" not in answers
     assert "Ada" in answers
     assert "Ada" not in "".join(people)
     assert list(tmp_path.iterdir()) == []

@@ -647,8 +647,8 @@ def test_evidence_is_gathered_by_subject_in_order() -> None:
 
     assert verdict.evidence == {
         A: [
-            EvidenceRow(1, Evidence(deleted=False, sha256="ab" * 32, prior="1" * 32)),
-            EvidenceRow(2, Evidence(deleted=True, sha256="", prior="2" * 32)),
+            EvidenceRow(1, Evidence(deleted=False, sha256="ab" * 32, prior="1" * 32), "2026-07-01T00:00:01.000000Z"),
+            EvidenceRow(2, Evidence(deleted=True, sha256="", prior="2" * 32), "2026-07-01T00:00:01.000000Z"),
         ]
     }
 

@@ -54,7 +54,7 @@ def test_the_hash_of_one_manifest_is_known() -> None:
     text = (
         '{"audit_log_chain_root":"","audit_log_path":"","candidate_id":"WÖRKER-1","consent":{"biometric":{'
         '"retention_until":null,"status":"never_collected"},"general_pii":{"given_at":null,"status":'
-        '"pending_backfill_review","version":null,"withdrawn_at":null}},"created_at":"2026-01-01T00:00:00.000000Z",'
+        '"pending_backfill_review","version":"","withdrawn_at":null}},"created_at":"2026-01-01T00:00:00.000000Z",'
         '"datasets":[{"key_column":"worker_id","key_value":"1","name":"workers"}],"retention":{"general_pii_until":'
         '"2030-01-01T00:00:00.000000Z","policy":"4_year_default"},"safe_views":[],"schema":"subject_manifest.v1",'
         '"status":"active","updated_at":"2026-01-02T00:00:00.500000Z","vertical":"unknown"}'

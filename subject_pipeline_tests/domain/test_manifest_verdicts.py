@@ -53,7 +53,7 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "row: a first manifest, another there": (OTHER, None, [updated(M1, NO)], "changed"),
     "row: a deletion, applied": (NO, None, [deleted(M0)], None),
     "row: a deletion, not applied": (M0, None, [deleted(M0)], "unapplied"),
-    "row: a deletion, then registered anew": (OTHER, None, [deleted(M0)], None),
+    "row: a deletion, then another, unannounced": (OTHER, None, [deleted(M0)], "resurrected"),
     "rows: the last counts": (M2, None, [updated(M1, M0, 1), updated(M2, M1, 2)], None),
     "rows: one applied, one not": (M1, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "unapplied"),
     "rows: rolled back beyond the last": (
@@ -83,7 +83,7 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "both: gone": (NO, entry(M0), [updated(M1, M0)], "missing"),
     "both: a deletion, applied": (NO, entry(M0), [deleted(M0)], None),
     "both: a deletion, not applied": (M0, entry(M0), [deleted(M0)], "unapplied"),
-    "both: a deletion, then registered anew": (OTHER, entry(M0), [deleted(M0)], None),
+    "both: a deletion, then another, unannounced": (OTHER, entry(M0), [deleted(M0)], "resurrected"),
     "both: rolled back to the roster": (M0, entry(M0), [updated(M1, M0, 5), updated(M2, M1, 6)], "unapplied"),
     "both: rolled back by a deletion to the roster": (M0, entry(M0), [updated(M1, M0, 5), deleted(M1, 6)], "unapplied"),
     "both: none in the roster, a first one announced": (NO, entry(NO), [updated(M1, NO)], "unapplied"),
@@ -94,10 +94,10 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "older row: changed since": (OTHER, entry(M1), [updated(M1, M0, 4)], "changed"),
     "older row: gone since": (NO, entry(M1), [updated(M1, M0, 4)], "missing"),
     "older row: rolled back since": (M0, entry(M1), [updated(M1, M0, 4)], "changed"),
-    "older deletion: registered anew, anchored": (M2, entry(M2), [deleted(M0, 3)], None),
-    "older deletion: registered anew, anchored, gone": (NO, entry(M2), [deleted(M0, 3)], "missing"),
+    "older deletion: there again, unannounced, anchored": (M2, entry(M2), [deleted(M0, 3)], "resurrected"),
+    "older deletion: anchored, gone": (NO, entry(M2), [deleted(M0, 3)], "missing"),
     "older deletion: still gone": (NO, entry(NO), [deleted(M0, 4)], None),
-    "older deletion: registered anew": (M2, entry(NO), [deleted(M0, 4)], None),
+    "older deletion: there again": (M0, entry(NO), [deleted(M0, 4)], "resurrected"),
     "older and newer row: the newer counts": (M2, entry(M1), [updated(M1, M0, 4), updated(M2, M1, 5)], None),
 }
 
@@ -144,7 +144,7 @@ def test_an_entry_without_evidence_rows_is_the_rosters() -> None:
     assert [one.kind for one in judge_manifests({}, {ID: entry(M0)}, {ID: []})] == ["missing"]
 
 
-_KINDS = {"changed", "missing", "unapplied"}
+_KINDS = {"changed", "missing", "unapplied", "resurrected"}
 _hashes = st.sampled_from([M0, M1, M2, OTHER])
 _maybe = _hashes | st.just(NO)
 _steps = st.lists(st.booleans() | _hashes, max_size=6)
@@ -160,7 +160,7 @@ def histories(draw: st.DrawFn) -> tuple[Mapping[str, RosterEntry], list[Evidence
         match draw(st.sampled_from(["put", "delete", "checkpoint", "other row"])):
             case "put":
                 new = f"{16 + at:02x}" * 32
-                if state:  # a first registration needs no row
+                if state or any(row.evidence.deleted for row in rows):  # a first registration needs no row
                     rows.append(updated(new, state, seq))
                     seq += 1
                 state = new
@@ -217,7 +217,7 @@ def test_each_subject_has_at_most_one_verdict_in_order(
     evidence: dict[str, list[EvidenceRow]],
     unjudged: set[str],
 ) -> None:
-    """Verdicts are sorted, one a subject, of three kinds, and none of who is not to be judged or not known."""
+    """Verdicts are sorted, one a subject, of four kinds, and none of who is not to be judged or not known."""
     found = judge_manifests(present, roster, evidence, unjudged=unjudged)
     ids = [one.candidate_id for one in found]
 

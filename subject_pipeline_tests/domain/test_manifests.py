@@ -16,6 +16,7 @@ from subject_pipeline.domain.manifests import (
     audit_log_path,
     format_time,
     new_manifest,
+    translations,
 )
 from subject_pipeline.errors import ManifestError
 from subject_pipeline_tests.domain.strategies import manifests, times
@@ -58,7 +59,7 @@ def test_a_new_subject_gets_defensible_defaults() -> None:
     assert document["consent"] == {
         "general_pii": {
             "status": "pending_backfill_review",
-            "version": None,
+            "version": "",
             "given_at": None,
             "withdrawn_at": None,
         },
@@ -190,3 +191,38 @@ def test_damaged_bytes_are_a_manifest_or_our_own_error(junk: bytes, at: int) -> 
     good = GOLDEN.read_bytes()
     with contextlib.suppress(ManifestError):
         SubjectManifest.parse(good[:at] + junk + good[at + len(junk) :])
+
+
+def test_words_are_translated_where_ours_belongs() -> None:
+    """A word becomes ours in each field that has ours, and nowhere else; one word may become two in two fields."""
+    words = translations(["none=never_collected", "none=pending_backfill_review", "a=b=given", "unknown=refused"])
+    manifest = SubjectManifest.parse(
+        {
+            **_golden().as_json(),
+            "consent": {"general_pii": {"status": "none"}, "biometric": {"status": "none"}},
+        }
+    )
+
+    translated = manifest.translated(words)
+
+    assert translated.vertical == "unknown"
+    assert translated.consent.general_pii.status == "pending_backfill_review"
+    assert translated.consent.biometric.status == "never_collected"
+    assert translated.unknown_word() is None
+    assert words["consent.biometric.status"]["a=b"] == "given"
+    assert _golden().translated(words) == _golden()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["granted"], "THEIRS=OURS"),
+        (["granted="], "THEIRS=OURS"),
+        (["granted=gvien"], "given, refused"),
+        (["x=given", "x=refused"], "both 'given' and 'refused'"),
+    ],
+)
+def test_a_translation_that_means_nothing_is_refused(pairs: list[str], words: str) -> None:
+    """It is named, with the words that there are."""
+    with pytest.raises(ManifestError, match=words):
+        translations(pairs)

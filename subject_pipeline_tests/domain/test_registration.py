@@ -20,7 +20,8 @@ def _stored(values: list[str]) -> pl.DataFrame:
     owners: dict[str, str] = {}
     for value in values:
         owners.setdefault(storage_key(value), value)
-    return pl.DataFrame({"storage_key": owners.keys(), "candidate_id": owners.values()}, schema=STORED_IDS_SCHEMA)
+    rows = {"storage_key": owners.keys(), "candidate_id": owners.values(), "problem": [None] * len(owners)}
+    return pl.DataFrame(rows, schema=STORED_IDS_SCHEMA)
 
 
 @given(st.lists(ids, max_size=15), st.lists(ids, max_size=8))
@@ -41,7 +42,7 @@ def test_no_two_ids_own_one_storage_key(wanted: list[str], there: list[str]) -> 
     """After registration each storage key has one owner, the stored one if there was one, else the first."""
     frame, stored = _candidates(wanted), _stored(there)
     decision = decide(frame, stored)
-    before = dict(stored.iter_rows())
+    before = dict(stored.select("storage_key", "candidate_id").iter_rows())
     keys = decision.new["storage_key"].to_list()
     assert len(set(keys)) == len(keys)
     assert not set(keys) & set(before)
@@ -60,7 +61,7 @@ def test_a_second_registration_has_nothing_new(wanted: list[str]) -> None:
     """What was registered is known the second time, and what collided collides again with the same owner."""
     frame = _candidates(wanted)
     first = decide(frame, _stored([]))
-    second = decide(frame, first.new.select(STORED_IDS_SCHEMA.names()))
+    second = decide(frame, first.new.with_columns(problem=pl.lit(None, pl.String)).select(STORED_IDS_SCHEMA.names()))
     assert second.new.is_empty()
     assert second.known.equals(first.new)
     assert second.collided.equals(first.collided)
@@ -93,3 +94,13 @@ def test_counts_add_up(one: Counts, other: Counts) -> None:
     assert both.attempted == one.attempted + other.attempted == both.inserted + both.skipped + both.failed
     assert both.duplicates == one.duplicates + other.duplicates
     assert one + Counts() == one
+
+
+def test_candidates_of_whom_the_table_cannot_tell_are_refused() -> None:
+    """A stored row that breaks a rule refuses whoever has its id or its storage key, and nobody else."""
+    rows = [("A", "A", "repeated"), ("A", "A", "repeated"), ("elsewhere", "B", "other_key"), ("C", None, "no_id")]
+    stored = pl.DataFrame(rows, schema=STORED_IDS_SCHEMA, orient="row")
+    decision = decide(_candidates(["A", "B", "C", "D"]), stored)
+    assert decision.new["candidate_id"].to_list() == ["D"]
+    assert decision.known.is_empty()
+    assert decision.collided.select("candidate_id", "kind").rows() == [(one, "refused") for one in "ABC"]

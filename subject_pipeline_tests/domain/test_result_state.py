@@ -42,6 +42,19 @@ def test_a_truthy_signal_counts(flag: str, value: object) -> None:
     assert audit_result_state({flag: value}) == flag
 
 
+@pytest.mark.parametrize("flag", ["isError", "is_error"])
+def test_the_error_flag_of_an_mcp_result_counts(flag: str) -> None:
+    """As `error` does: truthy, at the top level, after denied and not found, before a status."""
+    assert audit_result_state({flag: True, "content": []}) == "error"
+    assert audit_result_state({flag: True, "status": 404}) == "error"
+    assert audit_result_state({flag: True, "denied": True}) == "denied"
+    assert audit_result_state({flag: True, "not_found": True}) == "not_found"
+    assert audit_result_state({"result": {flag: True}}) == "success"
+    for falsy in FALSY:
+        assert audit_result_state({flag: falsy, "content": []}) == "success"
+        assert audit_result_state({flag: falsy, "status": 403}) == "denied"
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -143,7 +156,10 @@ def test_contradictory_signals_are_settled_by_precedence(payload: dict[str, Any]
 
 @given(
     st.fixed_dictionaries(
-        {}, optional=dict.fromkeys(["denied", "not_found", "error", "status"], json_values | st.text() | st.floats())
+        {},
+        optional=dict.fromkeys(
+            ["denied", "not_found", "error", "isError", "status"], json_values | st.text() | st.floats()
+        ),
     )
 )
 def test_any_payload_has_a_state(payload: dict[str, Any]) -> None:

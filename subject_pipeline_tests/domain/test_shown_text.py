@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.shown_text import cell, shown
+from subject_pipeline.domain.shown_text import cell, shown, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,27 @@ def test_no_cell_begins_as_a_formula(text: str) -> None:
     csv.writer(out).writerow([cell(text)])
     (row,) = csv.reader(io.StringIO(out.getvalue(), newline=""))
     assert not row[0].lstrip().startswith(tuple("=+-@"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://bucket/people/*.parquet", "s3://bucket/people/*.parquet"),
+        ("s3://bucket/year=2026/a?.parquet", "s3://bucket/year=2026/a?.parquet"),
+        ("gs://bucket/mail@home/x", "gs://bucket/mail@home/x"),
+        ("no answer from http://127.0.0.1:9/bucket/a@b", "no answer from http://127.0.0.1:9/bucket/a@b"),
+        ("/home/me/a@b?c=d", "/home/me/a@b?c=d"),
+        ("cannot open 's3://user:pass@bucket/x': no", "cannot open 's3://***@bucket/x': no"),
+        ("s3://AKIA:ab/cd+ef@bucket/x", "s3://***@bucket/x"),
+        ("s3://user:p@ss/w@rd@bucket/x", "s3://***@bucket/x"),
+        ("s3://user:p?w=#d@bucket/x", "s3://***@bucket/x"),
+        ("https://token@host/x", "https://***@host/x"),
+        ("https://h/c?sv=2024&sig=abc%3D (3 tries)", "https://h/c?*** (3 tries)"),
+        ("az://c/people.parquet#sig=abc", "az://c/people.parquet#***"),
+        ("from http://u:p@proxy:80/ to https://v:q@h/?a=b", "from http://***@proxy:80/ to https://***@h/?***"),
+    ],
+)
+def test_credentials_of_urls_are_not_shown(text: str, expected: str) -> None:
+    """User, password, query and fragment become `***`; wildcards, ports and paths stay as they are."""
+    assert without_credentials(text) == expected
+    assert without_credentials(expected) == expected

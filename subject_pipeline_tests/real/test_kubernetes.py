@@ -96,7 +96,7 @@ def instance_config(values: dict[str, Any]) -> dict[str, Any]:
             "module": "dagster.core.storage.noop_compute_log_manager",
             "class": values["computeLogManager"]["type"],
         },
-        "concurrency": {"runs": snaked(concurrency["runs"]), "pools": snaked(concurrency["pools"])},
+        "concurrency": {"runs": snaked(concurrency["runs"])},
         "run_monitoring": snaked(daemon["runMonitoring"]),
         "run_retries": snaked(daemon["runRetries"]),
         "sensors": snaked(daemon["sensors"]),

@@ -1,8 +1,10 @@
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_table import ManifestTable
@@ -31,5 +33,12 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(root: Path) -> ManifestTable:
-    """The manifests' table of a local store that was never written."""
-    return ManifestTable(StoreLocation.parse(str(root)), LocalObjects(root))
+    """The manifests' table of a local store that was laid out and never written."""
+    return table_at(root)
+
+
+def table_at(root: Path) -> ManifestTable:
+    """The manifests' table of a local store of four chunks."""
+    objects = LocalObjects(root)
+    Catalog(objects).layout_or_create(4, 4, now=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    return ManifestTable(StoreLocation.parse(str(root)), objects)

@@ -1,14 +1,19 @@
 import datetime as dt
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.errors import ConfigurationError, DatasetError, StoreError
+from subject_pipeline.errors import ConfigurationError, DatasetError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.catalog import LAYOUT_KEY, Catalog
 from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline_tests.use_cases.audit_stores import HookedMemory
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
@@ -143,3 +148,82 @@ def test_a_damaged_declaration_is_our_own_error(catalog: Catalog, objects: Objec
     for reading in (lambda: catalog.dataset("workers"), catalog.datasets):
         with pytest.raises(StoreError, match=r"catalog/datasets/workers\.json: it is damaged"):
             reading()
+
+
+@pytest.mark.parametrize(
+    "key", ["audit/chunk-0/000000000000.jsonl", "checkpoints/000000000000/note", "subjects/_delta_log/0.json"]
+)
+def test_a_layout_that_is_gone_is_told_and_not_written_anew(catalog: Catalog, objects: ObjectStore, key: str) -> None:
+    """What was laid out by it is there, so that this is no new store; the message names both, and says what to do."""
+    objects.create(key, b"{}")
+    for reading in (catalog.layout, lambda: catalog.layout_or_create(None, 64, now=_now)):
+        with pytest.raises(StoreError, match=rf"catalog/layout\.json is gone.*{key}.*restore it") as caught:
+            reading()
+        assert not isinstance(caught.value, OutcomeUnknownError)
+    assert objects.get(LAYOUT_KEY) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "catalog/datasets/workers.json",
+        "catalog/probes/1",
+        "inbox/1.jsonl",
+        "staging/x/1",
+        "dead_letters/1",
+        "reports/1",
+    ],
+)
+def test_what_needs_no_layout_is_no_sign_of_one(catalog: Catalog, objects: ObjectStore, key: str) -> None:
+    """A store with such objects alone was never laid out."""
+    objects.create(key, b"{}")
+    assert catalog.layout() is None
+    assert catalog.layout_or_create(4, 64, now=_now).chunk_count == 4
+
+
+def test_a_layout_that_is_there_costs_one_read() -> None:
+    """Only where there is none is anything else looked for."""
+    objects = HookedMemory(MemoryStore())
+    catalog = Catalog(objects)
+    catalog.layout_or_create(None, 64, now=_now)
+    objects.calls.clear()
+    catalog.layout()
+    catalog.layout_or_create(None, 64, now=_now)
+    assert objects.calls == [("get", LAYOUT_KEY)] * 2
+
+
+def test_a_first_writer_beside_us_is_no_lost_layout() -> None:
+    """Whoever lays the store out and writes a row between our looks is found by the last of them."""
+    objects = HookedMemory(MemoryStore())
+    other = Catalog(RemoteObjects(objects._backend))
+
+    def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
+        found = run()
+        if (operation, key) == ("get", LAYOUT_KEY) and found is None:
+            other.layout_or_create(16, 64, now=_now)
+            RemoteObjects(objects._backend).create("audit/chunk-0/000000000000.jsonl", b"row")
+        return found
+
+    objects.around = around
+    layout = Catalog(objects).layout()
+    assert layout is not None
+    assert layout.chunk_count == 16
+
+
+def test_a_declaration_under_anothers_name_is_refused(catalog: Catalog, objects: ObjectStore) -> None:
+    """The key made of what it declares must be the key that it lies under."""
+    catalog.register(_declared())
+    data = objects.get("catalog/datasets/workers.json")
+    assert data is not None
+    objects.create("catalog/datasets/others.json", data)
+    for reading in (lambda: catalog.dataset("others"), catalog.datasets):
+        with pytest.raises(StoreError, match=r"catalog/datasets/others\.json: it declares the dataset 'workers'"):
+            reading()
+    assert catalog.dataset("workers") == _declared()
+
+
+def test_a_layout_of_absurd_size_is_not_read(catalog: Catalog, objects: ObjectStore) -> None:
+    """Nobody is made to hold it in memory."""
+    objects.replace(LAYOUT_KEY, b" " * ((1 << 20) + 1))
+    with pytest.raises(StoreError, match=r"catalog/layout\.json.*more than the 1,048,576"):
+        catalog.layout()

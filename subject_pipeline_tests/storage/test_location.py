@@ -83,3 +83,14 @@ def test_options_are_never_printed() -> None:
     assert location.options["aws_secret_access_key"] == "hidden"
     assert "hidden" not in repr(location)
     assert "hidden" not in str(location)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://user:not-shown@bucket/x", "https://u:not-shown@host/x", "az://box/x?sig=not-shown", "gs://not-shown@b/x"],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
+    """A location's URL may be printed anywhere, so it never holds any."""
+    with pytest.raises(ConfigurationError, match="credentials through the environment") as refused:
+        StoreLocation.parse(url)
+    assert "not-shown" not in str(refused.value)

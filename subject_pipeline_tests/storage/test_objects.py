@@ -141,7 +141,7 @@ def test_a_long_list_is_complete(objects: ObjectStore) -> None:
     assert len(_keys(objects, "many/")) == 60
 
 
-@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "a/..", "./a", "a/./b"])
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "a/..", "./a", "a/./b", "a//b", "a\0b"])
 def test_a_key_that_leaves_the_store_is_refused(objects: ObjectStore, key: str) -> None:
     """No operation follows a key out of the store; it is our own error that says so."""
     for operation in (
@@ -189,3 +189,12 @@ def test_what_was_written_is_listed_at_once(objects: ObjectStore) -> None:
             return key in _keys(objects, "now/")
 
         assert all(pool.map(write_and_list, range(40)))
+
+
+def test_an_object_larger_than_its_kind_may_be_is_not_read(objects: ObjectStore) -> None:
+    """Its size is looked at first; both sizes are named."""
+    objects.create(KEY, b"12345")
+    assert objects.get(KEY, limit=5) == b"12345"
+    assert objects.get("catalog/other.json", limit=0) is None
+    with pytest.raises(StoreError, match=r"it has 5 bytes, more than the 4 .*restore it"):
+        objects.get(KEY, limit=4)

@@ -222,3 +222,11 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(SourceError, match="shut: Permission denied"):
         find_source_files(str(tmp_path))
+
+
+@pytest.mark.parametrize("uri", ["s3://user:not-shown@bucket/x", "az://box/x.parquet?sv=1&sig=not-shown"])
+def test_credentials_in_a_source_are_refused_and_not_repeated(uri: str) -> None:
+    """A source is stored, and named by every message about it."""
+    with pytest.raises(SourceError, match="credentials through the environment") as refused:
+        find_source_files(uri)
+    assert "not-shown" not in str(refused.value)

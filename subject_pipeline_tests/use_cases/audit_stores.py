@@ -52,9 +52,9 @@ class Hooks:
         self.calls.append((operation, key))
         return self.around(operation, key, run)
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """See `ObjectStore.get`."""
-        found: bytes | None = self._do("get", key, lambda: super(Hooks, self).get(key))  # type: ignore[misc]
+        found: bytes | None = self._do("get", key, lambda: super(Hooks, self).get(key, limit=limit))  # type: ignore[misc]
         return found
 
     def create(self, key: str, data: bytes) -> bool:

@@ -65,7 +65,7 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
     pl.DataFrame({"id": [*ids, "P_1"]}).write_parquet(folder / "people.parquet")
     people = DatasetDeclaration(name="people", source=str(folder / "people.parquet"), key_column="id")
     store.register(people)
-    assert {one.level for one in diagnose(store, ring)} <= {"ok", "warning"}
+    assert "problem" not in {one.level for one in diagnose(store, ring)}
 
     # Register, from two writers at once: everybody once.
     with ThreadPoolExecutor(2) as pool:

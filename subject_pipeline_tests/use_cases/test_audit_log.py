@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.domain import audit_index
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage import local_objects
 from subject_pipeline.storage.audit_index import AUDIT_INDEX
@@ -26,6 +27,7 @@ from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.use_cases.audit_stores import (
     CHUNKS,
     LAYOUT,
+    MONTH,
     HookedLocal,
     HookedMemory,
     Place,
@@ -274,12 +276,12 @@ def test_a_flush_that_fails_after_the_write_leaves_the_outcome_open(
 ) -> None:
     """Where the row stands in the log already when the disk fails, the error says that it may be there."""
 
-    def fail(_folders: object) -> None:
+    def fail(_folder: int) -> None:
         raise OSError(5, "Input/output error")
 
     log = place.log()
     log.append([event(_SUBJECT, "before")])
-    monkeypatch.setattr(local_objects, "sync_folders", fail)
+    monkeypatch.setattr(local_objects, "sync_descriptor", fail)
     with pytest.raises(StoreError) as caught:
         log.append([event(_SUBJECT, "e")])
 
@@ -753,6 +755,78 @@ def test_memory_is_bounded_by_forgetting_idle_chunks(place: Place, monkeypatch: 
 
     assert not any(result.new for result in log.append([event(one, f"{one}-0") for one in everybody]))
     assert assert_sound(place).rows == 3 * len(everybody)
+
+
+def test_the_least_recently_led_chunk_is_forgotten_first(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where room is for three, a fourth costs the chunk whose last append is longest ago, not the one seen first."""
+    log = place.log()
+    subjects = [people(chunk, 1)[0] for chunk in range(CHUNKS)]
+    for chunk in (0, 1, 2, 0):
+        log.append([event(subjects[chunk], f"e{chunk}")], unique=True)
+    monkeypatch.setattr(audit_log, "_MEMORY", log._weight + 1)
+    log.append([event(subjects[3], "e")], unique=True)
+
+    held = {name for name, lane in log._lanes.items() if lane.state is not None}
+    assert held == {LAYOUT.names[0], LAYOUT.names[2], LAYOUT.names[3]}
+    assert log._weight == sum(log._weights.values()) == sum(
+        lane.state.weight for lane in log._lanes.values() if lane.state is not None
+    )  # fmt: skip
+
+
+def test_other_content_under_an_id_is_told_from_the_same_event(place: Place, small_index: int) -> None:
+    """In one call, across writers, and on either side of an index: the first stands, and is named as conflicting."""
+    first, other = event(_SUBJECT, "e"), event(_SUBJECT, "e", actor="bob")
+    log = place.log()
+    outcomes = [result.outcome for result in log.append([first, other, first])]
+    assert outcomes == ["appended", "conflicting", "already_present"]
+    assert [result.outcome for result in place.log().append([other, first])] == ["conflicting", "already_present"]
+    _fill(place, 9)
+    assert _index_keys(place, f"{_CHUNK}/{MONTH}/")
+    place.objects.calls.clear()
+    results = place.log().append([first, other])
+    assert [(one.outcome, one.new, one.seq) for one in results] == [
+        ("already_present", False, -1),
+        ("conflicting", False, -1),
+    ]
+    assert place.objects.counted("get", f"audit/{_CHUNK}/") < 9
+    assert assert_sound(place).rows == 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ts": "2026-06-30T12:00:00.000001Z"},
+        {"actor": "bob"},
+        {"action": "write"},
+        {"result": "denied"},
+        {"dataset": "workers"},
+        {"fields": ("name",)},
+        {"purpose": "why"},
+        {"trace_id": "t"},
+        {"payload_sha256": "ab" * 32},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_whatever_is_recorded_of_an_access_is_its_content(place: Place, changes: dict[str, Any]) -> None:
+    """One recorded field that differs is other content, for who wrote it and for who reads it from the log."""
+    log = place.log()
+    log.append([event(_SUBJECT, "e")])
+    for writer in (log, place.log()):
+        assert writer.append([event(_SUBJECT, "e", **changes)])[0].outcome == "conflicting"
+    log.append([event(_SUBJECT, "f", **changes)])
+    for writer in (log, place.log()):
+        assert writer.append([event(_SUBJECT, "f", **changes)])[0].outcome == "already_present"
+
+
+def test_an_index_of_before_contents_is_not_believed(place: Place, small_index: int) -> None:
+    """An index in the former form is passed over, the log is read instead, and the next index is whole again."""
+    former = {"schema": "subject_audit_index.v1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_index, "INDEX_SCHEMA", former["schema"])
+        _fill(place, 9)
+    place.objects.calls.clear()
+    assert place.append(event(_SUBJECT, "e0"), event(_SUBJECT, "new")) == [False, True]
+    assert place.objects.counted("get", f"audit/{_CHUNK}/") >= 9
 
 
 assert sys.version_info >= (3, 11)

@@ -175,7 +175,7 @@ def test_the_defaults_of_a_new_manifest(store: SubjectStore, declared: Declared)
         "consent": {
             "general_pii": {
                 "status": "pending_backfill_review",
-                "version": None,
+                "version": "",
                 "given_at": None,
                 "withdrawn_at": None,
             },

@@ -1,17 +1,22 @@
 import datetime as dt
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.errors import SourceError, StagingError, StoreError
+from subject_pipeline.errors import ConfigurationError, DatasetError, SourceError, StagingError, StoreError
+from subject_pipeline.storage.catalog import LAYOUT_KEY
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.staging import read_group, read_record
-from subject_pipeline.use_cases.candidates import clean_up, current, stage_dataset
+from subject_pipeline.use_cases.candidates import clean_up, current, retire, stage_dataset
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
+from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, folder_of, with_objects
 from subject_pipeline_tests.use_cases.conftest import ManyGroups
 
 
@@ -134,12 +139,12 @@ def test_a_store_that_fails_leaves_nothing_of_the_attempt(
     many_groups(10)
     people = declared(range(100))
     store.register(people)
-    replace = LocalObjects.replace
+    write = LocalObjects.replace
 
     def full(objects: LocalObjects, key: str, data: bytes) -> None:
         if "chunk-20.." in key:
             raise StoreError("the disk is full")
-        replace(objects, key, data)
+        write(objects, key, data)
 
     monkeypatch.setattr(LocalObjects, "replace", full)
     with pytest.raises(StoreError, match="disk is full"):
@@ -172,3 +177,35 @@ def test_a_source_of_several_files_is_read_in_the_order_of_their_names(
 
     rows = pl.concat([read_group(store.objects, group) for group in staged.groups]).sort("row")
     assert rows.select("row", "key_value").rows() == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+
+
+def test_a_retirement_that_was_cut_off_is_finished_by_the_next(store: SubjectStore, declared: Declared) -> None:
+    """What is staged goes first: as long as anything is left, the dataset is still known to the catalog."""
+    stage_dataset(store, declared(["1"]), limit=None)
+    objects = HookedLocal(folder_of(store))
+    objects.around = failing("delete", "catalog/", StoreError("the store says no"))
+    with pytest.raises(StoreError, match="says no"):
+        retire(with_objects(store, objects), "people")
+    assert _staged_keys(store) == set()
+
+    assert retire(store, "people") == 0
+    assert store.catalog.datasets() == []
+    with pytest.raises(DatasetError, match="'people' is not registered"):
+        retire(store, "people")
+
+
+def test_of_two_first_stagings_the_one_that_loses_registers_nothing(store: SubjectStore, declared: Declared) -> None:
+    """Where another lays the store out with other chunks while a source is read, the staging replaces nothing."""
+    objects = HookedLocal(folder_of(store))
+    people = declared(["1"])
+
+    def around(done: str, key: str, run: Callable[[], Any]) -> Any:
+        if done == "create" and key == LAYOUT_KEY:
+            replace(store, wanted_chunks=7).layout_or_create()
+        return run()
+
+    objects.around = around
+    with pytest.raises(ConfigurationError, match="7"):
+        stage_dataset(replace(with_objects(store, objects), wanted_chunks=16), people, limit=None)
+    assert store.catalog.datasets() == []
+    assert current(store, "people") is None

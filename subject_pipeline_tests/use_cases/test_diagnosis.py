@@ -11,6 +11,7 @@ from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases import diagnosis
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.diagnosis import PROBES, Finding, diagnose
@@ -169,3 +170,78 @@ def test_a_writer_that_may_not_delete_only_warns(store: SubjectStore, ring: KeyR
     objects.around = failing("delete", PROBES, StoreError("denied"))
     found = levels(diagnose(with_objects(store, objects), ring))
     assert (found["writing"], found["conditional writes"]) == ("warning", "ok")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ({"name": ["A"]}, "no column named 'id'"),
+        ({"id": [1.5]}, "unsupported key column type"),
+        ({"id": [[1]]}, "unsupported key column type"),
+    ],
+)
+def test_a_key_column_that_cannot_form_ids_is_a_problem(
+    store: SubjectStore, ring: KeyRingFile, rows: dict[str, list[Any]], words: str
+) -> None:
+    """The source is opened: a column that is not there, or of a type that forms no ids, is found before the run."""
+    pl.DataFrame(rows).write_parquet(store.catalog.datasets()[0].source)
+    (found,) = [one for one in diagnose(store, ring) if one.name == "source of people"]
+    assert found.level == "problem"
+    assert words in found.detail
+    assert "key column" in found.mend
+
+
+def test_a_source_that_is_fine_says_its_rows_and_key_column(store: SubjectStore, ring: KeyRingFile) -> None:
+    """What was looked at is said."""
+    (found,) = [one for one in diagnose(store, ring) if one.name == "source of people"]
+    assert "50 rows" in found.detail
+    assert "key column 'id' can form ids" in found.detail
+
+
+def test_one_bad_source_stops_no_other(store: SubjectStore, ring: KeyRingFile, tmp_path: Path) -> None:
+    """A damaged declaration, a damaged file and a foreign object are findings, and the next source is looked at."""
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet")
+    store.register(DatasetDeclaration(name="bad", source=str(tmp_path / "bad.parquet"), key_column="id"))
+    store.objects.replace("catalog/datasets/broken.json", b"{")
+    store.objects.replace("catalog/datasets/no name.json", b"{}")
+    found = levels(diagnose(store, ring))
+    assert [found[f"source of {name}"] for name in ("bad", "broken", "no name", "people")] == [*["problem"] * 3, "ok"]
+
+
+class _Panic(BaseException):
+    """What a library's panic in Rust looks like."""
+
+
+@pytest.mark.parametrize("error", [ValueError("odd http://u:not-shown@h\nmore"), _Panic("a panic"), MemoryError()])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("_access", "access"),
+        ("_probes", "writing"),
+        ("_layout", "layout"),
+        ("_key_ring", "key ring"),
+        ("_checkpoint", "checkpoint"),
+        ("_table", "table"),
+        ("_inbox", "inbox"),
+        ("_source", "source of people"),
+    ],
+)
+def test_whatever_is_raised_is_a_finding(
+    store: SubjectStore,
+    ring: KeyRingFile,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    name: str,
+    error: BaseException,
+) -> None:
+    """An examination that fails in a way that nobody thought of is a problem of its own, and the others go on."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(diagnosis, where, fails)
+    found = {one.name: one for one in diagnose(store, ring)}
+    assert found[name].level == "problem"
+    assert type(error).__name__ in found[name].detail
+    assert "not-shown" not in found[name].detail
+    assert where == "_access" or len(found) >= 8

@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -5,14 +6,19 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.domain.manifests import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.errors import SourceError
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases import importing
 from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.export import export
 from subject_pipeline.use_cases.importing import ImportReport, import_manifests
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared
+from subject_pipeline_tests.use_cases.audit_stores import Place, manifest
 
 Lines = Callable[..., Path]
 
@@ -28,7 +34,7 @@ def _document(candidate_id: str, **fields: Any) -> dict[str, Any]:
         "consent": {
             "general_pii": {
                 "status": "pending_backfill_review",
-                "version": None,
+                "version": "",
                 "given_at": None,
                 "withdrawn_at": None,
             },
@@ -62,10 +68,10 @@ def _counts(report: ImportReport) -> tuple[int, int, int, int]:
 
 
 def test_an_export_comes_back_identical(store: SubjectStore, declared: Declared, tmp_path: Path) -> None:
-    """What was exported and imported into another store is exported there again, byte for byte."""
+    """What was exported and imported into another store is exported there again, but for the time of the import."""
     backfill(store, declared(["A", "ß/1", 'quote"\n\\', "\x01", *map(str, range(50))], safe_views=("v",)))
     registry = SubjectRegistry(store)
-    registry.put(registry.get("A").model_copy(update={"status": "archived"}))
+    registry.put(registry.get("A").model_copy(update={"status": "restricted"}))
     there, back = tmp_path / "there.jsonl", tmp_path / "back.jsonl"
     export(store, there)
     other = SubjectStore.at(str(tmp_path / "other"))
@@ -73,7 +79,9 @@ def test_an_export_comes_back_identical(store: SubjectStore, declared: Declared,
     assert _counts(import_manifests(other, there)) == (54, 0, 0, 0)
     export(other, back)
 
-    assert back.read_bytes() == there.read_bytes()
+    first, second = ([json.loads(line) for line in path.read_text().splitlines()] for path in (there, back))
+    assert all(new.pop("updated_at") > old.pop("updated_at") for new, old in zip(second, first, strict=True))
+    assert second == first
     assert _counts(import_manifests(other, there)) == (0, 0, 54, 0)
     assert _counts(import_manifests(store, there)) == (0, 0, 54, 0)
 
@@ -96,15 +104,15 @@ def test_unknown_fields_survive_at_every_depth(store: SubjectStore, lines: Lines
     export(store, out)
 
     found = {item["candidate_id"]: item for item in map(json.loads, out.read_text().splitlines())}
-    document["audit_log_path"] = found["A"]["audit_log_path"]
+    document |= {name: found["A"][name] for name in ("audit_log_path", "updated_at")}
     assert found["A"] == document
     assert list(found["A"]) == list(document)
     assert list(found["A"]["consent"]) == ["general_pii", "biometric", "purpose"]
     assert _counts(import_manifests(store, path)) == (0, 0, 2, 0)
 
     registry = SubjectRegistry(store)
-    registry.put(registry.get("A").model_copy(update={"status": "archived"}))
-    assert registry.get("A").as_json() == {**document, "status": "archived"}
+    registry.put(registry.get("A").model_copy(update={"status": "restricted"}))
+    assert registry.get("A").as_json() == {**document, "status": "restricted"}
 
 
 def test_what_differs_is_replaced_and_the_rest_left(store: SubjectStore, lines: Lines) -> None:
@@ -116,13 +124,13 @@ def test_what_differs_is_replaced_and_the_rest_left(store: SubjectStore, lines: 
     same = import_manifests(store, lines(_document("A"), _document("B")))
     unchanged = store.table.snapshot()
     assert unchanged is not None
-    mixed = import_manifests(store, lines(_document("A"), _document("B", status="archived"), _document("D")))
+    mixed = import_manifests(store, lines(_document("A"), _document("B", status="restricted"), _document("D")))
 
     assert _counts(same) == (0, 0, 2, 0)
     assert unchanged.version == version.version
     assert _counts(mixed) == (1, 1, 1, 0)
     registry = SubjectRegistry(store)
-    assert [registry.get(candidate).status for candidate in "ABCD"] == ["active", "archived", "active", "active"]
+    assert [registry.get(candidate).status for candidate in "ABCD"] == ["active", "restricted", "active", "active"]
 
 
 def test_the_same_moment_written_otherwise_is_unchanged(store: SubjectStore, lines: Lines) -> None:
@@ -139,14 +147,14 @@ def test_of_the_same_id_twice_the_later_stands(
     store: SubjectStore, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last document of an id wins, within one batch and over two."""
-    twice = [_document("A"), _document("B"), _document("A", status="archived")]
+    twice = [_document("A"), _document("B"), _document("A", status="restricted")]
     first = import_manifests(store, lines(*twice))
     assert (first.manifests, first.inserted, first.failed) == (3, 2, 0)
-    assert SubjectRegistry(store).get("A").status == "archived"
+    assert SubjectRegistry(store).get("A").status == "restricted"
 
     monkeypatch.setattr(importing, "_BATCH", 1)
-    import_manifests(store, lines(*twice, _document("A", status="withdrawn")))
-    assert SubjectRegistry(store).get("A").status == "withdrawn"
+    import_manifests(store, lines(*twice, _document("A", status="erasure_ordered")))
+    assert SubjectRegistry(store).get("A").status == "erasure_ordered"
 
 
 def test_a_folder_of_one_file_a_subject(store: SubjectStore, tmp_path: Path) -> None:
@@ -304,3 +312,120 @@ def test_an_empty_file_imports_nothing(store: SubjectStore, lines: Lines, tmp_pa
     """No line, no manifest, no error; the store is not created."""
     assert _counts(import_manifests(store, lines())) == (0, 0, 0, 0)
     assert not (tmp_path / "store").exists()
+
+
+_WORDS = {
+    "status": "archived",
+    "vertical": "retail",
+    "consent.general_pii.status": "granted",
+    "consent.biometric.status": "none",
+    "retention.policy": "7_years",
+}
+
+
+@pytest.mark.parametrize(("field", "word"), _WORDS.items())
+def test_a_word_of_no_vocabulary_is_refused_with_those_there_are(
+    store: SubjectStore, lines: Lines, field: str, word: str
+) -> None:
+    """The document is named with field, word and words; the others are imported."""
+    document = _document("A")
+    place = document
+    *parents, name = field.split(".")
+    for parent in parents:
+        place = place[parent]
+    place[name] = word
+    path = lines(document, _document("B"))
+
+    report = import_manifests(store, path)
+
+    assert _counts(report) == (1, 0, 0, 1)
+    assert (report.failures[0].where, report.failures[0].candidate_id) == (f"{path}:1", "A")
+    reason = report.failures[0].reason
+    assert f"{field} is {word!r}" in reason
+    assert all(known in reason for known in VOCABULARY[field])
+
+
+@pytest.mark.parametrize(("field", "known"), [(field, word) for field, words in VOCABULARY.items() for word in words])
+def test_every_word_of_the_vocabulary_is_taken(store: SubjectStore, lines: Lines, field: str, known: str) -> None:
+    """Each of them is imported, and another system's word is translated into it."""
+    theirs = translations([f"their-word={known}"])
+    for candidate_id, word, words in (("A", known, {}), ("B", "their-word", theirs)):
+        document = SubjectManifest.parse(_document(candidate_id)).translated({field: {_default(field): word}})
+        assert _counts(import_manifests(store, lines(document.to_json()), words=words)) == (1, 0, 0, 0)
+        assert SubjectRegistry(store).get(candidate_id).word(field) == known
+
+
+def _default(field: str) -> str:
+    return SubjectManifest.parse(_document("A")).word(field)
+
+
+def test_a_stored_word_of_a_newer_writer_is_still_read(store: SubjectStore) -> None:
+    """What a later version wrote does not break reading."""
+    newer = SubjectManifest.parse(_document("A", status="frozen"))
+    SubjectRegistry(store).put(newer)
+
+    assert SubjectRegistry(store).get("A").status == "frozen"
+
+
+def test_what_is_written_is_dated_and_what_is_unchanged_is_not(store: SubjectStore, lines: Lines) -> None:
+    """`updated_at` is the import's time where a manifest is inserted or replaced, and is no difference."""
+    before = dt.datetime.now(dt.UTC)
+    import_manifests(store, lines(_document("A")))
+    first = SubjectRegistry(store).get("A")
+    again = import_manifests(store, lines(_document("A", updated_at="2001-01-01T00:00:00Z")))
+    unchanged = SubjectRegistry(store).get("A")
+    changed = import_manifests(store, lines(_document("A", vertical="general")))
+
+    assert (_counts(again), _counts(changed)) == ((0, 0, 1, 0), (0, 1, 0, 0))
+    assert unchanged == first
+    assert before <= first.updated_at < SubjectRegistry(store).get("A").updated_at <= dt.datetime.now(dt.UTC)
+    assert SubjectRegistry(store).get("A").created_at == first.created_at
+
+
+_FOREIGN = "ab" * 32
+
+
+@pytest.mark.parametrize("ring", [False, True])
+@pytest.mark.parametrize(
+    ("path", "root"), [("other/path", _FOREIGN), ("other/path", ""), ("", _FOREIGN), ("ours", _FOREIGN)]
+)
+def test_a_foreign_log_is_kept_whichever_half_is_there(
+    store: SubjectStore, lines: Lines, tmp_path: Path, path: str, root: str, ring: bool
+) -> None:
+    """Path, root or both of another system's log are noted, also where its path is like ours."""
+    path = f"audit/{store.intended_chunks().chunk_of('A')}" if path == "ours" else path
+    if ring:
+        create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    evidence = ManifestEvidence(store, KeyRingFile(tmp_path / "ring.json" if ring else None), actor="a")
+    file = lines(_document("A", audit_log_path=path, audit_log_chain_root=root))
+
+    assert _counts(import_manifests(store, file, evidence=evidence)) == (1, 0, 0, 0)
+    assert _counts(import_manifests(store, file, evidence=evidence)) == (0, 0, 1, 0)
+
+    found = SubjectRegistry(store).get("A").as_json()
+    assert found["imported_audit_log"] == {"path": path, "chain_root": root}
+    assert (found["audit_log_path"], found["audit_log_chain_root"]) == (
+        f"audit/{store.intended_chunks().chunk_of('A')}",
+        "",
+    )
+
+
+def test_the_log_of_this_store_is_not_foreign(place: Place, tmp_path: Path) -> None:
+    """What this store exported comes back unchanged, also after a deletion, and points to no other system."""
+    registry = place.registry()
+    for status in ("active", "restricted", "active"):
+        registry.put(
+            manifest("A", status=status, audit_log_path=f"audit/{place.store.intended_chunks().chunk_of('A')}")
+        )
+    root = registry.get("A").audit_log_chain_root
+    assert root
+    out = tmp_path / "out.jsonl"
+    export(place.store, out)
+
+    assert _counts(import_manifests(place.store, out, evidence=place.evidence())) == (0, 0, 1, 0)
+    registry.delete("A")
+    assert _counts(import_manifests(place.store, out, evidence=place.evidence())) == (1, 0, 0, 0)
+
+    again = registry.get("A").as_json()
+    assert "imported_audit_log" not in again
+    assert again["audit_log_chain_root"] == root

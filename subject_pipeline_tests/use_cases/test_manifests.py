@@ -206,10 +206,10 @@ def test_a_staged_part_that_cannot_be_read_stops_no_other_group(
     bad = staged.groups[0].parts[0]
     real = type(store.objects).get
 
-    def get(self: object, key: str) -> bytes | None:
+    def get(self: object, key: str, *, limit: int | None = None) -> bytes | None:
         if key == bad:
             raise StoreError("503")
-        return real(self, key)
+        return real(self, key, limit=limit)
 
     monkeypatch.setattr(type(store.objects), "get", get)
     done = Registration()

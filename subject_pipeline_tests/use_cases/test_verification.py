@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import shutil
 import threading
@@ -14,7 +15,7 @@ from subject_pipeline.domain.audit_segments import LogHead, Segment, write_segme
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.proofs import check_proof
-from subject_pipeline.errors import ConflictError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.errors import ConflictError, IncompleteError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring, replace_ring
 from subject_pipeline.storage.local_objects import LocalObjects
@@ -47,6 +48,10 @@ class Auditee:
         self.ring = KeyRingFile(folder / "ring.json")
         self.log = AuditLog(self.store, self.ring)
         self.registry = SubjectRegistry(self.store, ManifestEvidence(self.store, self.ring, "test"))
+
+    def evidence(self) -> ManifestEvidence:
+        """Announces changes."""
+        return ManifestEvidence(self.store, self.ring, "test")
 
     @property
     def root(self) -> Path:
@@ -287,7 +292,9 @@ def _delete_and_put_back_the_same(auditee: Auditee) -> None:
 
 def _import(auditee: Auditee) -> None:
     path = auditee.folder / "manifests.jsonl"
-    path.write_text(manifest("P-4", status="moved").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8")
+    path.write_text(
+        manifest("P-4", status="restricted").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8"
+    )
     evidence = ManifestEvidence(auditee.store, auditee.ring, "test")
     report = import_manifests(auditee.store, path, evidence=evidence)
     assert (report.inserted, report.replaced) == (1, 1)
@@ -323,19 +330,20 @@ def test_no_honest_operation_raises_an_alarm(auditee: Auditee, operation: Callab
         assert auditee.checkpoint().verification.sound
 
 
-def test_a_subject_registered_again_by_a_backfill_is_a_new_registration(auditee: Auditee, declared: Declared) -> None:
-    """After a deletion a backfill needs no row; a second deletion is announced again."""
-    dataset = declared(["4"], candidate_id_prefix="P-")
+def test_a_subject_registered_again_by_a_backfill_is_announced(auditee: Auditee, declared: Declared) -> None:
+    """After a deletion a backfill announces who comes back, with their manifest; a second deletion likewise."""
+    dataset = declared(["4", "new"], candidate_id_prefix="P-")
     auditee.store.register(dataset)
     auditee.registry.delete("P-4")
-    backfill(auditee.store, dataset, limit=None)
+    assert backfill(auditee.store, dataset, limit=None, evidence=auditee.evidence()).counts.inserted == 2
     assert auditee.verify().sound
     assert auditee.checkpoint().verification.sound
     auditee.registry.delete("P-4")
     for incremental in (True, False):
         assert auditee.verify(incremental=incremental).sound
     actions = [row["row"]["action"] for row in show(auditee.store, auditee.ring, "P-4")]
-    assert actions.count("manifest_deleted") == 2
+    assert actions[-3:] == ["manifest_deleted", "manifest_updated", "manifest_deleted"]
+    assert "P-new" not in auditee.log.chunk_state(auditee.chunk("P-new")).chains(["P-new"]), "a first one needs no row"
 
 
 @pytest.mark.parametrize("operation", [_update, _delete])
@@ -349,17 +357,26 @@ def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_agai
 
     with monkeypatch.context() as patch:
         patch.setattr(Snapshot, "_merge", killed)
-        with pytest.raises(StoreError, match="killed here"):
+        with pytest.raises(IncompleteError, match=r"run it again to complete it.*killed here"):
             operation(auditee)
     for incremental in (False, True):
-        assert found(auditee.verify(incremental=incremental)) == {("P-4", "unapplied")}
-    assert auditee.checkpoint().carried == [auditee.chunk("P-4")]
+        young = auditee.verify(incremental=incremental)
+        assert (young.sound, [one.candidate_id for one in young.pending]) == (True, ["P-4"])
+        assert found(auditee.verify(incremental=incremental, clock=_later)) == {("P-4", "unapplied")}
+    young = auditee.checkpoint()
+    assert (young.carried, young.pending) == ([], [auditee.chunk("P-4")])
+    assert auditee.checkpoint(clock=_later).carried == [auditee.chunk("P-4")]
     before = len(show(auditee.store, auditee.ring, "P-4"))
     operation(auditee)
     assert len(show(auditee.store, auditee.ring, "P-4")) == before, "it was announced already"
     for incremental in (False, True):
         assert auditee.verify(incremental=incremental).sound
     assert auditee.checkpoint().verification.sound
+
+
+def _later() -> dt.datetime:
+    """Longer after now than an announcement counts as just made."""
+    return dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
 
 
 def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
@@ -431,10 +448,10 @@ class _Failing(LocalObjects):
 
     broken = ""
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         if self.broken and key.startswith(self.broken):
             raise StoreError(f"cannot read {key}: no answer")
-        return super().get(key)
+        return super().get(key, limit=limit)
 
 
 def test_what_the_store_does_not_give_is_unreadable_and_not_tampered(auditee: Auditee) -> None:
@@ -457,9 +474,9 @@ def test_an_incremental_verification_reads_nothing_unchanged(auditee: Auditee) -
     read: list[str] = []
 
     class Counting(LocalObjects):
-        def get(self, key: str) -> bytes | None:
+        def get(self, key: str, *, limit: int | None = None) -> bytes | None:
             read.append(key)
-            return super().get(key)
+            return super().get(key, limit=limit)
 
     object.__setattr__(auditee.store, "objects", Counting(auditee.root))
     report = auditee.verify(incremental=True)

@@ -1,0 +1,53 @@
+"""Secrets that stand where Dagster keeps and shows them: run config and YAML may name a variable, never its value."""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from subject_pipeline.errors import ConfigurationError
+
+_SECRET = re.compile(r"secret|key|token|passw|credential|sas|connection_string", re.IGNORECASE)
+
+
+def refuse_literal_secrets(options: Mapping[str, str], run_config: object) -> None:
+    """Refuse a run whose config holds the value of a secret option, rather than the name of a variable that does.
+
+    What a run was launched with is stored and shown on its page; `{"env": NAME}` stands there as it is.
+
+    Args:
+        options: a resource's options, as they were resolved.
+        run_config: what the run was launched with, not resolved.
+
+    Raises:
+        ConfigurationError: one does; the message has the option's name alone.
+    """
+    literals = set(_texts(run_config))
+    found = sorted(name for name, value in options.items() if _is_secret(name, value) and value in literals)
+    if found:
+        raise ConfigurationError(
+            f"the run's config holds the secret option {', '.join(found)} in plain text, and Dagster has stored it "
+            f"with the run. Delete the run and replace the secret; then give {{env: NAME}} instead of the value in run "
+            'config, dg.EnvVar("NAME") in Python, or "{{ env.NAME }}" in a component\'s YAML'
+        )
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether a URL names a user or a password."""
+    return "://" in url and "@" in urlsplit(url).netloc
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return bool(value) and (bool(_SECRET.search(name)) or holds_credentials(value))
+
+
+def _texts(config: object) -> Iterator[str]:
+    """Every text in a config but the names of variables."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        if set(config) != {"env"}:
+            for value in config.values():
+                yield from _texts(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _texts(value)

@@ -1,0 +1,74 @@
+"""The rules that every row of the manifests' table keeps; one that breaks any is no manifest, whoever wrote it.
+
+The table is data that others can write. So whoever reads it asks the same questions of each row:
+
+1. its id is there, and can become a subject's.
+2. its storage key is the one that its id gives.
+3. it stands in the chunk that its storage key hashes to; the file that holds it says the same chunk in its path and in
+   its partition value.
+4. no other row of the chunk has its storage key, and so none has its id.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from subject_pipeline.domain.candidates import MAX_STORAGE_KEY_BYTES, storage_key_expr
+from subject_pipeline.domain.chunks import ChunkLayout
+
+PROBLEM = "problem"
+"""The column that says which rule a row breaks; null where it keeps all of them."""
+
+RULES_LOOK_AT = ("chunk", "storage_key", "candidate_id")
+"""The columns that `with_problems` reads."""
+
+NO_ID, BAD_ID, OTHER_KEY, OTHER_CHUNK, REPEATED = "no_id", "bad_id", "other_key", "other_chunk", "repeated"
+
+_TOLD: Mapping[str, tuple[str, str]] = {
+    NO_ID: ("misplaced", "a row of the table has no id"),
+    BAD_ID: ("misplaced", "its id cannot become a subject's"),
+    OTHER_KEY: ("misplaced", "its storage key is not the one that its id gives"),
+    OTHER_CHUNK: ("misplaced", "it does not stand in the chunk that its id belongs to"),
+    REPEATED: ("duplicate", "the table has more than one row of its id or storage key"),
+}
+
+
+def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
+    """The rows with one more column, `problem`: which rule each breaks, the first that it does; null: none.
+
+    Args:
+        rows: columns `chunk` (as the table says it), `storage_key`, `candidate_id` and any others; every row of the
+            storage keys that it has.
+        layout: the store's chunks.
+    """
+    key = pl.col("_derived")
+    return (
+        rows.lazy()
+        .with_columns(_derived=storage_key_expr("candidate_id"))
+        .with_columns(_index=layout.index_expr("_derived"))
+        .with_columns(_home=layout.name_expr("_index"))
+        .with_columns(
+            pl.when(pl.col("candidate_id").fill_null("") == "")
+            .then(pl.lit(NO_ID))
+            .when(key.str.len_bytes() > MAX_STORAGE_KEY_BYTES)
+            .then(pl.lit(BAD_ID))
+            .when(key.ne_missing(pl.col("storage_key")))
+            .then(pl.lit(OTHER_KEY))
+            .when(pl.col("_home").ne_missing(pl.col("chunk")))
+            .then(pl.lit(OTHER_CHUNK))
+            .alias(PROBLEM)
+        )
+        .with_columns(
+            pl.when(pl.col(PROBLEM).is_null() & pl.struct(PROBLEM, "storage_key").is_duplicated())
+            .then(pl.lit(REPEATED))
+            .otherwise(pl.col(PROBLEM))
+            .alias(PROBLEM)
+        )
+        .drop("_derived", "_index", "_home")
+        .collect()
+    )
+
+
+def told(problem: str) -> tuple[str, str]:
+    """A problem as a verdict's kind and in words."""
+    return _TOLD[problem]

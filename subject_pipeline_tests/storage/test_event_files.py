@@ -1,0 +1,248 @@
+"""Event files as strangers may make them: what is wrong with a cell costs its row, with a file that file."""
+
+import datetime as dt
+import io
+import json
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from subject_pipeline.domain import access_events
+from subject_pipeline.errors import SourceError
+from subject_pipeline.storage import event_files, parquet_worker
+from subject_pipeline.storage.event_files import EventLine, read_events
+
+_NOON = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
+_MIB = 1 << 20
+
+
+def _columns(rows: int, **changed: Any) -> dict[str, Any]:
+    columns = {
+        "event_id": [f"e-{number}" for number in range(rows)],
+        "candidate_id": ["P-1"] * rows,
+        "ts": pa.array([_NOON] * rows, pa.timestamp("us", "UTC")),
+        "actor": ["ada"] * rows,
+        "action": ["view"] * rows,
+    }
+    return {**columns, **changed}
+
+
+def _file(columns: dict[str, Any], **options: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, **options)
+    return file
+
+
+def _read(file: io.BytesIO) -> list[EventLine]:
+    return list(read_events("e.parquet", file))
+
+
+def _problems(file: io.BytesIO) -> list[str]:
+    lines = _read(file)
+    assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+    return [line.problem for line in lines]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_time_of_any_unit_is_its_moment(unit: str) -> None:
+    """What is beyond microseconds is cut."""
+    exact = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit] * 1_782_820_800
+    times = pa.array([exact, exact + 999 if unit == "ns" else exact, None], pa.timestamp(unit, "Europe/Berlin"))
+    found = [line.value.get("ts") for line in _read(_file(_columns(3, ts=times)))]
+    assert found == ["2026-06-30T12:00:00.000000Z"] * 2 + [None]
+
+
+@pytest.mark.parametrize("year", [300_000, -5_000])
+def test_a_time_that_no_calendar_has_rejects_its_row(year: int) -> None:
+    """The rows around it are read."""
+    far = (year - 1970) * 31_556_952 * 10**3
+    times = pa.array([0, far, 0], pa.int64()).cast(pa.timestamp("ms", "UTC"))
+    assert _problems(_file(_columns(3, ts=times))) == ["", "ts: no calendar holds this time in UTC", ""]
+
+
+@pytest.mark.parametrize("name", ["event_id", "payload", "actor"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_text_that_is_not_utf8_rejects_its_row(name: str, plain: bool) -> None:
+    """Whether it stands in a dictionary or in a page."""
+    bad = pa.array([b"1", b"\xff\xfe", b"2"]).view(pa.string())
+    problems = _problems(_file(_columns(3, **{name: bad}), use_dictionary=not plain))
+    assert problems == ["", f"{name}: not UTF-8 text", ""]
+
+
+def test_a_cell_that_is_too_long_rejects_its_row() -> None:
+    """By its column's limit; a list by its length and by its longest name."""
+    long, words = "x" * 4_097, ["", "actor: longer than 1,024 characters", ""]
+    assert _problems(_file(_columns(3, actor=["a", long, "b"]))) == words
+    assert _problems(_file(_columns(3, payload=["1", '"' + "x" * 4 * _MIB + '"', "2"])))[1].startswith(
+        "payload: longer"
+    )
+    fields = [["a"], ["n"] * 1_001, None, ["b", long], ["c"]]
+    assert _problems(_file(_columns(5, fields=fields))) == [
+        "", "fields: more than 1,000 names", "", "fields: longer than 1,024 characters", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"actor": [1, 2]}, "actor: must be text"),
+        ({"ts": [dt.date(2026, 1, 1)] * 2}, "ts: must be text"),
+        ({"ts": pa.array([0, 0], pa.timestamp("ns"))}, "ts: has no time zone"),
+        ({"fields": [[1], [2]]}, "fields: must be text"),
+        ({"event_id": [b"a", b"b"]}, "event_id: must be text"),
+        ({"payload": [b"{}", b"{}"]}, "payload: cannot form canonical JSON: JSON has no type bytes"),
+        (
+            {"payload": [{"a": float("nan")}] * 2},
+            "payload: cannot form canonical JSON: a float that is NaN or infinite",
+        ),
+        ({"payload": ["{", "["]}, "payload: not JSON (at character 2)"),
+        ({"payload": ['{"a":1,"a":2}'] * 2}, "payload: an object has a key twice"),
+    ],
+)
+def test_a_cell_of_another_kind_rejects_its_row(changed: dict[str, Any], problem: str) -> None:
+    """In the words that a line of JSON would be rejected with."""
+    assert _problems(_file(_columns(2, **changed))) == [problem] * 2
+
+
+def test_a_payload_is_text_or_whatever_parquet_has() -> None:
+    """JSON text, a structure or a number are the payload that they say."""
+    for payload, expected in (
+        (['{"a": [1]}'], {"a": [1]}),
+        ([{"a": [1], "b": {"c": None}}], {"a": [1], "b": {"c": None}}),
+        ([7], 7),
+    ):
+        assert _read(_file(_columns(1, payload=payload)))[0].value["payload"] == expected
+
+
+def test_columns_that_no_event_has_are_not_read() -> None:
+    """A page of them may even be damaged."""
+    file = _file(
+        _columns(100, other=["secret" * 100] * 100), compression="none", use_dictionary=False, write_statistics=False
+    )
+    at = file.getvalue().index(b"secretsecret")  # the length of the first text stands before it
+    damaged = io.BytesIO(file.getvalue()[: at - 4] + b"\xff" * 4 + file.getvalue()[at:])
+    with pytest.raises(pa.ArrowException):
+        pq.read_table(damaged)
+    assert _problems(damaged) == [""] * 100
+    assert "other" not in _read(damaged)[0].value
+
+
+def test_a_column_twice_is_a_key_twice() -> None:
+    """Which of the two would count nobody knows."""
+    table = pa.table([*_columns(1).values(), ["bob"]], names=[*_columns(1), "actor"])
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    with pytest.raises(SourceError, match=r"cannot read events from e\.parquet: it has the column actor twice"):
+        _read(file)
+
+
+def test_a_reader_that_dies_is_its_files_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash of a library ends the reader's process, not ours."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(SourceError, match=r"e\.parquet: what is in it ended the process that read it"):
+        _read(_file(_columns(1)))
+
+
+def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
+    """Whoever stops in the middle leaves no process behind."""
+    lines = read_events("e.parquet", _file(_columns(100_000)))
+    next(lines)
+    assert len(psutil.Process().children()) == 1
+    lines.close()  # type: ignore[attr-defined]
+    assert not psutil.Process().children()
+
+
+def test_the_reader_knows_the_limits_of_an_event() -> None:
+    """It states them itself, so as to start fast."""
+    assert (parquet_worker.MAX_TEXT, parquet_worker.MAX_FIELDS) == (access_events.MAX_TEXT, access_events.MAX_FIELDS)
+    assert event_files.MAX_LINE == 4 * _MIB
+
+
+def _dictionary_of_a_large_text(path: Path) -> None:
+    """A few kB on disk, 8 GB as objects."""
+    payload = pa.DictionaryArray.from_arrays(pa.array([0] * 8_192, pa.int32()), pa.array(['"' + "x" * _MIB + '"']))
+    # Of this many rows one is taken here, lest the test read a gigabyte of JSON: its payload is one byte too long.
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 8_192, pa.int32()), pa.array(["x" * (4 * _MIB + 1)]))
+    columns = _columns(8_192, payload=long, purpose=payload)
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _pages_of_large_texts(path: Path) -> None:
+    """64 different cells of 8 MiB, each its own page, in one row group."""
+    texts = pa.array([f"{number:02d}" + "x" * 8 * _MIB for number in range(64)])
+    options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(pa.table(_columns(64, payload=texts)), path, data_page_size=1, write_batch_size=1, **options)
+
+
+def _a_list_without_end(path: Path) -> None:
+    """One row with twenty million names."""
+    names = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), 20_000_000), pa.array(["n"]))
+    fields = pa.ListArray.from_arrays(pa.array([0, 20_000_000], pa.int32()), names)
+    pq.write_table(pa.table(_columns(1, fields=fields)), path, compression="zstd")
+
+
+def _a_page_of_a_gigabyte(path: Path) -> None:
+    """One text that alone is more than may be taken."""
+    pq.write_table(
+        pa.table(_columns(1, payload=["x" * 400 * _MIB])), path, compression="zstd", use_dictionary=False,
+        write_statistics=False,
+    )  # fmt: skip
+
+
+_INGEST = """
+import json, resource, sys
+from pathlib import Path
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.errors import SourceError
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
+from subject_pipeline.use_cases.store import SubjectStore
+folder = Path(sys.argv[1])
+create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))
+report, ending = IngestReport(), ""
+try:
+    ingest(log, [EventFile.local(path) for path in [folder / "poison.parquet", folder / "sound.jsonl"]], report=report)
+except SourceError as error:
+    ending = str(error)
+(own,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+peaks = [int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
+found = {"appended": report.appended, "rejected": report.rejected, "ending": ending, "peaks": peaks}
+print(json.dumps(found | {"reasons": sorted({one.reason for one in report.rejections})}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "rejected", "ending"),
+    [
+        (_dictionary_of_a_large_text, 8_192, ""),
+        (_pages_of_large_texts, 64, ""),
+        (_a_list_without_end, 0, "poison.parquet: it takes more than 192 MiB of memory"),
+        (_a_page_of_a_gigabyte, 0, "poison.parquet: it takes more than 192 MiB of memory"),
+    ],
+)
+def test_no_file_takes_more_than_its_share_of_memory(
+    tmp_path: Path, make: Callable[[Path], None], rejected: int, ending: str
+) -> None:
+    """An ingestion and the process that reads for it stay under 512 MiB together, and the next file is ingested."""
+    maker = multiprocessing.get_context("spawn").Process(target=make, args=(tmp_path / "poison.parquet",))
+    maker.start()  # what making it takes is not to count here
+    maker.join()
+    assert (tmp_path / "poison.parquet").stat().st_size < 1 * _MIB
+    event = {"event_id": "e", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "a", "action": "view"}
+    (tmp_path / "sound.jsonl").write_text(json.dumps(event), encoding="utf-8")
+    ran = subprocess.run([sys.executable, "-c", _INGEST, tmp_path], check=True, capture_output=True, timeout=300)
+    found = json.loads(ran.stdout)
+    assert found["appended"] == 1
+    assert found["rejected"] == rejected
+    assert ending in found["ending"]
+    assert sum(found["peaks"]) < 512 * 1024
