@@ -13,7 +13,10 @@ from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPD
 from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, Macs
 from subject_pipeline.domain.audit_segments import (
     HEADER_FORM,
+    MAX_BYTES,
+    MAX_ROWS,
     NO_PRIOR,
+    PRIOR_LENGTH,
     ROW_FORM,
     ChainHead,
     Evidence,
@@ -400,3 +403,15 @@ def test_optional_parts_leave_no_trace_when_absent() -> None:
 
     assert set(whole) - set(bare) == {"dataset", "fields", "payload_sha256", "purpose", "trace_id"}
     assert None not in bare.values()
+
+
+def test_the_forms_numbers_are_those_that_other_readers_count_on() -> None:
+    """10,000 rows, 8 MiB, 32 digits of the manifest before: docs/audit_log.md says so too."""
+    assert (MAX_ROWS, MAX_BYTES) == (10_000, 8_388_608)
+    assert (PRIOR_LENGTH, NO_PRIOR) == (32, "00000000000000000000000000000000")
+
+
+def test_bytes_without_a_header_have_no_mac() -> None:
+    """Nothing is taken for a MAC where line 1 is not a header."""
+    parsed = Segment.parse(b"no header\nrow\n")
+    assert (parsed.header, parsed.mac, parsed.inner, parsed.body) == (None, "", b"", b"row\n")
