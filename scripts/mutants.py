@@ -147,6 +147,12 @@ class Changed(SourceFileLoader):
         return self._code
 
 
+def reasons() -> dict[str, str]:
+    """Why no test can notice a mutant, by the mutant's name."""
+    lines = (line.rpartition(" | ") for line in EQUIVALENT.read_text(encoding="utf-8").splitlines())
+    return {name: reason for name, _, reason in lines if name and not name.startswith("#")}
+
+
 def tests_of(module: str) -> list[str]:
     """The files that have to notice a change."""
     folder, _, name = module.partition("/")
@@ -209,8 +215,7 @@ def main(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, lea
     sys.path.insert(0, str(ROOT))
     for name in LIBRARIES.split():
         importlib.import_module(name)
-    lines = (line.rpartition(" | ") for line in EQUIVALENT.read_text(encoding="utf-8").splitlines())
-    equivalent = {name for name, _, _ in lines if name and name[0] != "#"}
+    equivalent = set(reasons())
     trees = {one: ast.parse((ROOT / f"subject_pipeline/{one}.py").read_text("utf-8")) for one in DECIDING}
     everyone = {mutant.name: (one, mutant) for one, tree in trees.items() for mutant in mutants_of(one, tree)}
     if gone := equivalent - everyone.keys():
