@@ -92,16 +92,6 @@ class AuditSegments:
                     found.foreign.append(item)
         return found
 
-    def listed_after(self, chunk: str, number: int) -> dict[int, ObjectInfo]:
-        """The segments that a LIST shows after a number; -1: all.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        after = self.key(chunk, number) if number >= 0 else ""
-        found = ((self.place(item.key), item) for item in self._objects.list(f"{AUDIT}{chunk}/", after=after))
-        return {place[1]: item for place, item in found if place and place[0] == chunk}
-
     def read(self, chunk: str, numbers: Iterable[int]) -> Iterator[tuple[int, bytes | StoreError | None]]:
         """Segments in the order of `numbers`: the bytes, None where there is no such object, or the store's failure."""
 

@@ -9,7 +9,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -60,12 +60,14 @@ class LiveFile:
         chunk: its partition value; empty where it has none.
         stray: why no row of it may be believed; empty where its place is that of its partition value.
         inside: it lies in a chunk's folder of the table, so that it may be read at all.
+        claimed: how many rows Delta's log says that it has; 0 where it does not. Nothing is decided by that.
     """
 
     path: str
     chunk: str
     stray: str = ""
     inside: bool = True
+    claimed: int = 0
 
 
 class Snapshot:
@@ -97,17 +99,7 @@ class Snapshot:
             StoreError: the store failed.
         """
         with table_errors("count the manifests"):
-            self.own_files(None)
-        return self.height()
-
-    def height(self) -> int:
-        """How many rows the table's files hold, whatever rules they break; of files outside its folders none.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        with table_errors("count the manifests"):
-            files = [file for file in self.files() if file.inside]
+            files = self.own_files(None)
             return int(self._scan(files).select(pl.len()).collect().item()) if files else 0
 
     def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
@@ -310,8 +302,12 @@ class Snapshot:
         """
         if self._files is None:
             actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-            named = [] if actions.is_empty() else actions.select("path", "partition.chunk").rows()
-            self._files = [self._live(path, chunk or "") for path, chunk in sorted(named, key=str)]
+            columns = ("path", "partition.chunk", "num_records")
+            named = [] if actions.is_empty() else actions.select(columns).rows()
+            self._files = [
+                replace(self._live(path, chunk or ""), claimed=rows or 0)
+                for path, chunk, rows in sorted(named, key=str)
+            ]
         return self._files
 
     def _live(self, path: str, chunk: str) -> LiveFile:

@@ -94,7 +94,7 @@ def _attempt(
     if verifier.layout is None:
         raise StoreError("the store's layout is gone")
     chunks = verifier.layout.chunks.names
-    verifier.begin(chunks, known_notes=known_notes, listed=True)
+    verifier.begin(chunks, known_notes=known_notes)
     blocked = any(one.kind in _BLOCKING for one in verifier.problems)
     previous = verifier.checkpoint
     number = previous.note.number + 1 if previous else 0

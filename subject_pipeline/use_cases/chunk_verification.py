@@ -4,10 +4,10 @@ The order of reading is what keeps a live store from raising false alarms:
 
 1. a view: the last checkpoint, then the table's files, then a LIST of the logs. It is frozen: a chunk is held to one
    view from its leaf to its last segment. Where the view's roster was replaced meanwhile, the chunk starts again.
-2. of each chunk the manifests, then what its log gained, then the log, so that whatever the table shows was announced
-   in what is read after it.
-3. a chunk in which a manifest does not fit starts again under a fresh view, once all others were looked at. What does
-   not fit stands if it is there twice and nothing was announced of it in between.
+2. of each chunk the manifests, then the log as far as it was listed.
+3. a chunk in which a manifest does not fit starts again under a fresh view, once all others were looked at: what the
+   table showed before is announced in what is listed now. What does not fit stands if it is there twice and nothing
+   was announced of it in between.
 
 One chunk's trouble is that chunk's alone, whatever it is.
 """
@@ -159,13 +159,12 @@ class Verifier:
         self.layout = store.layout()
         self.problems: list[BrokenLog] = []
 
-    def begin(self, chunks: Sequence[str], *, known_notes: Sequence[str] = (), listed: bool = False) -> None:
+    def begin(self, chunks: Sequence[str], *, known_notes: Sequence[str] = ()) -> None:
         """Read the checkpoint, open the table and list the logs.
 
         Args:
             chunks: what will be asked for.
             known_notes: signed notes of this log's checkpoints that were kept elsewhere.
-            listed: look up the table's files even where nothing is compared with them.
 
         Raises:
             KeyRingError: the ring is not this store's.
@@ -176,7 +175,7 @@ class Verifier:
             return
         checkpoint = self._read_checkpoint(known_notes)
         try:
-            manifests = ManifestReader.open(self.store, self.layout.chunks, listed=listed or self.incremental)
+            manifests = ManifestReader.open(self.store, self.layout.chunks)
             listing = self._segments.list(chunks, whole=set(chunks) == set(self.layout.chunks.names))
         except StoreError as error:
             self.problems.append(_store_wide("unreadable", str(error)))
@@ -290,7 +289,7 @@ class Verifier:
             return None
         try:
             checkpoint = self._view.checkpoint and self.checkpoints.latest(whole=False)
-            manifests = ManifestReader.open(self.store, self.layout.chunks, listed=True)
+            manifests = ManifestReader.open(self.store, self.layout.chunks)
             return View(checkpoint, manifests, self._segments.list(chunks, whole=False))
         except (CheckpointError, StoreError):
             return None
@@ -301,7 +300,7 @@ class Verifier:
         found.problems += [
             _foreign(item.key, chunk) for item in view.listing.foreign if _home(item.key, view.listing) == chunk
         ]
-        listed = dict(view.listing.segments[chunk])
+        listed = view.listing.segments[chunk]
         found.segments = _files(listed)
         found.table_files = view.manifests.files.get(chunk, ())
         leaf = view.leaf(chunk)
@@ -315,10 +314,6 @@ class Verifier:
             leaf, same_log, same_table = None, False, False
         if not same_table:
             self._read_manifests(view, found)
-            gained = self._segments.listed_after(chunk, max(listed, default=-1))
-            listed.update(gained)
-            found.segments = _files(listed)
-            same_log = same_log and not gained
         if not same_log:
             self._read_log(found, leaf, listed, incremental=incremental)
         if found.hashes is None and found.log is not None and found.log.evidence:

@@ -1,6 +1,7 @@
 """The manifests of a store as verification sees them: their hashes by chunk, and which files they lie in."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -19,6 +20,9 @@ from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
 from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
+
+_BYTES_A_ROW = 16
+"""Fewer than a manifest takes in a file, so that no more of them are read at once than memory holds well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +45,46 @@ class ManifestReader:
     Attributes:
         store: where they are.
         layout: the store's chunks.
-        count: how many there are.
         files: the table's files of each chunk, as the store lists them.
     """
 
     store: SubjectStore
     layout: ChunkLayout
-    count: int = 0
     files: dict[str, Files] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)
     _read: dict[str, "ChunkManifests | StoreError"] = field(default_factory=dict)
     _group_of: dict[str, Sequence[str]] = field(default_factory=dict)
     _kept: list[Sequence[str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, store: SubjectStore, layout: ChunkLayout, *, listed: bool) -> "ManifestReader":
-        """Open the table at its latest version.
-
-        Args:
-            store: where the manifests are.
-            layout: its chunks.
-            listed: also look up which files each chunk lies in.
+    def open(cls, store: SubjectStore, layout: ChunkLayout) -> "ManifestReader":
+        """Open the table at its latest version, and look up which files each chunk lies in.
 
         Raises:
             StoreError: the store failed.
         """
         reader = cls(store, layout)
 
-        def look(snapshot: Snapshot) -> int:
-            reader.count = snapshot.height()
-            if listed:
-                reader.files = _files(store, snapshot, layout)
-            return reader.count
+        def look(snapshot: Snapshot) -> None:
+            reader.files = _files(store, snapshot, layout)
+            claimed = Counter[str]()
+            for file in snapshot.files():
+                claimed[file.chunk] += file.claimed
+            reader._rows = dict(claimed)
 
-        store.table.read(look, 0)
-        for group in plan_groups(reader.count, layout.count):
+        store.table.read(look, None)
+        # By the files' own sizes: what the log says of them must not decide how much is read at once.
+        size = sum(int(item[1]) for files in reader.files.values() for item in files)
+        for group in plan_groups(size // _BYTES_A_ROW, layout.count):
             names = layout.names[group.first : group.last + 1]
             reader._group_of.update(dict.fromkeys(names, names))
         return reader
+
+    @property
+    def count(self) -> int:
+        """How many rows there are: in chunks that were read as their files have it, in others as Delta's log says."""
+        return sum(self._rows.values())
 
     def chunk(self, chunk: str) -> "ChunkManifests":
         """The manifests of a chunk.
@@ -122,6 +128,7 @@ class ManifestReader:
             return snapshot.judged_rows(names)
 
         rows = self.store.table.read(read, pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
+        self._rows.update({**dict.fromkeys(names, 0), **dict(rows.group_by("chunk").len().iter_rows())})
         sound = pl.col(PROBLEM).is_null()
         fine = rows.filter(sound)
         for at, candidate_id, digest in zip(fine["chunk"], fine["candidate_id"], manifest_hashes(fine), strict=True):

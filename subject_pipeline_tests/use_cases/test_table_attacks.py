@@ -169,6 +169,7 @@ TRICKS = [
     _a_second_row, _a_twin_in_the_rewritten_file, _a_path_and_a_value_that_differ, _a_file_outside, _a_file_of_no_chunk,
     _a_link, _another_storage_key, _a_copy_in_a_foreign_chunk, _an_empty_id, _a_null_id, _a_long_id,
 ]  # fmt: skip
+ABOUT_OTHERS = {_an_empty_id, _a_long_id}
 EVERY = pytest.mark.parametrize("trick", TRICKS, ids=lambda one: one.__name__.strip("_"))
 Trick = Callable[[Place], set[tuple[str | None, str]]]
 
@@ -185,8 +186,8 @@ def test_a_row_that_no_honest_writer_makes_is_found_named_and_never_signed(place
         report = place.verify(incremental=incremental)
         assert expected <= _manifests(report)
         assert not report.sound
-        named = {one for one, _ in expected if one}
-        assert not place.verify(incremental=incremental, candidate_ids=sorted(named) or [VICTIM]).sound
+        if trick not in ABOUT_OTHERS:
+            assert not place.verify(incremental=incremental, candidate_ids=[VICTIM]).sound
     for _ in range(2):
         done = write_checkpoint(place.store, place.ring)
         assert done.written is not None, "one bad row must not end all checkpoints"
