@@ -18,6 +18,7 @@ from subject_pipeline.domain.access_events import (
     new_event,
     parse_event,
     payload_hash,
+    recorded_event,
 )
 from subject_pipeline.errors import EventError
 
@@ -494,3 +495,30 @@ def test_what_the_registry_records_of_a_change() -> None:
 def test_the_limits_are_those_that_are_promised() -> None:
     """1,024 characters, 1,000 names: other writers count on them."""
     assert (MAX_TEXT, MAX_FIELDS) == (1_024, 1_000)
+
+
+def test_a_row_gives_back_the_event_that_it_records() -> None:
+    """With all that an event may have, and with nothing of it; a row that lacks what every row has is no event."""
+    optional = {"dataset": "workers", "fields": ["name", "phone"], "purpose": "payroll", "trace_id": "00-4b"}
+    for event in (parse_event(GOOD), parse_event(GOOD | optional | {"payload": {"denied": True}})):
+        row = {name: value for name, value in event._asdict().items() if value is not None}
+        assert recorded_event(json.loads(json.dumps(row)) | {"seq": 3, "mac": "ab"}) == event
+        for name in ("candidate_id", "event_id", "ts", "actor", "action", "result"):
+            with pytest.raises(KeyError, match=name):
+                recorded_event({key: value for key, value in row.items() if key != name})
+
+
+def test_a_record_tells_who_from_what() -> None:
+    """16 bytes of the subject, the id and the month, then 8 of everything else."""
+    event = parse_event(GOOD)
+    assert event.record() == event.identity() + event.content()
+    assert (len(event.identity()), len(event.content())) == (16, 8)
+    for name, value in (("candidate_id", "other"), ("event_id", "other")):
+        other = event._replace(**{name: value})
+        assert other.content() == event.content()
+        assert other.identity() != event.identity()
+    others = {name: "x" for name in AccessEvent._fields if name not in {"candidate_id", "event_id", "ts"}}
+    contents = {event._replace(**{name: value}).content() for name, value in others.items()}
+    later = event._replace(ts=event.ts.replace("12:", "13:"))
+    assert later.identity() == event.identity()
+    assert len(contents | {later.content(), event.content()}) == len(others) + 2

@@ -3,15 +3,19 @@ import json
 import pytest
 
 from subject_pipeline.domain.audit_segments import LogHead
+from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline_tests.domain.audit_samples import (
     CHUNK,
     LOG_ID,
     NONE,
+    OLD_KEY,
+    STRANGER,
     A,
     B,
     C,
     D,
     chains_found,
+    event,
     heads_of,
     joined,
     judge,
@@ -20,6 +24,7 @@ from subject_pipeline_tests.domain.audit_samples import (
     reseal,
     sample_log,
     signed,
+    write_log,
 )
 
 LOG = sample_log()
@@ -68,3 +73,23 @@ def test_after_an_unreadable_segment_a_chain_goes_on_from_the_row_that_is_there(
     verdict = judge([log[0], "the store failed", *log[2:]])
     assert chains_found(verdict) == {A: ("bad_seq", 4)}
     assert verdict.unreadable == {B, C, D}
+
+
+def test_a_row_of_anothers_chunk_hides_nothing_after_it() -> None:
+    """The rows after it in its segment are judged as all others are."""
+    first, *rows = lines_of(LOG[0])
+    stray = signed("row", json.loads(rows[0])["row"] | {"candidate_id": STRANGER, "event_id": "stray"})
+    (sealed,) = reseal([joined([first, stray, rows[0], rows[1].replace(b"ada", b"eve"), rows[2]])])
+    assert chains_found(judge([sealed])) == {STRANGER: ("wrong_chunk", 0), B: ("bad_mac", 0)}
+
+
+def test_only_a_sound_segment_says_when_its_rows_were_written() -> None:
+    """What a damaged header says of the time makes no announcement young."""
+    announced = event(A, f"{'1' * 32}.x", action="manifest_updated", payload_sha256="ab" * 32)
+    (written,) = write_log([(OLD_KEY, [announced])])
+    times = {}
+    for data in (written.data, written.data.replace(b'"rows":1', b'"rows":2')):
+        verdict = judge([data])
+        times[bool(verdict.logs)] = [row.written_at for row in verdict.evidence[A]]
+    assert times == {False: ["2026-07-01T00:00:00.000000Z"], True: [""]}
+    assert EvidenceRow(0, verdict.evidence[A][0].evidence).written_at == ""

@@ -2,11 +2,24 @@ from collections.abc import Callable
 
 import pytest
 
+from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.domain.proofs import check_proof
-from subject_pipeline.errors import CheckpointError, KeyRingError, UnknownSubjectError
+from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
-from subject_pipeline_tests.use_cases.audit_stores import Place, assert_sound, event, manifest, people
+from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline_tests.use_cases.audit_stores import (
+    LAYOUT,
+    Place,
+    assert_sound,
+    event,
+    failing,
+    found_by,
+    manifest,
+    people,
+)
 
 
 def checkpoint(place: Place) -> CheckpointReport:
@@ -25,11 +38,18 @@ def _a_manifest(place: Place, other: str) -> None:
     place.registry().put(manifest(other))
 
 
+def _a_manifest_without_a_row(place: Place, other: str) -> None:
+    place.store.table.snapshot_or_create().insert(to_rows([manifest(other)], LAYOUT))
+
+
 def _nothing(_place: Place, _other: str) -> None:
     pass
 
 
-@pytest.mark.parametrize("change", [_nothing, _a_row, _a_manifest], ids=lambda one: one.__name__.strip("_"))
+CHANGES = [_nothing, _a_row, _a_manifest, _a_manifest_without_a_row]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__.strip("_"))
 def test_who_did_not_change_stays_in_the_next_checkpoint(place: Place, change: Callable[[Place, str], None]) -> None:
     """A chain of one row, and a manifest without a row, are anchored again whatever became of others in their chunk."""
     row_alone, manifest_alone, both, other = people(1, 4)
@@ -50,11 +70,9 @@ def test_who_did_not_change_stays_in_the_next_checkpoint(place: Place, change: C
         both: 0,
         other: 1 if change is _a_row else 0,
     }
-    for one, proof in proofs.items():
-        proven = check_proof(proof, proof["verifier"])
-        assert (proven.manifest_sha256 != "") == (
-            one in {manifest_alone, both} or (one, change) == (other, _a_manifest)
-        )
+    registered = {manifest_alone, both} | ({other} if change in {_a_manifest, _a_manifest_without_a_row} else set())
+    proven = {check_proof(proof, proof["verifier"]) for proof in proofs.values()}
+    assert {entry.candidate_id for entry in proven if entry.manifest_sha256} == registered
     assert_sound(place, incremental=True)
     assert_sound(place)
 
@@ -92,3 +110,55 @@ def test_a_checkpoint_needs_the_private_key(place: Place, tmp_path_factory: pyte
     with pytest.raises(KeyRingError, match="has no private signing key"):
         write_checkpoint(place.store, KeyRingFile(path))
     assert list(place.store.objects.list("checkpoints/")) == []
+
+
+def test_a_checkpoint_reports_its_verification(place: Place) -> None:
+    """It is an incremental one, it counts the store's subjects, names the last checkpoint, and tells each chunk."""
+    one, other = people(0, 1)[0], people(3, 1)[0]
+    for candidate_id in (one, other):
+        place.registry().put(manifest(candidate_id))
+    told: list[tuple[int, int]] = []
+    report = write_checkpoint(place.store, place.fresh_ring(), progress=lambda *done: told.append(done))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert (report.verification.incremental, report.verification.subjects) == (True, 2)
+    assert report.verification.checkpoint is None
+    assert checkpoint(place).verification.checkpoint == report.written
+
+
+def test_a_roster_is_in_the_order_of_its_keys(place: Place) -> None:
+    """Sorted by storage key, then id, whoever came first: the same people make the same root."""
+    everybody = people(2, 30)
+    place.append(*(event(one, "e-0") for one in everybody[::-1]))
+    written = checkpoint(place).written
+    assert written is not None
+    layout, signing = place.store.layout(), place.ring.ring().signing
+    assert layout is not None
+    assert signing is not None
+    roster = CheckpointStore(place.store.objects, layout.log_id, signing.public).roster(written, LAYOUT.names[2])
+    assert [entry.candidate_id for entry in roster.entries] == sorted(everybody)
+
+
+@pytest.mark.parametrize("kind", ["bad_checkpoint", "unreadable"])
+def test_an_unchanged_chunk_whose_roster_is_lost_gets_no_next_checkpoint(place: Place, kind: str) -> None:
+    """Where nothing changed the roster is needed for the next checkpoint alone; what became of it is said there."""
+    place.append(event(people(1, 1)[0], "e-0"))
+    checkpoint(place)
+    (path,) = (place.folder / "checkpoints" / f"{0:012d}").glob(f"{LAYOUT.names[1]}-*")
+    if kind == "bad_checkpoint":
+        path.write_bytes(b"junk\n")
+    else:
+        place.objects.around = failing("get", path.name, StoreError("the store failed"))
+    report = write_checkpoint(place.store, place.fresh_ring())
+    assert report.written is None
+    assert found_by(report.verification)["logs"] == {(LAYOUT.names[1], kind)}
+    assert report.carried == [LAYOUT.names[1]]
+
+
+def test_what_verification_would_refuse_is_never_signed(place: Place) -> None:
+    """Whatever way it got into what was found, an entry that cannot be read back makes no checkpoint."""
+    place.append(event(people(1, 1)[0], "e-0"))
+    verifier = Verifier(place.store, place.fresh_ring(), incremental=True)
+    for wrong in ({"": "ab" * 32}, {"W-1": "no hash"}):
+        found = ChunkFindings(LAYOUT.names[1], hashes=wrong)
+        assert checkpointing._next_roster(verifier, None, found) is None
+        assert [one.kind for one in found.problems] == ["bad_checkpoint"]
