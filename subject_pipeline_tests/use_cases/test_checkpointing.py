@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.domain.proofs import check_proof
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
@@ -10,6 +12,7 @@ from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.use_cases.audit_stores import (
     LAYOUT,
     Place,
@@ -122,6 +125,7 @@ def test_a_checkpoint_reports_its_verification(place: Place) -> None:
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert (report.verification.incremental, report.verification.subjects) == (True, 2)
     assert report.verification.checkpoint is None
+    assert 0 < report.verification.elapsed_s < 600
     assert checkpoint(place).verification.checkpoint == report.written
 
 
@@ -152,6 +156,7 @@ def test_an_unchanged_chunk_whose_roster_is_lost_gets_no_next_checkpoint(place: 
     assert report.written is None
     assert found_by(report.verification)["logs"] == {(LAYOUT.names[1], kind)}
     assert report.carried == [LAYOUT.names[1]]
+    assert report.entries == 0
 
 
 def test_what_verification_would_refuse_is_never_signed(place: Place) -> None:
@@ -162,3 +167,25 @@ def test_what_verification_would_refuse_is_never_signed(place: Place) -> None:
         found = ChunkFindings(LAYOUT.names[1], hashes=wrong)
         assert checkpointing._next_roster(verifier, None, found) is None
         assert [one.kind for one in found.problems] == ["bad_checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "segment", "told"), [("bad_checkpoint", None, 1), ("bad_checkpoint", 3, 2), ("foreign", None, 2)]
+)
+def test_a_lost_roster_is_told_once(place: Place, kind: str, segment: int | None, told: int) -> None:
+    """What was found of the chunk's checkpoint before is not told again; another problem takes nothing from it."""
+    place.append(event(people(1, 1)[0], "e-0"))
+    written = checkpoint(place).written
+    (path,) = (place.folder / "checkpoints" / f"{0:012d}").glob(f"{LAYOUT.names[1]}-*")
+    path.unlink()
+    verifier = Verifier(place.store, place.fresh_ring(), incremental=True)
+    found = ChunkFindings(LAYOUT.names[1], problems=[BrokenLog(LAYOUT.names[1], segment, kind, "found before")])
+    assert checkpointing._next_roster(verifier, written, found) is None
+    assert [one.kind for one in found.problems] == [kind, "bad_checkpoint"][:told]
+
+
+def test_a_store_that_was_never_written_gets_its_first_checkpoint(tmp_path: Path, ring: KeyRingFile) -> None:
+    """With nothing in it: its layout is written, and from then on nothing can be taken away unnoticed."""
+    report = write_checkpoint(SubjectStore.at(str(tmp_path / "new"), wanted_chunks=4), ring)
+    assert report.written is not None
+    assert (report.written.note.number, report.entries, len(report.written.leaves)) == (0, 0, 4)
