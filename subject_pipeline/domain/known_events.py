@@ -83,4 +83,3 @@ class _Part:
     @property
     def weight(self) -> int:
         return len(self.data) + len(self._high) * _HIGH
-

@@ -18,6 +18,7 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
@@ -37,7 +38,8 @@ PIECE = 1 << 20
 """Bytes of the file that are asked for at once, and about how many of rows a frame has."""
 
 COLUMNS = (
-    "event_id", "candidate_id", "ts", "actor", "action", "payload", "result", "dataset", "fields", "purpose", "trace_id",
+    "event_id", "candidate_id", "ts", "actor", "action",
+    "payload", "result", "dataset", "fields", "purpose", "trace_id",
 )  # fmt: skip
 MAX_ROWS = 100_000_000
 MAX_TEXT, MAX_FIELDS = 1_024, 1_000
@@ -133,8 +135,7 @@ def _limit_memory() -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     with contextlib.suppress(OSError, ValueError):  # a system that cannot has no /proc, or refuses
-        with open("/proc/self/statm", encoding="ascii") as file:
-            taken = int(file.read().split()[0]) * resource.getpagesize()
+        taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         wanted = taken + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
@@ -227,7 +228,9 @@ def _measured(name: str, column: pa.Array) -> Iterator[tuple[int, str]]:
     """About how many bytes each cell of a column takes, and why it is refused if it is too long."""
     kind = column.type
     if _is_text(kind):
-        limit, words = (4 << 20, f"{4 << 20:,} bytes") if name == "payload" else (_TEXT_BYTES, f"{MAX_TEXT:,} characters")
+        limit, words = (
+            (4 << 20, f"{4 << 20:,} bytes") if name == "payload" else (_TEXT_BYTES, f"{MAX_TEXT:,} characters")
+        )
         refused = f"{name}: longer than {words}"
         lengths = _lengths(column)
         return ((length or 0, refused if length and length > limit else "") for length in lengths)
@@ -330,15 +333,15 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     of_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    return _is_unicode(kind) or of_bytes
+    return bool(of_bytes or _is_unicode(kind))
 
 
 def _is_unicode(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 if __name__ == "__main__":

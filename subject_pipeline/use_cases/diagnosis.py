@@ -77,7 +77,7 @@ def diagnose(
     findings.append(found)
     findings.append(_guarded("checkpoint", lambda: _checkpoint(store, layout, keys, clock)))
     findings.append(_guarded("table", lambda: _table(store, layout)))
-    findings.append(_guarded("inbox", lambda: _inbox(store)))
+    findings.append(_guarded("inbox", lambda: _inbox(store, layout, ring if keys else None)))
     findings += _sources(store)
     return findings
 
@@ -238,8 +238,8 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
     return Finding("table", "ok", told)
 
 
-def _inbox(store: SubjectStore) -> Finding:
-    files = waiting(store.objects)
+def _inbox(store: SubjectStore, layout: StoreLayout | None, ring: KeyRingFile | None) -> Finding:
+    files = waiting(store.objects, ring, layout.log_id if layout else None)
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
 
 

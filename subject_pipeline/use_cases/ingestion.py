@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
@@ -204,7 +204,7 @@ def _ingest_file(
             report.dead_letters.append(_bury(log, file.name, rejections))
 
 
-def _lines(file: EventFile) -> Iterator[EventLine]:
+def _lines(file: EventFile) -> Generator[EventLine, None, None]:
     """A file's lines; whatever goes wrong while it is read is the file's own failure, and nothing else's.
 
     Raises:
@@ -257,9 +257,7 @@ def _parsed(line: EventLine) -> AccessEvent | str:
         return f"cannot be looked into ({type(error).__name__})"  # its words may quote the event
 
 
-def _append(
-    log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int
-) -> Iterator[_Placed]:
+def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int) -> Iterator[_Placed]:
     """Append a batch, chunk by chunk; gives those that conflict with what is there."""
     chunk_of = log.layout.chunks.chunk_of
     homes: dict[str, str] = {}

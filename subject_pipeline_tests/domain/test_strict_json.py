@@ -28,21 +28,24 @@ def test_a_key_twice_is_refused(text: str) -> None:
         load_json(text.encode())
 
 
-@pytest.mark.parametrize("depth", [900, 1_020, 5_000, 1_000_000])
+@pytest.mark.parametrize("depth", [250, 260, 400, 5_000, 1_000_000])
 def test_a_deep_nesting_is_read_or_refused(depth: int) -> None:
     """It crashes nothing."""
-    try:
-        value = load_json(b"[" * depth + b"]" * depth)
-    except EventError as error:
-        assert str(error).startswith(("not JSON", "nested too deeply"))
+    text = b"[" * depth + b"]" * depth
+    if depth < 500:
+        assert load_json(text) == json.loads(text)
     else:
-        assert depth < 1_020
-        assert isinstance(value, list)
+        with pytest.raises(EventError, match=r"not JSON|nested too deeply"):
+            load_json(text)
 
 
 _texts = st.text(st.sampled_from('ab"\\:,{}\n\t\x7f\u00e9\u2028\U0001f600'), max_size=4)
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | _texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _texts,
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(_texts, inner), max_size=3).map(tuple),
     max_leaves=8,
 )

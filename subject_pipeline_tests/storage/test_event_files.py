@@ -81,7 +81,9 @@ def test_a_cell_that_is_too_long_rejects_its_row() -> None:
     """By its column's limit; a list by its length and by its longest name."""
     long, words = "x" * 4_097, ["", "actor: longer than 1,024 characters", ""]
     assert _problems(_file(_columns(3, actor=["a", long, "b"]))) == words
-    assert _problems(_file(_columns(3, payload=["1", '"' + "x" * 4 * _MIB + '"', "2"])))[1].startswith("payload: longer")
+    assert _problems(_file(_columns(3, payload=["1", '"' + "x" * 4 * _MIB + '"', "2"])))[1].startswith(
+        "payload: longer"
+    )
     fields = [["a"], ["n"] * 1_001, None, ["b", long], ["c"]]
     assert _problems(_file(_columns(5, fields=fields))) == [
         "", "fields: more than 1,000 names", "", "fields: longer than 1,024 characters", "",
@@ -97,7 +99,10 @@ def test_a_cell_that_is_too_long_rejects_its_row() -> None:
         ({"fields": [[1], [2]]}, "fields: must be text"),
         ({"event_id": [b"a", b"b"]}, "event_id: must be text"),
         ({"payload": [b"{}", b"{}"]}, "payload: cannot form canonical JSON: JSON has no type bytes"),
-        ({"payload": [{"a": float("nan")}] * 2}, "payload: cannot form canonical JSON: a float that is NaN or infinite"),
+        (
+            {"payload": [{"a": float("nan")}] * 2},
+            "payload: cannot form canonical JSON: a float that is NaN or infinite",
+        ),
         ({"payload": ["{", "["]}, "payload: not JSON (at character 2)"),
         ({"payload": ['{"a":1,"a":2}'] * 2}, "payload: an object has a key twice"),
     ],
@@ -119,7 +124,9 @@ def test_a_payload_is_text_or_whatever_parquet_has() -> None:
 
 def test_columns_that_no_event_has_are_not_read() -> None:
     """A page of them may even be damaged."""
-    file = _file(_columns(100, other=["secret" * 100] * 100), compression="none", use_dictionary=False, write_statistics=False)
+    file = _file(
+        _columns(100, other=["secret" * 100] * 100), compression="none", use_dictionary=False, write_statistics=False
+    )
     at = file.getvalue().index(b"secretsecret")  # the length of the first text stands before it
     damaged = io.BytesIO(file.getvalue()[: at - 4] + b"\xff" * 4 + file.getvalue()[at:])
     with pytest.raises(pa.ArrowException):
@@ -130,7 +137,7 @@ def test_columns_that_no_event_has_are_not_read() -> None:
 
 def test_a_column_twice_is_a_key_twice() -> None:
     """Which of the two would count nobody knows."""
-    table = pa.table(list(_columns(1).values()) + [["bob"]], names=[*_columns(1), "actor"])
+    table = pa.table([*_columns(1).values(), ["bob"]], names=[*_columns(1), "actor"])
     file = io.BytesIO()
     pq.write_table(table, file)
     with pytest.raises(SourceError, match=r"cannot read events from e\.parquet: it has the column actor twice"):
