@@ -18,6 +18,7 @@ from subject_pipeline.cli.audit_reports import (
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
+from subject_pipeline.domain.strict_json import unique_keys
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.storage.manifest_files import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
@@ -102,9 +103,11 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
         return None
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except OSError as error:
         raise SourceError(f"cannot read the payload {source}: {error.strerror}") from error
+    except EventError as error:
+        raise EventError(f"cannot take the payload {source}: {error}") from None
     except (ValueError, RecursionError) as error:
         # Without the cause: it carries the payload.
         raise EventError(f"the payload {source} is not JSON ({type(error).__name__})") from None

@@ -13,7 +13,7 @@ from subject_pipeline.components.automation import sensor_status
 from subject_pipeline.components.cursors import Cursor
 from subject_pipeline.components.lineage import DATASET, MANIFESTS
 from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.resources import StoreResource
+from subject_pipeline.components.resources import KeyRingResource, StoreResource
 from subject_pipeline.components.run_history import (
     going_run,
     next_attempt,
@@ -95,12 +95,15 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         f"{operations.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
         f"is tried {operations.attempts} times, and stops no other.",
     )
-    def sense(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+    def sense(context: dg.SensorEvaluationContext, store: StoreResource, key_ring: KeyRingResource) -> dg.SensorResult:
         cursor = InboxCursor.read(context.cursor)
         if going := run_in_progress(context.instance, job):
             return dg.SensorResult(skip_reason=f"Waiting: {going}.", cursor=cursor.write())
         try:
-            files = {_digest(item, store.url): item for item in waiting(store.open().objects)}
+            opened = store.open()
+            layout = opened.layout()
+            found = waiting(opened.objects, key_ring.file(), layout.log_id if layout else None)
+            files = {_digest(item, store.url): item for item in found}
         except SubjectPipelineError as error:
             unseen = cursor.model_copy(update={"seen": ()})
             return dg.SensorResult(skip_reason=str(error), cursor=unseen.write())

@@ -39,7 +39,14 @@ class EventLine:
 
 
 def is_event_file(name: str) -> bool:
-    """Whether a file's name says that it holds events; one that begins with `.` or `_` is another's unfinished work."""
+    """Whether a file's name says that it holds events; one that begins with `.` or `_` is another's unfinished work.
+
+    A name that is not UTF-8 says nothing.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
     path = Path(name)
     return path.suffix in _LINES | _PARQUET and not path.name.startswith((".", "_"))
 

@@ -333,7 +333,7 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     of_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    return _is_unicode(kind) or of_bytes
+    return bool(of_bytes or _is_unicode(kind))
 
 
 def _is_unicode(kind: pa.DataType) -> bool:

@@ -92,7 +92,7 @@ def diagnose(
     with _examining("table", findings):
         findings.append(_table(store, layout))
     with _examining("inbox", findings):
-        findings.append(_inbox(store))
+        findings.append(_inbox(store, layout, ring if keys else None))
     names: list[str] = []
     with _examining("datasets", findings):
         names = store.catalog.names()
@@ -267,8 +267,8 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
     return Finding("table", "ok", told)
 
 
-def _inbox(store: SubjectStore) -> Finding:
-    files = waiting(store.objects)
+def _inbox(store: SubjectStore, layout: StoreLayout | None, ring: KeyRingFile | None) -> Finding:
+    files = waiting(store.objects, ring, layout.log_id if layout else None)
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
 
 

@@ -1,38 +1,69 @@
 """The inbox: event files that others put below `inbox/` of the store, each ingested once."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from subject_pipeline.domain.audit_macs import Macs
+from subject_pipeline.domain.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.errors import SourceError
 from subject_pipeline.storage.event_files import is_event_file
+from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, Progress, ingest
+from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, Progress, ingest, raise_unread
 
 INBOX = "inbox/"
 _RECEIPTS = "catalog/ingested/"
+_COUNTS = ("appended", "already_present", "conflicting", "rejected")
+_REMEMBERED = 100_000
+_checked: set[tuple[str, str, int, str]] = set()
+"""Receipts that this process found to be ours, as they were listed: the inbox's sensor looks every few seconds."""
 
 
-def waiting(objects: ObjectStore) -> list[ObjectInfo]:
+def waiting(objects: ObjectStore, ring: KeyRingFile | None = None, log_id: str | None = None) -> list[ObjectInfo]:
     """The event files of the inbox that were not ingested as they are now, sorted by name.
 
-    A file that was changed since waits again; its events that the log holds already are then left as they are.
+    A file that was changed since waits again; its events that the log holds already are then left as they are. So does
+    one whose receipt is not ours. Receipts are read of files that are still in the inbox alone, each once a process.
+
+    Args:
+        objects: the store's.
+        ring: the keys that receipts are checked with; without any, that there is a receipt is taken for a hint.
+        log_id: that of the store's layout; None: the store has none yet, so no receipt can be ours.
 
     Raises:
+        KeyRingError: the ring that is configured cannot be used.
         StoreError: the store failed.
     """
-    receipts = {item.key for item in objects.list(_RECEIPTS)}
+    receipts = {item.key: item for item in objects.list(_RECEIPTS)}
     files = [item for item in objects.list(INBOX) if is_event_file(item.key)]
-    return [item for item in files if _receipt_key(item) not in receipts]
+    if ring is None or not ring.configured:
+        return [item for item in files if _receipt_key(item) not in receipts]
+    ring.ring()
+    macs = Macs(ring.key, RECEIPT_DOMAIN)
+
+    def ingested(item: ObjectInfo) -> bool:
+        receipt = receipts.get(_receipt_key(item))
+        if receipt is None or log_id is None:
+            return False
+        known = (log_id, receipt.key, receipt.size, receipt.tag)
+        if known not in _checked:
+            if not is_receipt(objects.get(receipt.key), _about(item, log_id), macs):
+                return False
+            if len(_checked) >= _REMEMBERED:
+                _checked.clear()
+            _checked.add(known)
+        return True
+
+    return [item for item in files if not ingested(item)]
 
 
 def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress | None = None) -> IngestReport:
     """Ingest what waits in the inbox, or the files named, and note each as ingested once all of it is in the log.
 
-    A file that cannot be read stops no other: it is told of at the end.
+    A file that cannot be read, whatever the reason, stops no other: it is told of at the end.
 
     Args:
         log: where the events go.
@@ -49,7 +80,7 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
     log.ring.ring()
     objects = log.store.objects
     inbox = {item.key: item for item in objects.list(INBOX)} if names else {}
-    found: Sequence[ObjectInfo | str] = names or waiting(objects)
+    found: Sequence[ObjectInfo | str] = names or waiting(objects, log.ring, log.layout.log_id)
     report = IngestReport()
     unread: list[SourceError] = []
     for each in found:
@@ -58,12 +89,7 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
             _ingest_one(log, item, report, progress)
         except SourceError as error:
             unread.append(error)
-    if len(unread) > 1:
-        raise SourceError(
-            f"{len(unread):,} of {len(found):,} files were not ingested, all others are. First: {unread[0]}"
-        ) from unread[0]
-    if unread:
-        raise unread[0]
+    raise_unread(unread, len(found))
     return report
 
 
@@ -72,12 +98,12 @@ def _ingest_one(log: AuditLog, item: ObjectInfo | Path, report: IngestReport, pr
         ingest(log, [EventFile.local(item)], report=report, progress=progress)
         return
     objects = log.store.objects
-    before = (report.appended, report.already_present, report.rejected)
+    before = {name: getattr(report, name) for name in _COUNTS}
     ingest(log, [_file(objects, item.key)], report=report, progress=progress)
-    after = (report.appended, report.already_present, report.rejected)
-    counts = dict(zip(("appended", "already_present", "rejected"), map(int.__sub__, after, before), strict=True))
-    receipt = {"schema": "subject_receipt.v1", "file": item.key, "size": item.size, "tag": item.tag, **counts}
-    objects.replace(_receipt_key(item), json.dumps(receipt, ensure_ascii=False).encode() + b"\n")
+    counts = {name: getattr(report, name) - count for name, count in before.items()}
+    ring = log.ring.ring()
+    about = {**_about(item, log.layout.log_id), **counts}
+    objects.replace(_receipt_key(item), write_receipt(about, key_id=ring.active, key=ring.active_key))
 
 
 def _named(name: str, inbox: dict[str, ObjectInfo]) -> ObjectInfo | Path:
@@ -92,6 +118,11 @@ def _named(name: str, inbox: dict[str, ObjectInfo]) -> ObjectInfo | Path:
 
 def _file(objects: ObjectStore, key: str) -> EventFile:
     return EventFile(key, lambda: closing(objects.open(key)))
+
+
+def _about(item: ObjectInfo, log_id: str) -> dict[str, str | int]:
+    """What a receipt must say to be one of this file, as it is now, for this log."""
+    return {"log_id": log_id, "file": item.key, "size": item.size, "tag": item.tag}
 
 
 def _receipt_key(item: ObjectInfo) -> str:

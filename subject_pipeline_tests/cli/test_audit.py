@@ -47,6 +47,15 @@ def test_an_append_of_other_content_under_an_id_fails(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("ring")
+def test_a_payload_with_a_key_twice_is_refused(run: Run, workplace: Path) -> None:
+    """Which of the two was answered nobody knows."""
+    (workplace / "payload.json").write_text('{"status": 200, "status": 403}', encoding="utf-8")
+    ran = run("audit", "append", "P-1", "--action", "view", "--payload", "payload.json")
+    assert ran.status == 2
+    assert "an object has a key twice" in ran.err
+
+
+@pytest.mark.usefixtures("ring")
 def test_an_ingestion_names_what_conflicts(run: Run, workplace: Path) -> None:
     """Exit 1, the count, the line in rejections and dead letters; what stood first stands."""
     lines = [EVENT, {**EVENT, "actor": "somebody else"}, {**EVENT, "event_id": "e-2"}]

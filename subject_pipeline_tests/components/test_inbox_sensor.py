@@ -11,7 +11,9 @@ from dagster import DagsterRunStatus
 from subject_pipeline.components import inbox_sensor as module
 from subject_pipeline.components.inbox_sensor import inbox_sensor
 from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.storage.key_ring_file import create_ring
 from subject_pipeline.use_cases.inbox import _receipt_key, waiting
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.components.ticks import Ticks
@@ -31,7 +33,7 @@ class Bench:
         operations = Operations.read().model_copy(update={"inbox_files_per_run": A_RUN})
         sensor = inbox_sensor("inbox_sensor", JOB, "audit_log", operations=operations)
         resource = StoreResource(url=str(folder / "store"), layout=LayoutResource())
-        self.ticks = Ticks(sensor, instance, {"store": resource})
+        self.ticks = Ticks(sensor, instance, {"store": resource, "key_ring": KeyRingResource()})
 
     def drop(self, *names: str, text: str = "{}\n") -> None:
         """Put files into the inbox."""
@@ -215,3 +217,16 @@ def test_an_inbox_of_10_000_files_costs_one_stat_a_file_and_a_small_cursor(
     assert "10,000 event files are new" in bench.ticks.reason
     assert len(str(bench.ticks.cursor)) < 1_000
     assert len(bench.run(DagsterRunStatus.SUCCESS)) == A_RUN
+
+
+def test_a_forged_receipt_does_not_silence_the_sensor(bench: Bench, tmp_path: Path) -> None:
+    """With the key ring at hand, a file is offered although somebody else says that it was ingested."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    bench.ticks.resources["key_ring"] = KeyRingResource(path=str(tmp_path / "ring.json"))
+    bench.drop("a.jsonl")
+    (item,) = waiting(bench.store.objects)
+    bench.store.objects.replace(_receipt_key(item), b"{}")
+    assert not waiting(bench.store.objects)
+    request = bench.ticks.tick() or bench.ticks.tick()
+    assert request is not None
+    assert request.run_config["ops"]["audit_log"]["config"]["files"] == ["a.jsonl"]

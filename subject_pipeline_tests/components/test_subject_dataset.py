@@ -89,7 +89,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
                     "key_ring": KeyRingResource(),
                 }
                 defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
-                yield Workbench(source, SubjectStore.at(url), instance, defs)
+                yield Workbench(source, SubjectStore.at(url, wanted_chunks=CHUNKS), instance, defs)
 
     opened: list[Any] = []
 

@@ -28,7 +28,7 @@ def test_a_key_twice_is_refused(text: str) -> None:
         load_json(text.encode())
 
 
-@pytest.mark.parametrize("depth", [900, 1_020, 5_000, 1_000_000])
+@pytest.mark.parametrize("depth", [250, 260, 400, 5_000, 1_000_000])
 def test_a_deep_nesting_is_read_or_refused(depth: int) -> None:
     """It crashes nothing."""
     text = b"[" * depth + b"]" * depth

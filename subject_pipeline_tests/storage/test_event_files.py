@@ -197,6 +197,24 @@ def _a_page_of_a_gigabyte(path: Path) -> None:
     )  # fmt: skip
 
 
+_EVENT = {"event_id": "e", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "a", "action": "view"}
+
+
+def _lines_of_many_objects(path: Path) -> None:
+    """Eight lines of 4 MiB, each a million objects, which take forty times their text; one has a key twice."""
+    payload = b"[" + b'{"":0},' * 590_000 + b"0]"
+    line = json.dumps(_EVENT).encode()[:-1] + b',"payload":' + payload + b"}\n"
+    path.write_bytes(line * 7 + line.replace(b'{"":0}', b'{"":0,"":1}', 1))
+
+
+def _lines_of_wide_texts(path: Path) -> None:
+    """Sixty events whose names of fields take 4 MiB each in memory, since one character of each is no usual one."""
+    fields = [f"{number:04d}" + "x" * 1_015 + "\U0001f600" for number in range(1_000)]
+    with path.open("wb") as file:
+        for number in range(60):
+            file.write(json.dumps(_EVENT | {"event_id": str(number), "fields": fields}).encode() + b"\n")
+
+
 _INGEST = """
 import json, resource, sys
 from pathlib import Path
@@ -211,7 +229,7 @@ create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
 log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))
 report, ending = IngestReport(), ""
 try:
-    ingest(log, [EventFile.local(path) for path in [folder / "poison.parquet", folder / "sound.jsonl"]], report=report)
+    ingest(log, [EventFile.local(path) for path in [Path(sys.argv[2]), folder / "sound.jsonl"]], report=report)
 except SourceError as error:
     ending = str(error)
 (own,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
@@ -222,27 +240,30 @@ print(json.dumps(found | {"reasons": sorted({one.reason for one in report.reject
 
 
 @pytest.mark.parametrize(
-    ("make", "rejected", "ending"),
+    ("make", "name", "appended", "rejected", "ending"),
     [
-        (_dictionary_of_a_large_text, 8_192, ""),
-        (_pages_of_large_texts, 64, ""),
-        (_a_list_without_end, 0, "poison.parquet: it takes more than 192 MiB of memory"),
-        (_a_page_of_a_gigabyte, 0, "poison.parquet: it takes more than 192 MiB of memory"),
+        (_dictionary_of_a_large_text, "p.parquet", 1, 8_192, ""),
+        (_pages_of_large_texts, "p.parquet", 1, 64, ""),
+        (_a_list_without_end, "p.parquet", 1, 0, "p.parquet: it takes more than 192 MiB of memory"),
+        (_a_page_of_a_gigabyte, "p.parquet", 1, 0, "p.parquet: it takes more than 192 MiB of memory"),
+        (_lines_of_many_objects, "p.jsonl", 2, 1, ""),
+        (_lines_of_wide_texts, "p.jsonl", 61, 0, ""),
     ],
 )
 def test_no_file_takes_more_than_its_share_of_memory(
-    tmp_path: Path, make: Callable[[Path], None], rejected: int, ending: str
+    tmp_path: Path, make: Callable[[Path], None], name: str, appended: int, rejected: int, ending: str
 ) -> None:
     """An ingestion and the process that reads for it stay under 512 MiB together, and the next file is ingested."""
-    maker = multiprocessing.get_context("spawn").Process(target=make, args=(tmp_path / "poison.parquet",))
+    maker = multiprocessing.get_context("spawn").Process(target=make, args=(tmp_path / name,))
     maker.start()  # what making it takes is not to count here
     maker.join()
-    assert (tmp_path / "poison.parquet").stat().st_size < 1 * _MIB
-    event = {"event_id": "e", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "a", "action": "view"}
-    (tmp_path / "sound.jsonl").write_text(json.dumps(event), encoding="utf-8")
-    ran = subprocess.run([sys.executable, "-c", _INGEST, tmp_path], check=True, capture_output=True, timeout=300)
+    assert name.endswith(".jsonl") or (tmp_path / name).stat().st_size < 1 * _MIB
+    (tmp_path / "sound.jsonl").write_text(json.dumps(_EVENT | {"event_id": "sound"}), encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-c", _INGEST, tmp_path, tmp_path / name], check=True, capture_output=True, timeout=300
+    )
     found = json.loads(ran.stdout)
-    assert found["appended"] == 1
+    assert found["appended"] == appended
     assert found["rejected"] == rejected
     assert ending in found["ending"]
-    assert sum(found["peaks"]) < 512 * 1024
+    assert sum(found["peaks"]) < 512 * 1024, found

@@ -1,13 +1,21 @@
+import io
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import SourceError
+from subject_pipeline.storage import event_files
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.use_cases import inbox
 from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.inbox import ingest_inbox, waiting
+from subject_pipeline.use_cases.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 
@@ -56,3 +64,133 @@ def test_a_named_file_that_is_gone_stops_no_other(log: AuditLog) -> None:
         ingest_inbox(log, ["gone.jsonl", "b.jsonl"])
     assert rows(log) == 1
     assert not waiting(log.store.objects)
+
+
+class PanicException(BaseException):
+    """What a Rust library's panic is in Python: no `Exception`."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OverflowError("x"), MemoryError(), RecursionError(), ValueError("secret"), OSError(5, "I/O"), PanicException("x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_reading_a_file_raises_is_its_own(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """The others are ingested, the file is named, and nothing of it is quoted."""
+
+    def lines(file: Any) -> Iterator[Any]:
+        if b"poison" in file.read():
+            raise error
+        file.seek(0)
+        yield from real(file)
+
+    real = event_files._lines
+    monkeypatch.setattr(event_files, "_lines", lines)
+    drop(log, "a.jsonl", "poison")
+    drop(log, "b.jsonl", "1")
+    with pytest.raises(SourceError, match=r"cannot read events from inbox/a\.jsonl: ") as caught:
+        ingest_inbox(log)
+    assert "secret" not in str(caught.value)
+    assert rows(log) == 1
+
+
+@pytest.mark.parametrize("error", [OverflowError(), RecursionError(), KeyError("secret")])
+def test_whatever_parsing_a_line_raises_rejects_that_line(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The lines after it are ingested."""
+
+    def parse(value: Any) -> Any:
+        if value["event_id"] == "poison":
+            raise error
+        return real(value)
+
+    real = inbox.ingest.__globals__["parse_event"]
+    monkeypatch.setitem(inbox.ingest.__globals__, "parse_event", parse)
+    drop(log, "a.jsonl", "poison", "1")
+    report = ingest_inbox(log)
+    assert (report.appended, report.rejected) == (1, 1)
+    assert report.rejections[0].reason == f"cannot be looked into ({type(error).__name__})"
+
+
+def test_a_time_beyond_all_calendars_stops_nothing(log: AuditLog) -> None:
+    """The year 300000 in a parquet file costs its row."""
+    file = io.BytesIO()
+    times = pa.array([0, 9_404_532_000_000], pa.timestamp("s", "UTC"))
+    names = {name: ["1", "2"] for name in ("event_id", "candidate_id", "actor", "action")}
+    pq.write_table(pa.table({**names, "ts": times}), file)
+    log.store.objects.replace("inbox/a.parquet", file.getvalue())
+    drop(log, "b.jsonl", "1")
+    report = ingest_inbox(log)
+    assert (report.appended, report.rejected) == (2, 1)
+    assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+
+
+def test_a_name_that_is_no_text_stops_nothing(log: AuditLog, tmp_path: Path) -> None:
+    """It is left where it is."""
+    drop(log, "b.jsonl", "1")
+    Path(os.fsdecode(os.fsencode(tmp_path / "store" / "inbox") + b"/\xff.jsonl")).write_bytes(b"{}")
+    assert ingest_inbox(log).appended == 1
+    assert not waiting(log.store.objects)
+
+
+def _no_receipt(_data: bytes) -> bytes:
+    return b"{}"
+
+
+def _flipped(data: bytes) -> bytes:
+    return data.replace(b'"appended":1', b'"appended":2')
+
+
+def _of_another_key(data: bytes) -> bytes:
+    return data.replace(data.partition(b'"key_id":"')[2][:16], b"0" * 16)
+
+
+@pytest.mark.parametrize("change", [_no_receipt, _flipped, _of_another_key, lambda _: b"", lambda _: b"[" * 9_999])
+def test_a_receipt_that_is_not_ours_is_ignored(log: AuditLog, change: Callable[[bytes], bytes]) -> None:
+    """The file waits again, and ingesting it again writes a receipt and nothing else."""
+    drop(log, "a.jsonl", "1")
+    assert ingest_inbox(log).appended == 1
+    assert not ingest_inbox(log).files
+    (key,) = [item.key for item in log.store.objects.list("catalog/ingested/")]
+    data = log.store.objects.get(key)
+    assert data is not None
+    log.store.objects.replace(key, change(data))
+    assert waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not waiting(log.store.objects)
+    again = ingest_inbox(log)
+    assert (again.files, again.appended, again.already_present) == (1, 0, 1)
+    assert log.store.objects.get(key) is not None
+    assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+
+
+def test_a_receipt_speaks_of_one_file_in_one_log(log: AuditLog) -> None:
+    """A sound receipt of another file, or of another log, is none of this file."""
+    drop(log, "a.jsonl", "1")
+    ingest_inbox(log)
+    (receipt,) = log.store.objects.list("catalog/ingested/")
+    drop(log, "b.jsonl", "2")
+    (other,) = waiting(log.store.objects)
+    data = log.store.objects.get(receipt.key)
+    assert data is not None
+    log.store.objects.replace(_receipt_key(other), data)
+    assert [item.key for item in waiting(log.store.objects, log.ring, log.layout.log_id)] == ["inbox/b.jsonl"]
+    assert len(waiting(log.store.objects, log.ring, "ab" * 16)) == 2
+    assert len(waiting(log.store.objects, log.ring, None)) == 2
+    assert waiting(log.store.objects, KeyRingFile(None)) == []
+
+
+def test_receipts_are_read_once_and_of_waiting_files_alone(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the inbox costs two listings, however many receipts there are."""
+    for name in ("a.jsonl", "b.jsonl"):
+        drop(log, name, name)
+    ingest_inbox(log)
+    log.store.objects.delete("inbox/a.jsonl")
+    read: list[str] = []
+    real = type(log.store.objects).get
+    monkeypatch.setattr(type(log.store.objects), "get", lambda self, key: (read.append(key), real(self, key))[1])
+    for _ in range(3):
+        assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert len([key for key in read if key.startswith("catalog/ingested/")]) == 1
