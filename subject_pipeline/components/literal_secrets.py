@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
+from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
 
 _SECRET = re.compile(r"secret|key|token|passw|credential|sas|connection_string", re.IGNORECASE)
@@ -31,13 +31,8 @@ def refuse_literal_secrets(options: Mapping[str, str], run_config: object) -> No
         )
 
 
-def holds_credentials(url: str) -> bool:
-    """Whether a URL names a user or a password."""
-    return "://" in url and "@" in urlsplit(url).netloc
-
-
 def _is_secret(name: str, value: str) -> bool:
-    return bool(value) and (bool(_SECRET.search(name)) or holds_credentials(value))
+    return bool(value) and (bool(_SECRET.search(name)) or without_credentials(value) != value)
 
 
 def _texts(config: object) -> Iterator[str]:

@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
-from subject_pipeline.components.literal_secrets import holds_credentials
 from subject_pipeline.components.manifest_metadata import (
     chunk_metadata,
     failures_table,
@@ -29,7 +28,8 @@ from subject_pipeline.components.resources import (
 from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.components.source_sensor import source_sensor
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
-from subject_pipeline.errors import DatasetError
+from subject_pipeline.errors import ConfigurationError, DatasetError
+from subject_pipeline.storage.location import refuse_credentials
 from subject_pipeline.storage.settings import Settings
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT, backfill
 from subject_pipeline.use_cases.candidates import stage_dataset
@@ -69,11 +69,10 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("source")
     @classmethod
     def _check_source(cls, source: str) -> str:
-        if holds_credentials(source):
-            raise ValueError(
-                "a source's URL is shown on its asset's page, so it must hold no user or password: give credentials "
-                "through the environment (docs/stores.md says what each provider reads)"
-            )
+        try:
+            refuse_credentials(source, "the source")
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
         return source
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

@@ -12,7 +12,7 @@ from dagster._core.test_utils import create_run_for_test
 from subject_pipeline.components import inbox_sensor as module
 from subject_pipeline.components.inbox_sensor import inbox_sensor
 from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.resources import LayoutResource, StoreResource
+from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline_tests.components.ticks import Ticks
 
@@ -31,7 +31,7 @@ class Bench:
         self.ticks = Ticks(
             inbox_sensor("inbox_sensor", JOB, "audit_log", operations=Operations.read()),
             instance,
-            {"store": StoreResource(url=str(folder / "store"), layout=LayoutResource())},
+            {"store": StoreResource(url=str(folder / "store"), layout=LayoutResource()), "key_ring": KeyRingResource()},
             repository=load_definitions().get_repository_def(),
         )
 
