@@ -71,7 +71,8 @@ def import_manifests(
 
     A document that is not a manifest, one with a word that is in no vocabulary, and one whose storage key belongs to
     another id, is named and does not stop the others. Of the same id twice, the later one stands. `updated_at` becomes
-    the time of the import where a manifest is written; one that differs in nothing else is unchanged, and not written.
+    the time of the import where a manifest is written, and is always later than the stored one's; one that differs in
+    nothing else is unchanged, and not written.
     `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
     `imported_audit_log`. Once the store has an audit log, every replacement is announced in it first, and
     `audit_log_chain_root` becomes what the log says.
@@ -207,7 +208,7 @@ def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, 
                 wanted.append(at)
                 inserted += key not in there
         if wanted:
-            ready, any_announced = _announced(evidence, rows[wanted].drop("where"), stored)
+            ready, any_announced = _announced(evidence, _later(rows[wanted].drop("where"), stored), stored)
             announced = announced or any_announced
             snapshot.upsert(ready)
         return inserted, len(wanted) - inserted, failures
@@ -233,6 +234,13 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
     broken = every.filter(~sound)
     stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
     return stored, {*broken["candidate_id"], *broken["storage_key"]}
+
+
+def _later(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """The rows with an `updated_at` after the stored one, also where a clock was ahead when that was written."""
+    earlier = stored.select("storage_key", after=pl.col("updated_at") + pl.duration(microseconds=1))
+    dated = rows.join(earlier, on="storage_key", how="left", maintain_order="left")
+    return dated.with_columns(updated_at=pl.max_horizontal("updated_at", "after")).drop("after")
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:

@@ -429,3 +429,14 @@ def test_the_log_of_this_store_is_not_foreign(place: Place, tmp_path: Path) -> N
     again = registry.get("A").as_json()
     assert "imported_audit_log" not in again
     assert again["audit_log_chain_root"] == root
+
+
+def test_updated_at_moves_on_even_where_the_stored_one_lies_ahead(store: SubjectStore, lines: Lines) -> None:
+    """A manifest that a clock ahead of ours wrote is replaced by one that is later still."""
+    ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    import_manifests(store, lines(_document("A")))
+    registry = SubjectRegistry(store)
+    registry.put(registry.get("A").model_copy(update={"updated_at": ahead}))
+    import_manifests(store, lines(_document("A", status="restricted")))
+    after = registry.get("A")
+    assert (after.status, after.updated_at) == ("restricted", ahead + dt.timedelta(microseconds=1))
