@@ -24,12 +24,23 @@ class Decision:
     Attributes:
         new: `CANDIDATE_SCHEMA`; to be inserted.
         known: `CANDIDATE_SCHEMA`; registered already, to be skipped.
-        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table cannot tell whose it is.
+        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table cannot tell whose it is; or what
+            was to be inserted could not be.
     """
 
     new: pl.DataFrame
     known: pl.DataFrame
     collided: pl.DataFrame
+
+    def not_writing(self, candidates: pl.DataFrame, reason: str) -> "Decision":
+        """The decision without these new candidates, which are refused for a reason."""
+        if candidates.is_empty():
+            return self
+        return Decision(
+            new=self.new.join(candidates, on="candidate_id", how="anti", maintain_order="left"),
+            known=self.known,
+            collided=pl.concat([self.collided, refusals(candidates, "not_written", reason)]),
+        )
 
 
 def collision_reason(candidate_id: str, owner: str, storage_key: str) -> str:

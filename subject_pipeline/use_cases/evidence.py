@@ -17,7 +17,7 @@ import polars as pl
 from subject_pipeline.domain.access_events import AccessEvent, evidence_event
 from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH, ChainHead
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
-from subject_pipeline.errors import IncompleteError, KeyRingError, StoreError
+from subject_pipeline.errors import AuditLogError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.overlapping import at_once, overlapped
@@ -84,36 +84,40 @@ class ManifestEvidence:
         """
         return self._log.chunk_state(chunk).chains(candidate_ids) if self._log else {}
 
-    def announce_returning(self, rows: pl.DataFrame) -> bool:
+    def announce_returning(self, rows: pl.DataFrame) -> dict[str, AuditLogError]:
         """Announce each registration of somebody of whom the log has a row about their manifest; others need none.
 
         Args:
             rows: `TABLE_SCHEMA`, of people who have no manifest at the version that the rows will be committed against.
 
         Returns:
-            Whether there was anything to announce.
+            The chunks whose log is damaged, each with its error: who of their people returns cannot be told, so none
+            of them may be registered. All other chunks are announced.
 
         Raises:
-            AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
         log = self._log
+        damaged: dict[str, AuditLogError] = {}
         if log is None:
-            return False
+            return damaged
 
-        def returning(part: pl.DataFrame) -> tuple[str, pl.DataFrame, Mapping[str, ChainHead]]:
+        def returning(part: pl.DataFrame) -> tuple[str, pl.DataFrame, Mapping[str, ChainHead] | AuditLogError]:
             chunk = str(part["chunk"][0])
-            chains = log.chunk_state(chunk).with_evidence(part["candidate_id"].to_list())
+            try:
+                chains = log.chunk_state(chunk).with_evidence(part["candidate_id"].to_list())
+            except AuditLogError as error:
+                return chunk, part, error
             return chunk, part.filter(pl.col("candidate_id").is_in(list(chains))), chains
 
         parts = rows.partition_by("chunk", maintain_order=True)
-        announced = False
         for chunk, part, chains in overlapped(returning, parts, at_once(self._store.objects, _CHUNKS_AT_ONCE)):
-            if chains:
+            if isinstance(chains, AuditLogError):
+                damaged[chunk] = chains
+            elif chains:
                 hashes = zip(part["candidate_id"], manifest_hashes(part), strict=True)
                 self.announce(chunk, [Change(one, "", digest) for one, digest in hashes], chains)
-                announced = True
-        return announced
+        return damaged
 
     def announce(self, chunk: str, changes: Sequence[Change], chains: Mapping[str, ChainHead]) -> bool:
         """Append a row for each change that needs one and is not announced already; on disk when this returns.

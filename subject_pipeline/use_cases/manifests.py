@@ -227,10 +227,14 @@ class _Job:
         def attempt() -> Decision:
             snapshot = self.store.table.snapshot_or_create()
             decision = decide(accepted, snapshot.stored_ids(chunks))
+            if decision.new.is_empty():
+                return decision
+            damaged = self.evidence.announce_returning(self._rows(decision.new))
+            for chunk, error in damaged.items():
+                mine = pl.col("chunk_index").is_in(self.layout.indices([chunk]))
+                decision = decision.not_writing(decision.new.filter(mine), f"not written: {error}")
             if not decision.new.is_empty():
-                rows = self._rows(decision.new)
-                self.evidence.announce_returning(rows)
-                snapshot.insert(rows)
+                snapshot.insert(self._rows(decision.new))
             return decision
 
         return self._confirmed(retrying(attempt), chunks)
@@ -256,14 +260,7 @@ class _Job:
         except StoreError as error:
             raise OutcomeUnknownError(f"committed, but it could not be read back: {error}") from error
         missing = decision.new.join(stored, on=["storage_key", "candidate_id"], how="anti")
-        if missing.is_empty():
-            return decision
-        reason = "committed, but gone when read back: another writer removed it; run again"
-        return Decision(
-            new=decision.new.join(missing, on="candidate_id", how="anti", maintain_order="left"),
-            known=decision.known,
-            collided=pl.concat([decision.collided, refusals(missing, "not_written", reason)]),
-        )
+        return decision.not_writing(missing, "committed, but gone when read back: another writer removed it; run again")
 
     def _outcomes(
         self,

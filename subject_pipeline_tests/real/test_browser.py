@@ -146,30 +146,6 @@ def test_the_report_opens_by_itself(browser: Browser) -> None:
     expect(browser.page.get_by_role("row").filter(has_text="report").first).to_be_visible()
 
 
-def tamper(stack: DagsterStack) -> str:
-    """Flip one bit of one row in the store, as somebody without the keys might; returns whose row it is."""
-    segment = min((stack.store_folder / "audit").glob("*/000000000000.jsonl"))
-    stored = bytearray(segment.read_bytes())
-    at = stored.rindex(b'"actor":"') + len(b'"actor":"')
-    line = stored[stored.rindex(b"\n", 0, at) + 1 : stored.index(b"\n", at)]
-    stored[at] ^= 1
-    segment.write_bytes(stored)
-    candidate_id: str = json.loads(line)["row"]["candidate_id"]
-    return candidate_id
-
-
-def test_a_flipped_bit_turns_a_check_red(browser: Browser) -> None:
-    """After one bit of one row is flipped, a verification from the page names the subject in the check's table."""
-    subject = tamper(browser.stack)
-    browser.open("/assets/audit_verification")
-    succeeded(browser.stack, browser.launch_chosen(browser.choose(None)))
-    browser.open_check("audit_verification", "chains_intact")
-    expect(browser.page.locator("table").get_by_text(subject, exact=True).first).to_be_visible()
-    expect(browser.page.get_by_text("bad_mac", exact=True)).to_be_visible()
-    expect(browser.page.get_by_text("Failed", exact=True).first).to_be_visible()
-    browser.picture("check_red", height=780)
-
-
 def test_re_execution_from_failure_by_the_page(browser: Browser) -> None:
     """A run that the store failed is re-executed from failure by its page's menu, and stages nothing anew."""
     stack = browser.stack
@@ -215,6 +191,30 @@ def test_one_partition_of_64_has_a_bad_candidate(browser: Browser) -> None:
     browser.picture("bad_candidate_check", height=690)
     assert sum(counts["failed"] for counts in numbers.values()) == 1
     assert SubjectRegistry(browser.stack.store).count() == PEOPLE + AGENTS - 1
+
+
+def tamper(stack: DagsterStack) -> str:
+    """Flip one bit of one row in the store, as somebody without the keys might; returns whose row it is."""
+    segment = min((stack.store_folder / "audit").glob("*/000000000000.jsonl"))
+    stored = bytearray(segment.read_bytes())
+    at = stored.rindex(b'"actor":"') + len(b'"actor":"')
+    line = stored[stored.rindex(b"\n", 0, at) + 1 : stored.index(b"\n", at)]
+    stored[at] ^= 1
+    segment.write_bytes(stored)
+    candidate_id: str = json.loads(line)["row"]["candidate_id"]
+    return candidate_id
+
+
+def test_a_flipped_bit_turns_a_check_red(browser: Browser) -> None:
+    """After one bit of one row is flipped, a verification from the page names the subject in the check's table."""
+    subject = tamper(browser.stack)
+    browser.open("/assets/audit_verification")
+    succeeded(browser.stack, browser.launch_chosen(browser.choose(None)))
+    browser.open_check("audit_verification", "chains_intact")
+    expect(browser.page.locator("table").get_by_text(subject, exact=True).first).to_be_visible()
+    expect(browser.page.get_by_text("bad_mac", exact=True)).to_be_visible()
+    expect(browser.page.get_by_text("Failed", exact=True).first).to_be_visible()
+    browser.picture("check_red", height=780)
 
 
 def test_the_page_asked_nobody_else(browser: Browser) -> None:

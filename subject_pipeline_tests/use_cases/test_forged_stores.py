@@ -13,7 +13,9 @@ from subject_pipeline.errors import OutcomeUnknownError, StoreError
 from subject_pipeline.storage.audit_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.storage.checkpoints import note_key
 from subject_pipeline.use_cases import audit_log
+from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.use_cases.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 
 CHUNK = LAYOUT.names[0]
@@ -180,3 +182,14 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
     )
     assert two - one <= 6 * counted
     assert one - (two - one) < MAX_STORED_BYTES - 6 * audit_log.MAX_BYTES
+
+
+def test_one_damaged_log_stops_the_registration_of_its_own_people_alone(anchored: Place, declared: Declared) -> None:
+    """Of nobody else: who could damage one object would otherwise stop all registrations."""
+    _edit(_segment(anchored, 0))
+    here, elsewhere = people(0, 3)[1:], people(1, 2)
+    result = backfill(anchored.store, declared([*here, *elsewhere]), evidence=anchored.evidence())
+    assert (result.counts.inserted, result.counts.failed) == (2, 2)
+    assert {failure.candidate_id for failure in result.failures} == set(here)
+    assert all("is damaged" in failure.reason and failure.kind == "not_written" for failure in result.failures)
+    assert {anchored.registry().get(one).candidate_id for one in elsewhere} == set(elsewhere)
