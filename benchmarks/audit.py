@@ -35,7 +35,6 @@ from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
@@ -123,7 +122,7 @@ def counting_store(folder: Path) -> tuple[SubjectStore, CountingObjects]:
     """A store of one chunk whose requests are counted."""
     location = StoreLocation.parse(str(folder / "store"))
     objects = CountingObjects(folder / "store")
-    return SubjectStore(location, objects, Catalog(objects), ManifestTable(location, objects), 1), objects
+    return SubjectStore(location, objects, Catalog(objects), 1), objects
 
 
 # ---- steps: each the whole of one process ----

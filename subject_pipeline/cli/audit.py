@@ -20,11 +20,12 @@ from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_op
 from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
 from subject_pipeline.domain.strict_json import unique_keys
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
-from subject_pipeline.storage.manifest_files import whole_file
+from subject_pipeline.storage.durability import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show as show_rows
 from subject_pipeline.use_cases.rebuilding import rebuild as rebuild_store
+from subject_pipeline.use_cases.registry import SubjectRegistry
 
 
 @click.group()
@@ -171,7 +172,10 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
 @command_options
 def show(shell: Shell, candidate_id: str) -> None:
     """Print a subject's rows, each as stored; nothing is verified."""
-    rows = show_rows(shell.existing_store(), shell.key_ring(), candidate_id)
+    store = shell.existing_store()
+    rows = show_rows(store, shell.key_ring(), candidate_id)
+    if not rows:
+        SubjectRegistry(store).get(candidate_id)  # an error where nobody has this id
     shell.tell({"rows": rows}, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) or "no rows")
 
 

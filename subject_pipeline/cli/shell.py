@@ -13,6 +13,7 @@ import click
 
 from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.formats.times import format_time
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.location import home_expanded
 from subject_pipeline.storage.settings import Settings, json_logs, system_user
@@ -113,7 +114,7 @@ def log_line(words: str, level: Level = "info") -> str:
     """Words as they are said: for people as they are, or as one JSON object where `$SUBJECT_LOG_FORMAT` is json."""
     if not json_logs(os.environ):
         return f"error: {words}" if level == "error" else words
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    now = format_time(dt.datetime.now(dt.UTC))
     return json.dumps({"ts": now, "level": level, "message": words}, ensure_ascii=False)
 
 

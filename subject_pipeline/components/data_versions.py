@@ -8,7 +8,7 @@ import hashlib
 
 import dagster as dg
 
-from subject_pipeline.storage.audit_segments import AUDIT
+from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.use_cases.store import SubjectStore
 
 

@@ -22,9 +22,10 @@ from subject_pipeline.components.run_history import (
     pause_before,
     run_in_progress,
 )
+from subject_pipeline.domain.layout import INBOX
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.objects import ObjectInfo
-from subject_pipeline.use_cases.inbox import INBOX, waiting
+from subject_pipeline.use_cases.inbox import waiting
 
 _NAMED = 5
 _PATIENCE_S = 600

@@ -26,10 +26,11 @@ from subject_pipeline.components.past_partitions import PastPartitions, last_not
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
 from subject_pipeline.components.run_partitions import partitions_of
+from subject_pipeline.domain.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings
-from subject_pipeline.use_cases.inbox import INBOX, ingest_inbox
+from subject_pipeline.use_cases.inbox import ingest_inbox
 from subject_pipeline.use_cases.verification import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")
@@ -180,7 +181,7 @@ ingest_access_events = dg.define_asset_job(
     "ingest_access_events",
     selection=dg.AssetSelection.assets(audit_log),
     tags={"subject/job": "ingestion"},
-    metadata={"reads": INBOX, "writes": "audit/"},
+    metadata={"reads": INBOX, "writes": AUDIT},
     description="Append the events of new files in the store's inbox to the audit log, each event once. Needs no "
     "config: it takes whatever was not ingested before. Safe to run again.",
 )
@@ -189,7 +190,7 @@ verify_checkpoint_and_report = dg.define_asset_job(
     "verify_checkpoint_and_report",
     selection=dg.AssetSelection.assets(_VERIFICATION, _CHECKPOINT, _REPORT),
     tags={"subject/job": "verification"},
-    metadata={"reads": "audit/, subjects/, checkpoints/", "writes": "checkpoints/, reports/"},
+    metadata={"reads": f"{AUDIT}, {TABLE}/, {CHECKPOINTS}", "writes": f"{CHECKPOINTS}, {REPORTS}"},
     description="Verify all chains, logs and manifests, sign a checkpoint over what was found whole, and report. Needs "
     "no config (mode: full); select all partitions: it is one run. Safe to run again.",
 )

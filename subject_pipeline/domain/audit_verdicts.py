@@ -32,9 +32,9 @@ from subject_pipeline.domain.audit_segments import (
     evidence_of,
     split_line,
 )
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.store.ids import storage_key
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"
 _BAD_MAC = "the row's MAC is not that of its bytes"

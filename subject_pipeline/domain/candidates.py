@@ -1,18 +1,12 @@
-"""Candidates: one source row's identity, and the rules that turn a key value into one.
+"""Candidates: one source row's identity, made by column from its key value."""
 
-Each rule stands twice, as a function of one value and as Polars expressions over a column; a property test holds
-the two to each other.
-"""
-
-import re
 from typing import Literal
 
 import polars as pl
 
+from subject_pipeline.candidates.columns import chunk_index_expr, storage_key_expr
 from subject_pipeline.domain.chunks import ChunkLayout
-
-MAX_STORAGE_KEY_BYTES = 200
-_UNSAFE = r"[^A-Za-z0-9_-]"
+from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, refusal
 
 CANDIDATE_SCHEMA = pl.Schema(
     {
@@ -33,31 +27,6 @@ REFUSAL_SCHEMA = pl.Schema(
 `refused`, `collision`, `not_written` or `unknown` (it could not be learnt whether it was written)."""
 
 
-def candidate_id(key_value: str, prefix: str) -> str:
-    """The id that a key value forms under a dataset's prefix."""
-    return prefix + key_value
-
-
-def storage_key(candidate_id: str) -> str:
-    """The id with every character outside `[A-Za-z0-9_-]` replaced by `_`; always ASCII."""
-    return re.sub(_UNSAFE, "_", candidate_id)
-
-
-def storage_key_expr(candidate_id: str) -> pl.Expr:
-    """The storage key of each value in the column `candidate_id`."""
-    return pl.col(candidate_id).str.replace_all(_UNSAFE, "_")
-
-
-def refusal(candidate_id: str, key_value: str) -> str | None:
-    """Why this candidate cannot become a subject, or None where it can."""
-    if not key_value:
-        return "empty key value: a subject needs an id of its own"
-    length = len(storage_key(candidate_id))
-    if length > MAX_STORAGE_KEY_BYTES:
-        return f"storage key is {length} bytes long; at most {MAX_STORAGE_KEY_BYTES} are allowed"
-    return None
-
-
 def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataFrame:
     """Candidates of source keys.
 
@@ -73,7 +42,7 @@ def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataF
         keys.lazy()
         .select("row", candidate_id=pl.lit(prefix) + pl.col("key"), key_value="key")
         .with_columns(storage_key=storage_key_expr("candidate_id"))
-        .with_columns(chunk_index=layout.index_expr("storage_key"))
+        .with_columns(chunk_index=chunk_index_expr(layout, "storage_key"))
         .select(CANDIDATE_SCHEMA.names())
         .collect()
     )

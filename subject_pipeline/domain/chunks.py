@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import polars as pl
-import polars_hash as plh
 import xxhash
 
 from subject_pipeline.errors import ConfigurationError
@@ -43,15 +41,6 @@ class ChunkLayout:
     def chunk_of(self, storage_key: str) -> str:
         """The name of the chunk that holds this storage key."""
         return self.names[xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count]
-
-    def index_expr(self, storage_key: str) -> pl.Expr:
-        """The chunk's index (UInt32) of each value in the column `storage_key`."""
-        digest = plh.col(storage_key).nchash.xxhash64(seed=0)
-        return (digest % self.count).cast(pl.UInt32)
-
-    def name_expr(self, index: str) -> pl.Expr:
-        """The chunk's name for each index in the column `index`."""
-        return pl.lit(pl.Series(self.names)).gather(pl.col(index))
 
     def indices(self, chunks: Iterable[str]) -> list[int]:
         """The indices of the named chunks, sorted, each once.

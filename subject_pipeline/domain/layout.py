@@ -1,4 +1,4 @@
-"""The store's layout: written once, read by all."""
+"""The store's layout: where everything lies in it, and the one object that says how it is split."""
 
 import datetime as dt
 
@@ -9,6 +9,18 @@ from subject_pipeline.errors import ConfigurationError
 
 TABLE = "subjects"
 """Where in the store the manifests' table lies."""
+AUDIT = "audit/"
+AUDIT_INDEX = "audit_index/"
+CHECKPOINTS = "checkpoints/"
+STAGING = "staging/"
+REPORTS = "reports/"
+INBOX = "inbox/"
+CATALOG = "catalog/"
+DATASETS = "catalog/datasets/"
+RECEIPTS = "catalog/ingested/"
+PROBES = "catalog/probes/"
+"""Where `doctor` tries out what the store can do; nothing there is a part of a store."""
+LAYOUT_KEY = "catalog/layout.json"
 
 
 class StoreLayout(BaseModel):

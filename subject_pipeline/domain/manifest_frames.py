@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import storage_key
+from subject_pipeline.candidates.columns import chunk_name_expr
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import (
     DatasetReference,
@@ -16,6 +16,8 @@ from subject_pipeline.domain.manifests import (
     new_manifest,
 )
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.times import COLUMN_FORMAT
+from subject_pipeline.store.ids import storage_key
 
 _TIME = pl.Datetime("us", "UTC")
 _DATASET = pl.Struct({"name": pl.String, "key_column": pl.String, "key_value": pl.String})
@@ -89,7 +91,7 @@ def new_rows(
         ),
         "audit_log_path": pl.lit(audit_log_path("")) + pl.col("chunk"),
     }
-    return candidates.with_columns(chunk=layout.name_expr("chunk_index")).select(
+    return candidates.with_columns(chunk=chunk_name_expr(layout, "chunk_index")).select(
         "chunk",
         "storage_key",
         *(fields[name].alias(name) for name in MANIFEST_FIELDS),
@@ -149,7 +151,7 @@ def json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa
     """A column of the table as its JSON has it: times as text."""
     dtype = MANIFEST_FIELDS[name] if dtype is None else dtype
     if dtype == _TIME:
-        return value.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").alias(name)
+        return value.dt.to_string(COLUMN_FORMAT).alias(name)
     if isinstance(dtype, pl.Struct):
         parts = [json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields]
         return pl.struct(parts).alias(name)

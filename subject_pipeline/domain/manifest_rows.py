@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import MAX_STORAGE_KEY_BYTES, storage_key_expr
+from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, storage_key_expr
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
 
 PROBLEM = "problem"
 """The column that says which rule a row breaks; null where it keeps all of them."""
@@ -45,8 +46,8 @@ def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
     return (
         rows.lazy()
         .with_columns(_derived=storage_key_expr("candidate_id"))
-        .with_columns(_index=layout.index_expr("_derived"))
-        .with_columns(_home=layout.name_expr("_index"))
+        .with_columns(_index=chunk_index_expr(layout, "_derived"))
+        .with_columns(_home=chunk_name_expr(layout, "_index"))
         .with_columns(
             pl.when(pl.col("candidate_id").fill_null("") == "")
             .then(pl.lit(NO_ID))
@@ -72,3 +73,7 @@ def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
 def told(problem: str) -> tuple[str, str]:
     """A problem as a verdict's kind and in words."""
     return _TOLD[problem]
+
+
+STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String, PROBLEM: pl.String})
+"""One stored subject a row, and the rule that this row breaks, if any."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline.domain.checkpoints import RosterEntry
-from subject_pipeline.domain.manifests import format_time
+from subject_pipeline.formats.times import format_time
 
 _UNDER_WAY = dt.timedelta(minutes=5)
 

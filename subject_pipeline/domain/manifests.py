@@ -17,8 +17,10 @@ from pydantic import (
     ValidationError,
 )
 
+from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.domain.shown_text import shown
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.times import format_time
 
 MANIFEST_SCHEMA = "subject_manifest.v1"
 DEFAULT_RETENTION = dt.timedelta(days=365 * 4)
@@ -32,11 +34,6 @@ VOCABULARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The words that each of these fields may hold. Writing others is refused; reading takes a newer writer's words."""
-
-
-def format_time(value: dt.datetime) -> str:
-    """RFC 3339 in UTC with exactly six decimals and `Z`."""
-    return value.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _to_utc(value: dt.datetime) -> dt.datetime:
@@ -203,4 +200,4 @@ def new_manifest(
 
 def audit_log_path(chunk: str) -> str:
     """Where in the store the audit log of a chunk lies."""
-    return f"audit/{chunk}"
+    return f"{AUDIT}{chunk}"

@@ -7,9 +7,6 @@ import polars as pl
 from subject_pipeline.domain.candidates import refusals
 from subject_pipeline.domain.manifest_rows import PROBLEM
 
-STORED_IDS_SCHEMA = pl.Schema({"storage_key": pl.String, "candidate_id": pl.String, PROBLEM: pl.String})
-"""One stored subject a row, and the rule that this row breaks, if any."""
-
 AMBIGUOUS = (
     "the table holds rows of this id or storage key that break its rules, so nothing was changed: see "
     "`subject-pipeline audit verify`, and restore the table"

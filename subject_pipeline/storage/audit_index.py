@@ -25,10 +25,10 @@ from subject_pipeline.domain.audit_index import (
 from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead
 from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
+from subject_pipeline.domain.layout import AUDIT_INDEX
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
-AUDIT_INDEX = "audit_index/"
 _ROWS = "rows"
 _HEADS = re.compile(r"[0-9]{12}")
 _SUPERSEDED_AFTER = dt.timedelta(hours=1)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from subject_pipeline.domain.audit_segments import MAX_BYTES
+from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.errors import AuditLogError, StoreError
-from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.storage.overlapping import at_once, overlapped
 
-AUDIT = "audit/"
-_KEY = re.compile(r"audit/([^/]+)/([0-9]{12})\.jsonl")
+_KEY = re.compile(rf"{AUDIT}([^/]+)/([0-9]{{12}})\.jsonl")
 _AHEAD = 4
 MAX_STORED_BYTES = 6 * MAX_BYTES + (1 << 20)
 """No segment is larger: a writer counts the characters of its rows, of which JSON makes up to six bytes each, and a
@@ -38,7 +37,6 @@ class AuditSegments:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._local = objects if isinstance(objects, LocalObjects) else None
 
     @staticmethod
     def key(chunk: str, number: int) -> str:
@@ -118,7 +116,7 @@ class AuditSegments:
             StoreError: the store failed.
         """
         last = after
-        if listed and (after < 0 or self._local is None):
+        if listed and (after < 0 or not self._objects.local):
             for item in self._objects.list(f"{AUDIT}{chunk}/", after=self.key(chunk, after) if after >= 0 else ""):
                 place = self.place(item.key)
                 last = max(last, place[1]) if place else last
@@ -132,10 +130,10 @@ class AuditSegments:
         while (data := self.get(chunk, number)) is not None:
             yield number, data
             number += 1
-        if listed and after >= 0 and self._local is not None:
+        if listed and after >= 0 and self._objects.local:
             # A folder's LIST takes the longer the more it holds; an index is never far behind a log's end.
             for later in range(number + 1, number + _LOOKED_PAST):
-                if self._local.exists(self.key(chunk, later)):
+                if self._objects.exists(self.key(chunk, later)):
                     raise AuditLogError(self._gone(chunk, number))
 
     def _gone(self, chunk: str, number: int) -> str:

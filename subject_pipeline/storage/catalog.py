@@ -7,18 +7,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
-from subject_pipeline.domain.layout import TABLE, StoreLayout
+from subject_pipeline.domain.layout import AUDIT, CATALOG, CHECKPOINTS, DATASETS, LAYOUT_KEY, PROBES, TABLE, StoreLayout
 from subject_pipeline.errors import DatasetError, StoreError
-from subject_pipeline.storage.audit_segments import AUDIT
-from subject_pipeline.storage.checkpoints import CHECKPOINTS
 from subject_pipeline.storage.objects import ObjectStore
 
-LAYOUT_KEY = "catalog/layout.json"
-PROBES = "catalog/probes/"
-"""Where `doctor` tries out what the store can do; nothing there is a part of a store."""
-_CATALOG = "catalog/"
-_DATASETS = "catalog/datasets/"
 _LAID_OUT = (AUDIT, CHECKPOINTS, f"{TABLE}/")
 """What is only written once there is a layout."""
 
@@ -33,6 +27,7 @@ class Catalog:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        self._chunks: ChunkLayout | None = None
 
     def layout(self, wanted: int | None = None) -> StoreLayout | None:
         """The store's layout, or None where nothing was written yet that needs one.
@@ -58,6 +53,19 @@ class Catalog:
         layout.check_wanted(wanted)
         return layout
 
+    def chunks(self) -> ChunkLayout:
+        """The chunks of a store that has a table, read once: they never change.
+
+        Raises:
+            StoreError: the layout cannot be read, or is gone.
+        """
+        if self._chunks is None:
+            layout = self.layout()
+            if layout is None:
+                raise StoreError(f"cannot read the manifests: {LAYOUT_KEY} is gone; restore it from a backup")
+            self._chunks = layout.chunks
+        return self._chunks
+
     def layout_or_create(self, wanted: int | None, default: int, *, now: Callable[[], dt.datetime]) -> StoreLayout:
         """The store's layout, written now if it is the first use; of two writers at once, one decides for both.
 
@@ -82,7 +90,7 @@ class Catalog:
         Raises:
             StoreError: the store failed.
         """
-        return any(not item.key.startswith(PROBES) for item in self._objects.list(_CATALOG))
+        return any(not item.key.startswith(PROBES) for item in self._objects.list(CATALOG))
 
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a declaration; one of the same name is replaced.
@@ -128,8 +136,8 @@ class Catalog:
         Raises:
             StoreError: the store failed.
         """
-        keys = (item.key for item in self._objects.list(_DATASETS))
-        return sorted(key.removeprefix(_DATASETS).removesuffix(".json") for key in keys if key.endswith(".json"))
+        keys = (item.key for item in self._objects.list(DATASETS))
+        return sorted(key.removeprefix(DATASETS).removesuffix(".json") for key in keys if key.endswith(".json"))
 
     def datasets(self) -> list[DatasetDeclaration]:
         """Every registered dataset, sorted by name.
@@ -138,7 +146,7 @@ class Catalog:
             StoreError: a declaration cannot be read.
         """
         found = []
-        for item in self._objects.list(_DATASETS):
+        for item in self._objects.list(DATASETS):
             if not item.key.endswith(".json"):
                 continue
             data = self._objects.get(item.key, limit=_LIMIT)
@@ -166,7 +174,7 @@ class Catalog:
 
     @staticmethod
     def _key(name: str) -> str:
-        return f"{_DATASETS}{check_dataset_name(name)}.json"
+        return f"{DATASETS}{check_dataset_name(name)}.json"
 
 
 def _text(value: BaseModel) -> bytes:

@@ -16,13 +16,13 @@ import orjson
 from subject_pipeline.domain import merkle
 from subject_pipeline.domain.canonical_json import canonical_row
 from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.domain.layout import CHECKPOINTS
 from subject_pipeline.domain.signed_notes import open_note
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
-CHECKPOINTS = "checkpoints/"
-_NOTE = re.compile(r"checkpoints/([0-9]{12})/note")
-_DERIVED = re.compile(r"checkpoints/([0-9]{12})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{16}\.jsonl")
+_NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")
+_DERIVED = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{{16}}\.jsonl")
 _ROSTERS_KEPT = 2
 
 Files = Sequence[Sequence[str | int]]

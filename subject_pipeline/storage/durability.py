@@ -1,8 +1,12 @@
-"""Making local writes last: what is acknowledged is on disk, not in a page cache."""
+"""Durable local files: what is acknowledged is on disk, not in a page cache, and whole."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from subject_pipeline.errors import SourceError
 
 
 def sync_file(path: Path) -> None:
@@ -31,3 +35,24 @@ def make_folder(folder: Path) -> None:
     created = [parent for parent in missing if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     sync_folders(parent.parent for parent in created)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; it takes the wanted name once written, so that no reader sees a part of it.
+
+    Raises:
+        SourceError: the folder is not there or cannot be written to.
+    """
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        try:
+            yield unfinished
+            with unfinished.open("rb") as written:
+                os.fsync(written.fileno())
+            unfinished.replace(path)
+        except OSError as error:
+            raise SourceError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()

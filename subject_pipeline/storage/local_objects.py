@@ -34,6 +34,8 @@ _REFUSALS = {
 class LocalObjects:
     """Objects as files below a root: staged, fsynced, then linked or renamed into place, then the folder fsynced."""
 
+    local = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -50,7 +52,7 @@ class LocalObjects:
                 return None
 
     def exists(self, key: str) -> bool:
-        """Whether anything at all is there, without reading it."""
+        """See `ObjectStore.exists`."""
         *parents, name = key_parts(key)
         with _errors("look for", key):
             try:
@@ -110,11 +112,7 @@ class LocalObjects:
         return iter(sorted(found, key=lambda item: item.key))
 
     def remove_abandoned(self, before: dt.datetime) -> None:
-        """Delete what killed writers left staged before a time.
-
-        Raises:
-            StoreError: the disk failed.
-        """
+        """See `ObjectStore.remove_abandoned`."""
         with (
             _errors("clean up", STAGING_FOLDER),
             contextlib.suppress(FileNotFoundError, NotADirectoryError),

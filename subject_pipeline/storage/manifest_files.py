@@ -1,8 +1,5 @@
-"""Files of manifests on local disks: read as documents with their place, written whole or not at all."""
+"""Files of manifests on local disks: read as documents, each with its place."""
 
-import contextlib
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,24 +43,3 @@ def read_documents(path: Path) -> Iterator[Document]:
             raise SourceError(f"cannot import {path}: there is no such file or folder")
     except OSError as error:
         raise SourceError(f"cannot read {error.filename or path}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the wanted name once written, so that no reader sees a part of it.
-
-    Raises:
-        SourceError: the folder is not there or cannot be written to.
-    """
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        try:
-            yield unfinished
-            with unfinished.open("rb") as written:
-                os.fsync(written.fileno())
-            unfinished.replace(path)
-        except OSError as error:
-            raise SourceError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()

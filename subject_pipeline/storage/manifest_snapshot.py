@@ -21,8 +21,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
-from subject_pipeline.domain.manifest_rows import OTHER_CHUNK, PROBLEM, RULES_LOOK_AT, told, with_problems
-from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
+from subject_pipeline.domain.manifest_rows import (
+    OTHER_CHUNK,
+    PROBLEM,
+    RULES_LOOK_AT,
+    STORED_IDS_SCHEMA,
+    told,
+    with_problems,
+)
 from subject_pipeline.errors import (
     AmbiguousSubjectError,
     ConflictError,

@@ -14,15 +14,12 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConflictError, StoreError
-from subject_pipeline.storage.catalog import LAYOUT_KEY, Catalog
 from subject_pipeline.storage.durability import sync_file, sync_folders
-from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.use_cases.store import SubjectStore
 
 _PROPERTIES = {
     "delta.dataSkippingStatsColumns": "created_at,updated_at,status,vertical",
@@ -41,13 +38,12 @@ Result = TypeVar("Result")
 class ManifestTable:
     """The table of one store. Opens it anew for every operation, so each sees the latest version."""
 
-    def __init__(self, location: StoreLocation, objects: ObjectStore) -> None:
-        self._uri = location.child(TABLE)
-        folder = location.local_path
+    def __init__(self, store: SubjectStore) -> None:
+        self._uri = store.location.child(TABLE)
+        folder = store.location.local_path
         self._folder = None if folder is None else folder / TABLE
-        self._options = dict(location.options) or None
-        self._objects = objects
-        self._known_layout: ChunkLayout | None = None
+        self._options = dict(store.location.options) or None
+        self._store = store
 
     def snapshot(self) -> Snapshot | None:
         """The table's latest version, or None where no manifest was ever written.
@@ -73,16 +69,7 @@ class ManifestTable:
                 raise StoreError(f"cannot read the manifests: the table's property {name} was set to {value!r}")
         if metadata.partition_columns != ["chunk"]:
             raise StoreError(f"cannot read the manifests: the table is partitioned by {metadata.partition_columns}")
-        return Snapshot(table, self._layout(), self._commit_of, self._folder, self._options)
-
-    def _layout(self) -> ChunkLayout:
-        """The store's chunks, read once: they never change."""
-        if self._known_layout is None:
-            layout = Catalog(self._objects).layout()
-            if layout is None:
-                raise StoreError(f"cannot read the manifests: {LAYOUT_KEY} is gone; restore it from a backup")
-            self._known_layout = layout.chunks
-        return self._known_layout
+        return Snapshot(table, self._store.catalog.chunks(), self._commit_of, self._folder, self._options)
 
     def snapshot_or_create(self) -> Snapshot:
         """The table's latest version; the table is created where there is none.
@@ -160,7 +147,7 @@ class ManifestTable:
     def _commit_of(self, operation: str, since: int) -> Commit | None:
         """The commit that carries an operation's id, among those after version `since`."""
         version = since + 1
-        while (data := self._objects.get(f"{TABLE}/_delta_log/{version:020d}.json")) is not None:
+        while (data := self._store.objects.get(f"{TABLE}/_delta_log/{version:020d}.json")) is not None:
             actions = [json.loads(line) for line in data.splitlines()]
             if any(action.get("commitInfo", {}).get("operationId") == operation for action in actions):
                 added = tuple(unquote(action["add"]["path"]) for action in actions if "add" in action)

@@ -52,7 +52,13 @@ def check_size(key: str, size: int, limit: int | None) -> None:
 
 
 class ObjectStore(Protocol):
-    """Bytes under keys (`catalog/layout.json`), the same over local files, memory and buckets."""
+    """Bytes under keys (`catalog/layout.json`), the same over local files, memory and buckets.
+
+    Attributes:
+        local: requests go to this machine's disk and take microseconds, not tens of milliseconds.
+    """
+
+    local: bool
 
     def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """The bytes under a key, or None where there is no such object.
@@ -63,6 +69,14 @@ class ObjectStore(Protocol):
 
         Raises:
             StoreError: the store failed, or the object is larger than `limit`.
+        """
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether anything at all is under a key, without reading it.
+
+        Raises:
+            StoreError: the store failed.
         """
         ...
 
@@ -110,6 +124,14 @@ class ObjectStore(Protocol):
         Args:
             prefix: what their keys start with.
             after: only those whose keys come after this one.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        ...
+
+    def remove_abandoned(self, before: dt.datetime) -> None:
+        """Delete what killed writers left unfinished before a time; a bucket keeps nothing unfinished.
 
         Raises:
             StoreError: the store failed.

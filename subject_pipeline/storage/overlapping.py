@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.objects import ObjectStore
 
 Item = TypeVar("Item")
@@ -14,7 +13,7 @@ Result = TypeVar("Result")
 
 def at_once(objects: ObjectStore, concurrency: int) -> int:
     """How many requests to have under way: a local one takes microseconds, so one; a bucket's tens of milliseconds."""
-    return 1 if isinstance(objects, LocalObjects) else max(1, concurrency)
+    return 1 if objects.local else max(1, concurrency)
 
 
 def overlapped(work: Callable[[Item], Result], items: Iterable[Item], concurrency: int) -> Iterator[Result]:

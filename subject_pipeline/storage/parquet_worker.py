@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from subject_pipeline.domain.canonical_json import canonical_json
 from subject_pipeline.errors import CanonicalJsonError
+from subject_pipeline.formats.times import format_time
 
 MEMORY = 192 << 20
 """Bytes of address space that reading may take beside the interpreter and its libraries."""
@@ -293,7 +294,7 @@ def _time(count: int, per_second: int) -> str | _Bad:
         moment = _EPOCH + dt.timedelta(microseconds=count * 10**6 // per_second)
     except OverflowError:
         return _Bad("ts: no calendar holds this time in UTC")
-    return moment.isoformat(timespec="microseconds") + "Z"
+    return format_time(moment)
 
 
 def _texts(name: str, column: pa.Array) -> list[Any]:

@@ -1,5 +1,6 @@
 """The object store over buckets (S3, GCS, Azure) and memory, through obstore."""
 
+import datetime as dt
 import io
 import os
 import random
@@ -67,6 +68,8 @@ _CONFLICTS = (AlreadyExistsError, PreconditionError)
 class RemoteObjects:
     """Objects in a bucket. Must not cross a `fork()`: obstore would hang, so a changed process id is refused."""
 
+    local = False
+
     def __init__(self, backend: Backend, writer: Backend | None = None) -> None:
         """A store over a backend; `writer`, where it is another, sends each write once and no more."""
         self._backend = backend
@@ -99,6 +102,16 @@ class RemoteObjects:
             return None
         except BaseError as error:
             raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
+
+    def exists(self, key: str) -> bool:
+        """See `ObjectStore.exists`."""
+        try:
+            obstore.head(self._open(self._backend), check_key(key))
+        except (FileNotFoundError, NotFoundError):
+            return False
+        except BaseError as error:
+            raise StoreError(f"cannot look for the object {key!r}: {reason(error)}") from error
+        return True
 
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`."""
@@ -160,6 +173,9 @@ class RemoteObjects:
         except BaseError as error:
             raise StoreError(f"cannot list the objects below {prefix!r}: {reason(error)}") from error
         return iter(sorted(found, key=lambda item: item.key))
+
+    def remove_abandoned(self, before: dt.datetime) -> None:
+        """See `ObjectStore.remove_abandoned`."""
 
     def _write(
         self,

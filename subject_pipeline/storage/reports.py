@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
+from subject_pipeline.domain.layout import REPORTS
 from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
-REPORTS = "reports/"
 CONTENTS = "contents.json"
 _NAMES = 100
 

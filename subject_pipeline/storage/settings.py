@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.errors import ConfigurationError
 
 STORE_URL = "SUBJECT_STORE_URL"
@@ -54,12 +53,9 @@ class Settings:
         Raises:
             ConfigurationError: a value that cannot be used, with the variable named.
         """
-        chunks = _whole_number(environment, CHUNKS)
-        if chunks is not None:
-            ChunkLayout(chunks)  # refuses what no store can have
         return cls(
             environment.get(STORE_URL) or DEFAULT_STORE,
-            chunks,
+            _whole_number(environment, CHUNKS),
             _whole_number(environment, PARTITIONS_PER_RUN),
             environment.get(KEY_RING, "").strip() or None,
             environment.get(ACTOR, "").strip() or None,

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.domain.layout import STAGING
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.storage.objects import ObjectStore
 
-ROOT = "staging/"
 _BUFFERED_ROWS = 1_500_000
 _PART = re.compile(r"(?P<first>chunk-[0-9a-f]+)\.\.(?P<last>chunk-[0-9a-f]+)\.[^/]+\.parquet$")
 
@@ -209,7 +209,7 @@ def forget(objects: ObjectStore, layout: ChunkLayout, storage_key: str, candidat
 
 
 def _parts_of(objects: ObjectStore, chunk: str) -> Iterator[str]:
-    for item in objects.list(ROOT):
+    for item in objects.list(STAGING):
         part = _PART.search(item.key)
         # Names of one layout have equal length, so they sort as their indices do.
         if part and part["first"] <= chunk <= part["last"]:
@@ -218,7 +218,7 @@ def _parts_of(objects: ObjectStore, chunk: str) -> Iterator[str]:
 
 def root_of(dataset: str) -> str:
     """The prefix below which everything of a dataset is staged."""
-    return f"{ROOT}{dataset}/"
+    return f"{STAGING}{dataset}/"
 
 
 def folder_of(dataset: str, version: str) -> str:
@@ -237,7 +237,7 @@ def datasets_staged(objects: ObjectStore) -> list[str]:
     Raises:
         StoreError: the store failed.
     """
-    return sorted({item.key.removeprefix(ROOT).split("/")[0] for item in objects.list(ROOT)})
+    return sorted({item.key.removeprefix(STAGING).split("/")[0] for item in objects.list(STAGING)})
 
 
 def _record_key(dataset: str) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 import orjson
 
 from subject_pipeline.domain.audit_segments import Segment
-from subject_pipeline.domain.candidates import storage_key
-from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.store import SubjectStore
 
 
@@ -19,15 +18,14 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
     """A subject's rows in the log's order, each as stored: `{"mac": ..., "row": {...}}`. Nothing is verified.
 
     With a key ring only the segments that the audit index names, and those after it, are read; without one, all of
-    the chunk's.
+    the chunk's. Somebody whom the log does not know has none.
 
     Raises:
-        UnknownSubjectError: the subject has neither rows nor a manifest.
         StoreError: the store failed.
     """
     layout = store.layout()
     if layout is None:
-        raise UnknownSubjectError(f"no subject has the id {candidate_id!r}")
+        return []
     chunk = layout.chunks.chunk_of(storage_key(candidate_id))
     segments = AuditSegments(store.objects)
     after, numbers = _indexed(store, ring, layout.log_id, chunk, candidate_id)
@@ -43,8 +41,6 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
         if isinstance(data, StoreError):
             raise data
         rows += _rows_of(data or b"", candidate_id)
-    if not rows:
-        SubjectRegistry(store).get(candidate_id)
     return rows
 
 

@@ -10,12 +10,14 @@ import polars as pl
 
 from subject_pipeline.domain.candidates import distinct, split_refused
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Failure, decide
+from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
+from subject_pipeline.domain.registration import Counts, Failure, decide
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.manifests import (
@@ -134,7 +136,7 @@ def _register(
             advance=lambda so_far: watcher.registering(so_far.rows, staged.rows_scanned),
             evidence=evidence,
         )
-        store.table.tidy()
+        ManifestTable(store).tidy()
     finally:
         report.counts, report.failures = done.counts, done.failures
         # An interrupted backfill is told too; whatever ended it outweighs a store that fails here as well.
@@ -172,7 +174,7 @@ def _forecast(
             chunks = layout.names[group.first : group.last + 1]
             decision = decide(
                 accepted,
-                store.table.read(
+                ManifestTable(store).read(
                     lambda snapshot, chunks=chunks: snapshot.stored_ids(chunks),  # type: ignore[misc]
                     pl.DataFrame(schema=STORED_IDS_SCHEMA),
                 ),
@@ -214,4 +216,4 @@ def count_subjects(store: SubjectStore) -> int:
     Raises:
         StoreError: the store failed.
     """
-    return store.table.read(lambda snapshot: snapshot.count(), 0)
+    return ManifestTable(store).read(lambda snapshot: snapshot.count(), 0)

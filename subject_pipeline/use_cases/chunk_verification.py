@@ -21,6 +21,7 @@ from typing import TypeVar
 from subject_pipeline.domain.audit_segments import LogHead, Segment
 from subject_pipeline.domain.audit_verdicts import BrokenLog, LogJudge, LogVerdict
 from subject_pipeline.domain.checkpoints import ChunkLeaf
+from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.domain.manifest_verdicts import (
     BrokenManifest,
     Recent,
@@ -28,7 +29,7 @@ from subject_pipeline.domain.manifest_verdicts import (
     possibly_resurrected,
 )
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError, StoreError
-from subject_pipeline.storage.audit_segments import AUDIT, AuditSegments, Listing
+from subject_pipeline.storage.audit_segments import AuditSegments, Listing
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.objects import ObjectInfo

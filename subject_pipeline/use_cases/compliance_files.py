@@ -9,6 +9,7 @@ import polars as pl
 from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject
 from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.domain.shown_text import cell
+from subject_pipeline.formats.times import COLUMN_FORMAT
 from subject_pipeline.use_cases.compliance_page import page
 
 PAGE = "report.html"
@@ -57,7 +58,7 @@ def csv(rows: pl.DataFrame) -> bytes:
     """
     ready = rows.with_columns(
         pl.col(pl.String).map_elements(cell, return_dtype=pl.String),
-        pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ"),
+        pl.col(pl.Datetime).dt.to_string(COLUMN_FORMAT),
     )
     if "value" in rows.columns:
         whole = pl.col("value").cast(pl.Int64, strict=False)

@@ -39,6 +39,7 @@ from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.overlapping import overlapped
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, verify
@@ -99,7 +100,7 @@ def collect_numbers(
         return snapshot.version if snapshot else None, subjects.numbers(), accesses.numbers()
 
     # A vacuum under the reader means to begin again, so that all of it is of one version.
-    version, subjects, accesses = store.table.read(count, None) or count(None)
+    version, subjects, accesses = ManifestTable(store).read(count, None) or count(None)
     return ComplianceNumbers(
         now,
         address(store.location.url),

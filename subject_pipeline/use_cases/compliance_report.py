@@ -8,7 +8,8 @@ from typing import Any
 
 from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.manifest_files import whole_file
+from subject_pipeline.formats.times import format_time
+from subject_pipeline.storage.durability import whole_file
 from subject_pipeline.storage.reports import CONTENTS, StoredReport, contents, write_report
 from subject_pipeline.use_cases.compliance_files import PAGE, report_files
 from subject_pipeline.use_cases.compliance_numbers import address
@@ -52,7 +53,7 @@ def write_compliance_report(store: SubjectStore, numbers: ComplianceNumbers) -> 
 
 def _about(numbers: ComplianceNumbers) -> dict[str, Any]:
     return {
-        "time": numbers.time.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": format_time(numbers.time),
         "store": numbers.store,
         "table_version": numbers.table_version,
         "checkpoint": asdict(numbers.checkpoint) if numbers.checkpoint else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.domain.layout import StoreLayout
+from subject_pipeline.domain.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.domain.shown_text import shown, without_credentials
 from subject_pipeline.errors import (
     CheckpointError,
@@ -19,9 +19,9 @@ from subject_pipeline.errors import (
     StoreError,
     SubjectPipelineError,
 )
-from subject_pipeline.storage.catalog import PROBES
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.source_files import find_source_files
 from subject_pipeline.storage.source_keys import SourceKeys
 from subject_pipeline.use_cases.inbox import waiting
@@ -121,7 +121,7 @@ def _examining(name: str, findings: list[Finding]) -> Iterator[None]:
 def _access(store: SubjectStore) -> Finding:
     started = time.perf_counter()
     try:
-        objects = sum(1 for _ in store.objects.list("catalog/"))
+        objects = sum(1 for _ in store.objects.list(CATALOG))
     except StoreError as error:
         return Finding(
             "access",
@@ -245,7 +245,7 @@ def _checkpoint(
 
 
 def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
-    snapshot = store.table.snapshot() if layout is not None else None
+    snapshot = ManifestTable(store).snapshot() if layout is not None else None
     if snapshot is None or layout is None:
         return Finding("table", "ok", "there is none yet")
     count, crowded = snapshot.count(), snapshot.crowded(more_than=_CROWDED)

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_json_lines
 from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.manifest_files import whole_file
+from subject_pipeline.storage.durability import whole_file
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore
 
 _WRITERS = {".jsonl", ".ndjson", ".parquet"}
@@ -48,7 +49,7 @@ def export(store: SubjectStore, path: Path) -> int:
                 return _write_parquet(unfinished, frames)
             return _write_lines(unfinished, frames)
 
-    written = store.table.read(write, None)
+    written = ManifestTable(store).read(write, None)
     return write(None) if written is None else written
 
 

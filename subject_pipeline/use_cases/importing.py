@@ -10,17 +10,18 @@ from typing import Any
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
-from subject_pipeline.domain.manifest_rows import PROBLEM
+from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
-from subject_pipeline.domain.registration import AMBIGUOUS, STORED_IDS_SCHEMA, collision_reason
+from subject_pipeline.domain.registration import AMBIGUOUS, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
 from subject_pipeline.use_cases.retries import retrying
@@ -104,7 +105,7 @@ def import_manifests(
         parsed = _parse(batch, words, report)
         _import_batch(store, layout, _at_home(parsed, layout, evidence, now), report, evidence)
         batch = list(islice(documents, _BATCH))
-    store.table.tidy()
+    ManifestTable(store).tidy()
     return report
 
 
@@ -173,7 +174,9 @@ def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     So an announcement is never far ahead of its change.
     """
     chunks = rows["chunk"].unique().sort().to_list()
-    known = store.table.read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+    known = ManifestTable(store).read(
+        lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
+    )
     new = rows.join(known, on="storage_key", how="anti", maintain_order="left")
     if new.height:
         yield new
@@ -189,7 +192,7 @@ def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, 
 
     def attempt() -> tuple[int, int, list[ImportFailure]]:
         nonlocal announced
-        snapshot = store.table.snapshot_or_create()
+        snapshot = ManifestTable(store).snapshot_or_create()
         stored, astray = _stored(snapshot, chunks, rows)
         there = dict(zip(stored["storage_key"], _comparable(stored), strict=True))
         owners = dict(stored.select("storage_key", "candidate_id").iter_rows())

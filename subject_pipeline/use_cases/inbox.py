@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from subject_pipeline.domain.audit_macs import Macs
+from subject_pipeline.domain.layout import INBOX, RECEIPTS
 from subject_pipeline.domain.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.errors import SourceError
 from subject_pipeline.storage.event_files import is_event_file
@@ -14,8 +15,6 @@ from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, Progress, ingest, raise_unread
 
-INBOX = "inbox/"
-_RECEIPTS = "catalog/ingested/"
 _COUNTS = ("appended", "already_present", "conflicting", "rejected")
 _REMEMBERED = 100_000
 _checked: set[tuple[str, str, int, str]] = set()
@@ -37,7 +36,7 @@ def waiting(objects: ObjectStore, ring: KeyRingFile | None = None, log_id: str |
         KeyRingError: the ring that is configured cannot be used.
         StoreError: the store failed.
     """
-    receipts = {item.key: item for item in objects.list(_RECEIPTS)}
+    receipts = {item.key: item for item in objects.list(RECEIPTS)}
     files = [item for item in objects.list(INBOX) if is_event_file(item.key)]
     if ring is None or not ring.configured:
         return [item for item in files if _receipt_key(item) not in receipts]
@@ -127,4 +126,4 @@ def _about(item: ObjectInfo, log_id: str) -> dict[str, str | int]:
 
 def _receipt_key(item: ObjectInfo) -> str:
     text = f"{item.key}\0{item.size}\0{item.tag}"
-    return f"{_RECEIPTS}{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return f"{RECEIPTS}{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"

@@ -15,10 +15,11 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.storage.event_files import EventLine, check_event_file, local_events, read_events
-from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.storage.overlapping import at_once
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY
 
@@ -283,7 +284,7 @@ def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concu
         about_unregistered = sum(placed.event.candidate_id in unregistered for placed in waiting)
         return _Tally(len(waiting), new, conflicting, about_unregistered)
 
-    for tally in _each(one, sorted(by_chunk), 1 if isinstance(log.store.objects, LocalObjects) else concurrency):
+    for tally in _each(one, sorted(by_chunk), at_once(log.store.objects, concurrency)):
         report.add(tally)
         yield from tally.conflicting
 
@@ -303,7 +304,7 @@ def _unregistered(log: AuditLog, homes: dict[str, str]) -> set[str]:
     """Which of these subjects have no manifest."""
     wanted = pl.DataFrame({"candidate_id": list(homes)})
     chunks = sorted(set(homes.values()))
-    known = log.store.table.read(
+    known = ManifestTable(log.store).read(
         lambda snapshot: snapshot.rows(chunks, ["candidate_id"]), pl.DataFrame(schema={"candidate_id": pl.String})
     )
     return set(wanted.join(known, on="candidate_id", how="anti")["candidate_id"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.storage import staging
-from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.candidates import ABANDONED_AFTER, clean_up
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -35,20 +35,19 @@ def compact(store: SubjectStore) -> Compaction:
     files, size = _usage(store)
 
     def attempt() -> None:
-        snapshot = store.table.snapshot()
+        snapshot = ManifestTable(store).snapshot()
         if snapshot is not None:
             snapshot.compact(snapshot.crowded(more_than=1))
 
     def vacuum() -> None:
-        snapshot = store.table.snapshot()
+        snapshot = ManifestTable(store).snapshot()
         if snapshot is not None:
             snapshot.vacuum()
 
     retrying(attempt)
     retrying(vacuum)  # of two at once, the one may find gone what the other has just removed
     staged_removed = sum(clean_up(store, dataset) for dataset in staging.datasets_staged(store.objects))
-    if isinstance(store.objects, LocalObjects):
-        store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
+    store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
     files_after, size_after = _usage(store)
     return Compaction(files, files_after, size, size_after, staged_removed)
 

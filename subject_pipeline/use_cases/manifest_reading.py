@@ -18,6 +18,7 @@ from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -73,7 +74,7 @@ class ManifestReader:
                 claimed[file.chunk] += file.claimed
             reader._rows = dict(claimed)
 
-        store.table.read(look, None)
+        ManifestTable(store).read(look, None)
         # By the files' own sizes: what the log says of them must not decide how much is read at once.
         size = sum(int(item[1]) for files in reader.files.values() for item in files)
         for group in plan_groups(size // _BYTES_A_ROW, layout.count):
@@ -127,7 +128,7 @@ class ManifestReader:
                 ]
             return snapshot.judged_rows(names)
 
-        rows = self.store.table.read(read, pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
+        rows = ManifestTable(self.store).read(read, pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
         self._rows.update({**dict.fromkeys(names, 0), **dict(rows.group_by("chunk").len().iter_rows())})
         sound = pl.col(PROBLEM).is_null()
         fine = rows.filter(sound)

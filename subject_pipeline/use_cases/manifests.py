@@ -13,11 +13,12 @@ from subject_pipeline.domain.candidates import distinct, refusals, split_refused
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.manifest_frames import new_rows
-from subject_pipeline.domain.manifest_rows import PROBLEM
-from subject_pipeline.domain.registration import STORED_IDS_SCHEMA, Counts, Decision, Failure, decide
+from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
+from subject_pipeline.domain.registration import Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.retries import retrying
@@ -225,7 +226,7 @@ class _Job:
         """Decide against the latest version and commit against it; on a lost race, both again."""
 
         def attempt() -> Decision:
-            snapshot = self.store.table.snapshot_or_create()
+            snapshot = ManifestTable(self.store).snapshot_or_create()
             decision = decide(accepted, snapshot.stored_ids(chunks))
             if decision.new.is_empty():
                 return decision
@@ -254,9 +255,11 @@ class _Job:
         if decision.new.is_empty():
             return decision
         try:
-            stored = self.store.table.read(
-                lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
-            ).filter(pl.col(PROBLEM).is_null())
+            stored = (
+                ManifestTable(self.store)
+                .read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+                .filter(pl.col(PROBLEM).is_null())
+            )
         except StoreError as error:
             raise OutcomeUnknownError(f"committed, but it could not be read back: {error}") from error
         missing = decision.new.join(stored, on=["storage_key", "candidate_id"], how="anti")

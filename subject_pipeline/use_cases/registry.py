@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import refusal, storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
@@ -12,6 +11,8 @@ from subject_pipeline.errors import CollisionError, ManifestError, StoreError, U
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
@@ -46,7 +47,7 @@ class SubjectRegistry:
         layout = self._store.layout()
         if layout is None:
             raise _unknown(candidate_id)
-        found = self._store.table.read(
+        found = ManifestTable(self._store).read(
             lambda snapshot: _of(snapshot, layout.chunks, candidate_id), pl.DataFrame(schema=TABLE_SCHEMA)
         )
         rows = found.filter(pl.col("candidate_id") == candidate_id)
@@ -78,7 +79,7 @@ class SubjectRegistry:
 
         def attempt() -> bool:
             nonlocal announced
-            snapshot = self._store.table.snapshot_or_create()
+            snapshot = ManifestTable(self._store).snapshot_or_create()
             there = _of(snapshot, layout, candidate_id)
             owner = there["candidate_id"][0] if there.height else candidate_id
             if owner != candidate_id:
@@ -100,7 +101,7 @@ class SubjectRegistry:
             if announced:
                 raise incomplete(f"the change of {candidate_id!r}", error) from error
             raise
-        self._store.table.tidy([chunk])
+        ManifestTable(self._store).tidy([chunk])
         return created
 
     def delete(self, candidate_id: str) -> int:
@@ -128,7 +129,7 @@ class SubjectRegistry:
 
         def attempt() -> None:
             nonlocal announced
-            snapshot = self._store.table.snapshot()
+            snapshot = ManifestTable(self._store).snapshot()
             if snapshot is None:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
@@ -159,7 +160,7 @@ class SubjectRegistry:
             StoreError: the store failed.
         """
         self._store.layout()
-        return self._store.table.read(lambda snapshot: snapshot.count(), 0)
+        return ManifestTable(self._store).read(lambda snapshot: snapshot.count(), 0)
 
 
 def _of(snapshot: Snapshot, layout: ChunkLayout, candidate_id: str) -> pl.DataFrame:

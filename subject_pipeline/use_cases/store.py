@@ -1,4 +1,4 @@
-"""One store as the use cases see it: its objects, catalog and table behind one address."""
+"""One store as the use cases see it: its objects and its catalog behind one address."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.location import StoreLocation, refuse_credentials
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.opening import open_objects
 
@@ -26,7 +25,6 @@ class SubjectStore:
     location: StoreLocation
     objects: ObjectStore
     catalog: Catalog
-    table: ManifestTable
     wanted_chunks: int | None = None
 
     @classmethod
@@ -36,11 +34,13 @@ class SubjectStore:
         """The store at a URL or local path.
 
         Raises:
-            ConfigurationError: the URL or the options cannot be used.
+            ConfigurationError: the URL, the options or the chunk count cannot be used.
         """
+        if wanted_chunks is not None:
+            ChunkLayout(wanted_chunks)  # refuses what no store can have
         location = StoreLocation.parse(url, options)
         objects = open_objects(location)
-        return cls(location, objects, Catalog(objects), ManifestTable(location, objects), wanted_chunks)
+        return cls(location, objects, Catalog(objects), wanted_chunks)
 
     def layout(self) -> StoreLayout | None:
         """The store's layout, or None where nothing was ever written that needs one.

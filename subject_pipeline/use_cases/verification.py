@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier
 from subject_pipeline.use_cases.store import SubjectStore
 
@@ -170,6 +171,6 @@ def _wanted(
 def _elsewhere(store: SubjectStore, candidate_ids: Sequence[str]) -> list[str]:
     """The chunks in which the table has a row of any of these subjects: a copy may stand where it does not belong."""
     try:
-        return store.table.read(lambda snapshot: snapshot.chunks_holding(candidate_ids), [])
+        return ManifestTable(store).read(lambda snapshot: snapshot.chunks_holding(candidate_ids), [])
     except StoreError:
         return []  # verification finds the table unreadable too, and says so

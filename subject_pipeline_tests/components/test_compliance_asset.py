@@ -16,6 +16,7 @@ from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.components.test_audit_assets import (
@@ -150,7 +151,7 @@ def test_consent_may_be_undecided_as_long_as_the_settings_say(bench: AuditBench)
 def test_no_table_has_more_than_five_hundred_offenders(bench: AuditBench) -> None:
     """All are counted, five hundred are named, in Dagster and in the file beside the page."""
     more = [_manifest(f"Q-{number}") for number in range(600 - len(SUBJECTS))]
-    bench.store.table.snapshot_or_create().insert(to_rows(more, bench.store.intended_chunks()))
+    ManifestTable(bench.store).snapshot_or_create().insert(to_rows(more, bench.store.intended_chunks()))
     result = report_alone(bench)
     found = checks(result, REPORT)["retention_is_not_overdue"]
     assert found.metadata["found"].value == 600

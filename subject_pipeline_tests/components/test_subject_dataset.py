@@ -18,6 +18,7 @@ from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
@@ -201,7 +202,7 @@ def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> Non
     assert sorted(per_chunk) == [f"chunk-{digit}" for digit in CHUNK_DIGITS]
     assert total(result, "attempted") == total(result, "inserted") == 200
     assert total(result, "duplicates") == 1
-    stored = people.store.table.read(lambda snapshot: snapshot.rows(), pl.DataFrame())
+    stored = ManifestTable(people.store).read(lambda snapshot: snapshot.rows(), pl.DataFrame())
     assert dict(stored.group_by("chunk").len().iter_rows()) == {
         chunk: metadata["inserted"] for chunk, metadata in per_chunk.items()
     }
@@ -221,10 +222,10 @@ def test_a_re_run_inserts_nothing(bench: Bench) -> None:
     people = bench()
     people.write(IDS)
     people.run()
-    before = people.store.table.read(lambda snapshot: snapshot.version, -1)
+    before = ManifestTable(people.store).read(lambda snapshot: snapshot.version, -1)
     again = people.run()
     assert (total(again, "inserted"), total(again, "skipped")) == (0, 200)
-    assert people.store.table.read(lambda snapshot: snapshot.version, -1) == before
+    assert ManifestTable(people.store).read(lambda snapshot: snapshot.version, -1) == before
 
 
 def test_one_partition_can_run_alone(bench: Bench) -> None:
@@ -235,7 +236,7 @@ def test_one_partition_can_run_alone(bench: Bench) -> None:
     result = people.run(chunks="3", only=MANIFESTS)
     assert result.success
     assert set(numbers(result)) == {"chunk-3"}
-    stored = people.store.table.read(lambda snapshot: snapshot.rows(), pl.DataFrame())
+    stored = ManifestTable(people.store).read(lambda snapshot: snapshot.rows(), pl.DataFrame())
     assert stored["chunk"].unique().to_list() == ["chunk-3"]
     assert stored.height == numbers(result)["chunk-3"]["inserted"] > 0
 

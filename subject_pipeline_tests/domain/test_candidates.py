@@ -7,17 +7,14 @@ from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import (
     CANDIDATE_SCHEMA,
-    MAX_STORAGE_KEY_BYTES,
     REFUSAL_SCHEMA,
-    candidate_id,
     candidates,
     distinct,
-    refusal,
     refusals,
     split_refused,
-    storage_key,
 )
 from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, candidate_id, refusal, storage_key
 
 LAYOUT = ChunkLayout(64)
 # What Polars can hold: every code point but lone surrogates.

@@ -7,6 +7,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, MAX_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import ConfigurationError
 
@@ -39,8 +40,8 @@ def test_a_column_of_keys_falls_into_the_chunks_of_its_values(keys: list[str], c
     layout = ChunkLayout(count)
     frame = (
         pl.DataFrame({"key": keys}, schema={"key": pl.String})
-        .with_columns(index=layout.index_expr("key"))
-        .with_columns(name=layout.name_expr("index"))
+        .with_columns(index=chunk_index_expr(layout, "key"))
+        .with_columns(name=chunk_name_expr(layout, "index"))
     )
     assert frame.schema["index"] == pl.UInt32
     assert frame["name"].to_list() == [layout.chunk_of(key) for key in keys]

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import (
     DatasetReference,
     SubjectManifest,
     audit_log_path,
-    format_time,
     new_manifest,
     translations,
 )
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.times import format_time
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.domain.strategies import manifests, times
 
 GOLDEN = Path(__file__).parent.parent / "vectors" / "manifest_v1.json"

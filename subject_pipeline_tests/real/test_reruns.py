@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.real.conftest import wait_until
 from subject_pipeline_tests.real.dagster_stack import ALL_PARTITIONS, PARTITIONS, DagsterStack
@@ -36,7 +37,7 @@ class Table:
     @classmethod
     def of(cls, stack: DagsterStack, prefix: str) -> "Table":
         """Read by Polars itself, not by what is tested."""
-        snapshot = stack.store.table.snapshot()
+        snapshot = ManifestTable(stack.store).snapshot()
         assert snapshot is not None
         ids = pl.read_delta(str(stack.store_folder / "subjects"), columns=["candidate_id"])["candidate_id"]
         return cls(snapshot.version, ids.filter(ids.str.starts_with(prefix)).to_list())

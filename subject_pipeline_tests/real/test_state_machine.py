@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifest_frames import to_manifest
 from subject_pipeline.storage.key_ring_file import create_ring
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.real.store_model import Run, StoreModel
 from subject_pipeline_tests.real.worker_pool import WorkerPool
@@ -90,7 +91,7 @@ class Machine:
         self.alone({**self._audit("verify", number), "incremental": False})
         rows = {one: count for one, count in event_ids(self.store.objects).items() if one.startswith(_EVENT)}
         self._hold(self.model.wrong_rows(rows))
-        snapshot = self.store.table.snapshot()
+        snapshot = ManifestTable(self.store).snapshot()
         manifests = [] if snapshot is None else snapshot.rows().iter_rows(named=True)
         documents = [to_manifest(row).as_json() for row in manifests]
         self._hold(self.model.wrong_manifests([(one["candidate_id"], one["mark"]) for one in documents]))

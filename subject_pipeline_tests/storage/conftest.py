@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.use_cases.store import SubjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +38,6 @@ def table(root: Path) -> ManifestTable:
 
 def table_at(root: Path) -> ManifestTable:
     """The manifests' table of a local store of four chunks."""
-    objects = LocalObjects(root)
-    Catalog(objects).layout_or_create(4, 4, now=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
-    return ManifestTable(StoreLocation.parse(str(root)), objects)
+    store = SubjectStore.at(str(root))
+    store.catalog.layout_or_create(4, 4, now=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    return ManifestTable(store)

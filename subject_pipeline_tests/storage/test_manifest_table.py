@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from deltalake.table import TableMerger
 
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_rows
+from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
-from subject_pipeline.domain.registration import STORED_IDS_SCHEMA
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
 from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.storage.conftest import table_at
 
 LAYOUT = ChunkLayout(4)
@@ -401,7 +402,7 @@ def test_a_commit_that_cannot_be_settled_stays_unknown(
     """Where the commit fails and the log cannot be read, neither success nor failure is claimed."""
     table_at(root)
     objects = LocalObjects(root)
-    snapshot = ManifestTable(StoreLocation.parse(str(root)), objects).snapshot_or_create()
+    snapshot = ManifestTable(replace(SubjectStore.at(str(root)), objects=objects)).snapshot_or_create()
 
     def fail(_: str) -> bytes:
         raise StoreError("the store does not answer")
@@ -540,4 +541,4 @@ def test_a_store_that_cannot_be_written_is_our_own_error(root: Path) -> None:
     """A file where the store should be is told as such."""
     root.write_text("mine")
     with pytest.raises(StoreError, match="cannot create the manifests' table"):
-        ManifestTable(StoreLocation.parse(str(root)), LocalObjects(root)).snapshot_or_create()
+        ManifestTable(SubjectStore.at(str(root))).snapshot_or_create()

@@ -198,3 +198,18 @@ def test_an_object_larger_than_its_kind_may_be_is_not_read(objects: ObjectStore)
     assert objects.get("catalog/other.json", limit=0) is None
     with pytest.raises(StoreError, match=r"it has 5 bytes, more than the 4 .*restore it"):
         objects.get(KEY, limit=4)
+
+
+def test_an_object_exists_once_it_is_written(objects: ObjectStore) -> None:
+    """Asking reads nothing, and asking for nothing is no error."""
+    assert not objects.exists("a/b")
+    objects.create("a/b", b"x")
+    assert objects.exists("a/b")
+    assert not objects.exists("a/c")
+
+
+def test_what_killed_writers_left_is_removed_where_a_store_keeps_such(objects: ObjectStore) -> None:
+    """What was written stays."""
+    objects.create("a/b", b"x")
+    objects.remove_abandoned(dt.datetime.now(dt.UTC))
+    assert objects.get("a/b") == b"x"

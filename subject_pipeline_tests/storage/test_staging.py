@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, candidates, storage_key
+from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, candidates
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
@@ -14,6 +14,7 @@ from subject_pipeline.storage import staging
 from subject_pipeline.storage.objects import ObjectInfo, ObjectStore
 from subject_pipeline.storage.remote_objects import RemoteObjects
 from subject_pipeline.storage.staging import PartWriter
+from subject_pipeline.store.ids import storage_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

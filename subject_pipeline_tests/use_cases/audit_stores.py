@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from subject_pipeline.domain.access_events import AccessEvent
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.storage.catalog import Catalog
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
@@ -100,7 +99,7 @@ def failing(operation: str, part: str, error: Exception) -> Around:
 
 def with_objects(store: SubjectStore, objects: ObjectStore) -> SubjectStore:
     """The same store seen through other objects."""
-    return replace(store, objects=objects, catalog=Catalog(objects), table=ManifestTable(store.location, objects))
+    return replace(store, objects=objects, catalog=Catalog(objects))
 
 
 def folder_of(store: SubjectStore) -> Path:

@@ -17,7 +17,7 @@ from subject_pipeline_tests.use_cases.conftest import ManyGroups, listing
 
 
 def _rows(store: SubjectStore) -> pl.DataFrame:
-    snapshot = store.table.snapshot()
+    snapshot = ManifestTable(store).snapshot()
     assert snapshot is not None
     return snapshot.rows()
 

@@ -5,8 +5,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import storage_key
 from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
@@ -60,6 +61,6 @@ def test_whatever_the_ids_are_the_counts_tell_what_is_stored(
         registry = SubjectRegistry(store)
         for candidate in owners.values():
             assert registry.get(candidate).candidate_id == candidate
-        snapshot = store.table.snapshot()
+        snapshot = ManifestTable(store).snapshot()
         stored = [] if snapshot is None else snapshot.rows()["storage_key"].to_list()
         assert sorted(stored) == sorted(owners)

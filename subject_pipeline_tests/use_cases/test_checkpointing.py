@@ -9,6 +9,7 @@ from subject_pipeline.domain.proofs import check_proof
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
@@ -42,7 +43,7 @@ def _a_manifest(place: Place, other: str) -> None:
 
 
 def _a_manifest_without_a_row(place: Place, other: str) -> None:
-    place.store.table.snapshot_or_create().insert(to_rows([manifest(other)], LAYOUT))
+    ManifestTable(place.store).snapshot_or_create().insert(to_rows([manifest(other)], LAYOUT))
 
 
 def _nothing(_place: Place, _other: str) -> None:

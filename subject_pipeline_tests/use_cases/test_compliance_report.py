@@ -16,6 +16,7 @@ from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_files import report_files
 from subject_pipeline.use_cases.compliance_numbers import address, collect_numbers, count_rows
@@ -76,7 +77,7 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     found = numbers_of(place)
     subjects, accesses = found.subjects, found.accesses
     assert (found.time, found.chunks, found.history) == (NOW, 4, None)
-    assert found.table_version == place.store.table.read(lambda snapshot: snapshot.version, -1)
+    assert found.table_version == ManifestTable(place.store).read(lambda snapshot: snapshot.version, -1)
     assert subjects.subjects == 4
     assert subjects.by_status == {"active": 3, "withdrawn": 1}
     assert subjects.by_vertical == {"unknown": 3, "nursing": 1}

@@ -8,6 +8,7 @@ import pytest
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConfigurationError, SourceError
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.export import export
@@ -27,7 +28,7 @@ def filled(store: SubjectStore, declared: Declared) -> SubjectStore:
 
 
 def _sorted_ids(store: SubjectStore) -> list[str]:
-    snapshot = store.table.snapshot()
+    snapshot = ManifestTable(store).snapshot()
     assert snapshot is not None
     return snapshot.rows().sort("chunk", "storage_key")["candidate_id"].to_list()
 
@@ -54,7 +55,7 @@ def test_parquet_has_the_tables_columns_sorted(filled: SubjectStore, tmp_path: P
 
     rows = pl.read_parquet(out)
     assert rows.schema == TABLE_SCHEMA
-    snapshot = filled.table.snapshot()
+    snapshot = ManifestTable(filled).snapshot()
     assert snapshot is not None
     assert rows.equals(snapshot.rows().sort("chunk", "storage_key"))
 
@@ -155,7 +156,7 @@ def test_a_vacuum_under_the_reader_means_to_read_again(
             raced = True
             SubjectRegistry(filled).delete("P7")
             SubjectRegistry(filled).delete("P8")
-            snapshot = filled.table.snapshot()
+            snapshot = ManifestTable(filled).snapshot()
             assert snapshot is not None
             snapshot.vacuum()
         return write_lines(path, frames)

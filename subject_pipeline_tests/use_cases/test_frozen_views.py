@@ -10,6 +10,7 @@ import pytest
 
 from subject_pipeline.errors import IncompleteError, StoreError
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases import chunk_verification
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.importing import import_manifests
@@ -136,7 +137,7 @@ def test_an_import_announces_and_commits_chunk_by_chunk(place: Place, tmp_path: 
     versions: list[int] = []
 
     def note() -> None:
-        snapshot = _elsewhere(place).table.snapshot()
+        snapshot = ManifestTable(_elsewhere(place)).snapshot()
         assert snapshot is not None
         versions.append(snapshot.version)
 

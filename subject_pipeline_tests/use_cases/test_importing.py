@@ -10,6 +10,7 @@ from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.errors import SourceError
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases import importing
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.evidence import ManifestEvidence
@@ -118,11 +119,11 @@ def test_unknown_fields_survive_at_every_depth(store: SubjectStore, lines: Lines
 def test_what_differs_is_replaced_and_the_rest_left(store: SubjectStore, lines: Lines) -> None:
     """New manifests are inserted, different ones replaced, equal ones left alone and counted as unchanged."""
     import_manifests(store, lines(_document("A"), _document("B"), _document("C")))
-    version = store.table.snapshot()
+    version = ManifestTable(store).snapshot()
     assert version is not None
 
     same = import_manifests(store, lines(_document("A"), _document("B")))
-    unchanged = store.table.snapshot()
+    unchanged = ManifestTable(store).snapshot()
     assert unchanged is not None
     mixed = import_manifests(store, lines(_document("A"), _document("B", status="restricted"), _document("D")))
 

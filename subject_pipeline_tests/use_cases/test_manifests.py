@@ -3,6 +3,7 @@ import pytest
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.use_cases import manifests
 from subject_pipeline.use_cases.backfill import count_subjects
@@ -67,7 +68,7 @@ def test_some_chunks_alone(store: SubjectStore, declared: Declared, many_groups:
     done = register_dataset(store, "people", limit=None, chunks=some)
 
     assert [outcome.chunk for outcome in done.outcomes] == [names[3], names[4], names[40]]
-    snapshot = store.table.snapshot()
+    snapshot = ManifestTable(store).snapshot()
     assert snapshot is not None
     assert set(snapshot.rows()["chunk"].to_list()) <= set(some)
     assert 0 < done.counts.inserted == count_subjects(store) < 100

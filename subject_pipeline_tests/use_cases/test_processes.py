@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.store import SubjectStore
@@ -67,7 +68,7 @@ def _at_once(store: SubjectStore, sources: Sequence[Path]) -> list[dict[str, Any
 
 
 def _ids(store: SubjectStore) -> list[str]:
-    snapshot = store.table.snapshot()
+    snapshot = ManifestTable(store).snapshot()
     assert snapshot is not None
     rows = snapshot.rows()
     assert rows["storage_key"].is_unique().all()
@@ -139,7 +140,7 @@ def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Decla
             except subprocess.TimeoutExpired:
                 worker.process.kill()
 
-    before = 0 if store.table.snapshot() is None else len(_ids(store))
+    before = 0 if ManifestTable(store).snapshot() is None else len(_ids(store))
     report = backfill(store, people, limit=None)
 
     assert (report.counts.inserted, report.counts.skipped, report.counts.failed) == (
@@ -160,7 +161,7 @@ def test_killed_at_a_known_place(store: SubjectStore, tmp_path: Path, kill_at: s
         while worker.process.poll() is None and not any((tmp_path / "store").glob(kill_at)):
             time.sleep(0.001)
         worker.process.kill()
-    left = 0 if store.table.snapshot() is None else len(_ids(store))
+    left = 0 if ManifestTable(store).snapshot() is None else len(_ids(store))
     assert left < 20_000
 
     with _worker(store, source, key_column="worker_id") as worker:

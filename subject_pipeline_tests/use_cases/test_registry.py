@@ -7,6 +7,7 @@ import pytest
 
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import CollisionError, ConfigurationError, ManifestError, UnknownSubjectError
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.maintenance import compact
@@ -173,7 +174,7 @@ def test_many_puts_leave_few_files(store: SubjectStore, registry: SubjectRegistr
     for number in range(20):
         registry.put(_manifest(f"P{number}"))
 
-    snapshot = store.table.snapshot()
+    snapshot = ManifestTable(store).snapshot()
     assert snapshot is not None
     assert snapshot.crowded() == []
     assert registry.count() == 20

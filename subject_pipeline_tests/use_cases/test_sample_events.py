@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.manifests import format_time
 from subject_pipeline.domain.result_state import audit_result_state
 from subject_pipeline.errors import SourceError
+from subject_pipeline.formats.times import format_time
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import SAMPLE_UNTIL, people_of, sample_events
 

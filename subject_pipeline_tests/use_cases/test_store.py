@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared
 
@@ -13,7 +14,7 @@ def test_opening_a_store_creates_nothing(tmp_path: Path) -> None:
 
     assert store.layout() is None
     assert store.catalog.datasets() == []
-    assert store.table.snapshot() is None
+    assert ManifestTable(store).snapshot() is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -52,3 +53,9 @@ def test_a_source_is_not_opened_when_it_is_registered(store: SubjectStore, decla
     store.register(missing.model_copy(update={"key_column": "other"}))
 
     assert [item.key_column for item in store.catalog.datasets()] == ["other"]
+
+
+def test_a_chunk_count_that_no_store_can_have_is_refused(tmp_path: Path) -> None:
+    """The error names the variable."""
+    with pytest.raises(ConfigurationError, match="SUBJECT_CHUNKS"):
+        SubjectStore.at(str(tmp_path), wanted_chunks=1_048_577)

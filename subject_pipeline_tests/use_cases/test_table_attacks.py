@@ -17,6 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_numbers import collect_numbers
@@ -49,7 +50,7 @@ def _table(place: Place) -> DeltaTable:
 
 
 def _row(place: Place, of: str, /, **changes: Any) -> pl.DataFrame:
-    rows = place.store.table.read(lambda snapshot: snapshot.rows(), pl.DataFrame())
+    rows = ManifestTable(place.store).read(lambda snapshot: snapshot.rows(), pl.DataFrame())
     return rows.filter(pl.col("candidate_id") == of).with_columns(
         **{name: pl.lit(value, rows.schema[name]) for name, value in changes.items()}
     )
@@ -95,7 +96,7 @@ def _a_second_row(place: Place) -> set[tuple[str | None, str]]:
 
 
 def _a_twin_in_the_rewritten_file(place: Place) -> set[tuple[str | None, str]]:
-    rows = place.store.table.read(lambda snapshot: snapshot.rows([HOME]), pl.DataFrame())
+    rows = ManifestTable(place.store).read(lambda snapshot: snapshot.rows([HOME]), pl.DataFrame())
     add = _added(place, HOME)
     name = f"chunk={HOME}/part-forged.parquet"
     twins = pl.concat([rows, _row(place, VICTIM, **FORGED)]).drop("chunk")

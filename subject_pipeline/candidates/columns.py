@@ -1,0 +1,26 @@
+"""Storage keys and chunks by column: the rules of `store.ids` and `store.chunks` as Polars expressions.
+
+A property test compares each expression with the function of one value.
+"""
+
+import polars as pl
+import polars_hash as plh
+
+from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.ids import UNSAFE
+
+
+def storage_key_expr(candidate_id: str) -> pl.Expr:
+    """The storage key of each value in the column `candidate_id`."""
+    return pl.col(candidate_id).str.replace_all(UNSAFE, "_")
+
+
+def chunk_index_expr(layout: ChunkLayout, storage_key: str) -> pl.Expr:
+    """The chunk's index (UInt32) of each value in the column `storage_key`."""
+    digest = plh.col(storage_key).nchash.xxhash64(seed=0)
+    return (digest % layout.count).cast(pl.UInt32)
+
+
+def chunk_name_expr(layout: ChunkLayout, index: str) -> pl.Expr:
+    """The chunk's name for each index in the column `index`."""
+    return pl.lit(pl.Series(layout.names)).gather(pl.col(index))
