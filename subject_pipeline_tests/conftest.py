@@ -1,3 +1,4 @@
+import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,13 +8,24 @@ import polars as pl
 import pytest
 from hypothesis import Phase, settings
 
+from subject_pipeline.domain import staging as staging_rules
 from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.storage.remote_objects import RemoteObjects
 from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline_tests.use_cases.audit_stores import CHUNKS, HookedLocal, Place, with_objects
 
 KEY_COLUMN = "person_id"
 
 Parquet = Callable[..., Path]
 """Called with keys, and a file's name if not `people.parquet`."""
+
+ManyGroups = Callable[[int], None]
+"""Called with how many rows make a chunk group."""
 
 Declared = Callable[..., DatasetDeclaration]
 """Called with keys, and the fields of the declaration that are not the default."""
@@ -67,3 +79,68 @@ def declared(parquet: Parquet) -> Declared:
         return DatasetDeclaration(**{"name": name, "source": source, "key_column": KEY_COLUMN, **fields})
 
     return declare
+
+
+@pytest.fixture(params=["local", "memory"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """Every object store that needs no server, empty."""
+    stores: dict[str, Callable[[], ObjectStore]] = {
+        "local": lambda: LocalObjects(tmp_path / "objects"),
+        "memory": RemoteObjects.in_memory,
+    }
+    return stores[request.param]()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder of a local store that was never written."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def table(root: Path) -> ManifestTable:
+    """The manifests' table of a local store that was laid out and never written."""
+    return table_at(root)
+
+
+def table_at(root: Path) -> ManifestTable:
+    """The manifests' table of a local store of four chunks."""
+    store = SubjectStore.at(str(root))
+    store.catalog.layout_or_create(4, 4, now=lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    return ManifestTable(store)
+
+
+@pytest.fixture
+def many_groups(monkeypatch: pytest.MonkeyPatch) -> ManyGroups:
+    """Lets a few rows make several chunk groups, as hundreds of thousands would."""
+
+    def rows_per_group(rows: int) -> None:
+        monkeypatch.setattr(staging_rules, "ROWS_PER_GROUP", rows)
+
+    return rows_per_group
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: files with their bytes, folders with None."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRingFile:
+    """A key ring of one key that signs."""
+    path = tmp_path / "keys" / "ring.json"
+    create_ring(path, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
+    return KeyRingFile(path)
+
+
+@pytest.fixture
+def place(tmp_path: Path, ring: KeyRingFile) -> Place:
+    """A local store of four chunks with hooks, and its keys."""
+    store = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=CHUNKS)
+    objects = HookedLocal(tmp_path / "store")
+    hooked = with_objects(store, objects)
+    hooked.layout_or_create()
+    return Place(hooked, objects, ring)

@@ -14,7 +14,7 @@ from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.use_cases.conftest import listing
+from subject_pipeline_tests.conftest import listing
 
 SENSORS = {"register_workers_when_changed", "ingest_new_event_files"}
 SCHEDULES = {"nightly_verification", "weekly_verification", "weekly_maintenance"}

@@ -24,7 +24,7 @@ from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.storage.conftest import table_at
+from subject_pipeline_tests.conftest import table_at
 
 LAYOUT = ChunkLayout(4)
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC)

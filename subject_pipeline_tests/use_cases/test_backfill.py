@@ -12,8 +12,7 @@ from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.backfill import BackfillReport, Watcher, backfill, count_subjects
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.conftest import KEY_COLUMN, Declared
-from subject_pipeline_tests.use_cases.conftest import ManyGroups, listing
+from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, listing
 
 
 def _rows(store: SubjectStore) -> pl.DataFrame:

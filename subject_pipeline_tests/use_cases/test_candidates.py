@@ -15,9 +15,8 @@ from subject_pipeline.storage.local_objects import LocalObjects
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.candidates import clean_up, current, retire, stage_dataset
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
+from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, Parquet
 from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, folder_of, with_objects
-from subject_pipeline_tests.use_cases.conftest import ManyGroups
 
 
 def _staged_keys(store: SubjectStore) -> set[str]:

@@ -14,8 +14,7 @@ from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.export import export
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.conftest import ManyGroups
+from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 _IDS = [f"P{number}" for number in range(40)] + ["ß/1", 'quote"\n\\', "\x01"]
 

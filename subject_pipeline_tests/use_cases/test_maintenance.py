@@ -8,8 +8,7 @@ from subject_pipeline.use_cases.backfill import backfill, count_subjects
 from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.maintenance import Compaction, compact
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.conftest import listing
+from subject_pipeline_tests.conftest import Declared, listing
 
 
 def test_compacting_leaves_one_file_a_chunk(tmp_path: Path, declared: Declared) -> None:

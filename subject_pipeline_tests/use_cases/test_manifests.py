@@ -11,8 +11,7 @@ from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.manifests import Registration, register_dataset, register_staged
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.store import SubjectStore
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.conftest import ManyGroups
+from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 
 def _names(store: SubjectStore) -> tuple[str, ...]:
