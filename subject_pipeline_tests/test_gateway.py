@@ -26,7 +26,6 @@ import pydantic
 import pytest
 
 from subject_pipeline import gateway
-from subject_pipeline.domain.canonical_json import canonical_json
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import (
     ConfigurationError,
@@ -36,6 +35,7 @@ from subject_pipeline.errors import (
     StoreError,
     WithheldError,
 )
+from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.gateway import AuditedTools
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.catalog import Catalog

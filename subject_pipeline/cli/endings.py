@@ -8,7 +8,6 @@ import traceback
 import click
 
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, WRONG_CALL, Shell, say
-from subject_pipeline.domain.shown_text import shown, without_credentials
 from subject_pipeline.errors import (
     AmbiguousSubjectError,
     CheckpointError,
@@ -18,6 +17,7 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
     UnknownSubjectError,
 )
+from subject_pipeline.formats.shown_text import shown, without_credentials
 from subject_pipeline.storage.settings import TRACEBACK, json_logs, traceback_wanted
 
 _MAY_HAVE_WRITTEN = (

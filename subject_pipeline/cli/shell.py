@@ -11,8 +11,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.location import home_expanded

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.formats.shown_text import without_credentials
 
 _SECRET = re.compile(r"secret|key|token|passw|credential|sas|connection_string", re.IGNORECASE)
 

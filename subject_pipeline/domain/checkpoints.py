@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import orjson
 
-from subject_pipeline.domain.canonical_json import canonical_row
 from subject_pipeline.errors import CanonicalJsonError, CheckpointError
+from subject_pipeline.formats.canonical_json import canonical_row
 
 NO_HASH = "0" * 64
 """What stands where there is no chain, no segment or no earlier note."""

@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from subject_pipeline.domain.layout import AUDIT
-from subject_pipeline.domain.shown_text import shown
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.formats.times import format_time
 
 MANIFEST_SCHEMA = "subject_manifest.v1"

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import orjson
 
 from subject_pipeline.domain import merkle
-from subject_pipeline.domain.canonical_json import canonical_row
 from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
 from subject_pipeline.domain.layout import CHECKPOINTS
 from subject_pipeline.domain.signed_notes import open_note
 from subject_pipeline.errors import CheckpointError, StoreError
+from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.storage.objects import ObjectStore
 
 _NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from subject_pipeline.domain.strict_json import load_json
 from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.formats.strict_json import load_json
 from subject_pipeline.storage.parquet_events import parquet_lines
 
 MAX_LINE = 4 << 20

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.formats.shown_text import without_credentials
 
 SCHEMES = ("file", "s3", "gs", "az")
 

@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from subject_pipeline.domain.canonical_json import canonical_json
 from subject_pipeline.errors import CanonicalJsonError
+from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.times import format_time
 
 MEMORY = 192 << 20

@@ -23,8 +23,8 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
+from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.objects import ObjectInfo, check_key, check_size
 from subject_pipeline.storage.remote_file import RemoteFile

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import obstore
 from obstore.exceptions import BaseError
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import ConfigurationError, SourceError
+from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.storage.location import StoreLocation, home_expanded, refuse_credentials
 from subject_pipeline.storage.remote_objects import open_backend, reason
 

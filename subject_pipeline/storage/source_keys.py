@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from subject_pipeline.domain.shown_text import without_credentials
 from subject_pipeline.errors import SourceError
+from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.storage.held_stderr import HELD_STDERR
 from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.remote_file import RemoteFile

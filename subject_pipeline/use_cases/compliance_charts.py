@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from subject_pipeline.domain.compliance import OVERDUE, RETENTION_BANDS, ComplianceNumbers, Results
 from subject_pipeline.domain.result_state import RESULT_STATES
-from subject_pipeline.domain.shown_text import shown
+from subject_pipeline.formats.shown_text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import polars as pl
 
 from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject
 from subject_pipeline.domain.compliance_long_form import long_form
-from subject_pipeline.domain.shown_text import cell
+from subject_pipeline.formats.shown_text import cell
 from subject_pipeline.formats.times import COLUMN_FORMAT
 from subject_pipeline.use_cases.compliance_page import page
 

@@ -13,7 +13,7 @@ from subject_pipeline.domain.compliance import (
     rate,
 )
 from subject_pipeline.domain.result_state import RESULT_STATES
-from subject_pipeline.domain.shown_text import shown
+from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.use_cases.compliance_charts import BAND_NAMES, RESULT_NAMES
 from subject_pipeline.use_cases.compliance_words import people, percent
 

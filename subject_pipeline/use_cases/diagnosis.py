@@ -10,7 +10,6 @@ from typing import Literal
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.layout import CATALOG, PROBES, StoreLayout
-from subject_pipeline.domain.shown_text import shown, without_credentials
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -19,6 +18,7 @@ from subject_pipeline.errors import (
     StoreError,
     SubjectPipelineError,
 )
+from subject_pipeline.formats.shown_text import shown, without_credentials
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_table import ManifestTable

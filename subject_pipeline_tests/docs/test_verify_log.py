@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.canonical_json import canonical_row
+from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline_tests.docs.hand_made_log import (
     CHUNK,
     KEY,

@@ -20,7 +20,7 @@ from subject_pipeline.domain.manifest_frames import (
 from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline_tests.domain.strategies import manifests, text, times
+from subject_pipeline_tests.helpers.strategies import manifests, text, times
 
 LAYOUT = ChunkLayout(64)
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC)

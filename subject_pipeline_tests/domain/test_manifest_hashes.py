@@ -14,7 +14,7 @@ from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, new_rows, to_manifest, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest
-from subject_pipeline_tests.domain.strategies import manifests
+from subject_pipeline_tests.helpers.strategies import manifests
 
 LAYOUT = ChunkLayout(4)
 LARGEST = 2**53 - 1

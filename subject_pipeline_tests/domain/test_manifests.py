@@ -19,7 +19,7 @@ from subject_pipeline.domain.manifests import (
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline_tests.domain.strategies import manifests, times
+from subject_pipeline_tests.helpers.strategies import manifests, times
 
 GOLDEN = Path(__file__).parent.parent / "vectors" / "manifest_v1.json"
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.result_state import RESULT_STATES, ResultState, audit_result_state
-from subject_pipeline_tests.domain.strategies import json_values
+from subject_pipeline_tests.helpers.strategies import json_values
 
 FALSY = [None, False, "", 0, 0.0, [], {}, (), math.nan]
 TRUTHY = [True, "timeout", " ", "false", "0", 1, -1, 0.5, math.inf, [0], {"code": None}, [None]]

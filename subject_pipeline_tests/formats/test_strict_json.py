@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.strict_json import load_json, unique_keys
 from subject_pipeline.errors import EventError
+from subject_pipeline.formats.strict_json import load_json, unique_keys
 
 
 @pytest.mark.parametrize(

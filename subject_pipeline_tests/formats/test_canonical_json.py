@@ -13,9 +13,9 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain import canonical_json as module
-from subject_pipeline.domain.canonical_json import canonical_json, canonical_row
 from subject_pipeline.errors import CanonicalJsonError
+from subject_pipeline.formats import canonical_json as module
+from subject_pipeline.formats.canonical_json import canonical_json, canonical_row
 
 VECTORS = Path(__file__).parents[1] / "vectors/jcs"
 NAMES = ["arrays", "french", "structures", "unicode", "values", "weird"]

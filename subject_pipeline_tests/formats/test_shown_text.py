@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.shown_text import cell, shown, without_credentials
+from subject_pipeline.formats.shown_text import cell, shown, without_credentials
 
 
 @pytest.mark.parametrize(
