@@ -18,7 +18,7 @@ from subject_pipeline.errors import (
     UnknownSubjectError,
 )
 from subject_pipeline.formats.shown_text import shown, without_credentials
-from subject_pipeline.storage.settings import TRACEBACK, json_logs, traceback_wanted
+from subject_pipeline.settings import TRACEBACK, json_logs, traceback_wanted
 
 _MAY_HAVE_WRITTEN = (
     AmbiguousSubjectError,

@@ -10,9 +10,9 @@ from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options,
 from subject_pipeline.domain.key_ring import KEY_BYTES, KeyRing
 from subject_pipeline.domain.signed_notes import verifier_line
 from subject_pipeline.errors import KeyRingError
+from subject_pipeline.settings import Settings
 from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.key_rotation import check_copy, rotate_ring, write_copy
-from subject_pipeline.storage.settings import Settings
 
 _copy_option = click.option(
     "--writer-copy",

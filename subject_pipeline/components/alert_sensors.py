@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from subject_pipeline.alerts.alert import Message, message
+from subject_pipeline.alerts.delivery import OPEN, Delivery, State, Step, after_round, next_step
+from subject_pipeline.alerts.posting import post_alert
+from subject_pipeline.alerts.webhook import VARIABLE, Webhook
 from subject_pipeline.components.run_trouble import trouble
-from subject_pipeline.domain.alert_delivery import OPEN, Delivery, State, Step, after_round, next_step
-from subject_pipeline.domain.alerts import Message, message
-from subject_pipeline.storage.settings import Settings
-from subject_pipeline.storage.webhook import VARIABLE, Webhook
-from subject_pipeline.use_cases.alerting import post_alert
+from subject_pipeline.settings import Settings
 
 STATE_TAG = "subject/alert"
 """Tag: how far the run's alert is delivered; the UI finds undelivered ones by it."""

@@ -8,7 +8,7 @@ import dagster as dg
 
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.run_history import run_in_progress
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.settings import Settings
 
 
 def sensor_status() -> dg.DefaultSensorStatus:

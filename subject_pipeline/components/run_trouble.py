@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 from dagster import AssetCheckEvaluation, DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from subject_pipeline.alerts.alert import Alert, FailedStep, RedCheck, error_name, span
 from subject_pipeline.components.lasting_checks import red_partitions
-from subject_pipeline.domain.alerts import Alert, FailedStep, RedCheck, error_name, span
 
 _PAGE = 500
 _STEPS_LOOKED_AT = 100

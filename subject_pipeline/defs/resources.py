@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline.storage.settings import Settings
+from subject_pipeline.settings import Settings
 
 
 @dg.definitions

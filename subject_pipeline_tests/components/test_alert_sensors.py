@@ -9,7 +9,7 @@ import pytest
 
 from subject_pipeline.components.alert_sensors import NOTED_TAG, STATE_TAG, alert_sensors
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline_tests.storage.receiver import Receiver, receiver
+from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 
 SECRET = "CAND-JANE-DOE"
 PARTITIONS = dg.StaticPartitionsDefinition([f"chunk-{digit}" for digit in "01234567"])

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 from subject_pipeline_tests.real.conftest import wait_until
 from subject_pipeline_tests.real.dagster_stack import SELECTOR, DagsterStack, dagster_stack
-from subject_pipeline_tests.storage.receiver import Receiver, receiver
 
 pytestmark = pytest.mark.real
 

@@ -3,10 +3,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from subject_pipeline.domain.alert_delivery import ROUNDS, Delivery, State, Step, next_step
-from subject_pipeline.storage.webhook import Webhook
-from subject_pipeline.use_cases.alerting import post_alert
-from subject_pipeline_tests.storage.receiver import Receiver, receiver
+from subject_pipeline.alerts.delivery import ROUNDS, Delivery, State, Step, next_step
+from subject_pipeline.alerts.posting import post_alert
+from subject_pipeline.alerts.webhook import Webhook
+from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 
 MESSAGE = {"alert_id": "run/1", "text": "red"}
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.alerts import Alert, FailedStep, RedCheck, alert_id, error_name, message, span
+from subject_pipeline.alerts.alert import Alert, FailedStep, RedCheck, alert_id, error_name, message, span
 
 RUN = "0d5f3a52-0000-4000-8000-000000000000"
 LINK = f"http://127.0.0.1:3000/runs/{RUN}"

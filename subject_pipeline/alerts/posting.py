@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from subject_pipeline.domain.alert_delivery import Delivery, State, Step, after_round, next_step
-from subject_pipeline.domain.alerts import Message
-from subject_pipeline.storage.webhook import Answer, Webhook
+from subject_pipeline.alerts.alert import Message
+from subject_pipeline.alerts.delivery import Delivery, State, Step, after_round, next_step
+from subject_pipeline.alerts.webhook import Answer, Webhook
 
 _REQUESTS = 2
 _PATIENCE_S = 2.0

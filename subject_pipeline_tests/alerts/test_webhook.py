@@ -5,9 +5,9 @@ from email.utils import format_datetime
 
 import pytest
 
+from subject_pipeline.alerts.webhook import Webhook
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.webhook import Webhook
-from subject_pipeline_tests.storage.receiver import Receiver, receiver
+from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 
 MESSAGE = {"text": "a <b> & ünïcode \u202e", "alert_id": "run/1"}
 

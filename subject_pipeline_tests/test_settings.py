@@ -1,7 +1,7 @@
 import pytest
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.settings import DEFAULT_STORE, Settings
+from subject_pipeline.settings import DEFAULT_STORE, Settings
 
 
 @pytest.mark.parametrize("environment", [{}, {"SUBJECT_STORE_URL": "", "SUBJECT_CHUNKS": ""}, {"SUBJECT_CHUNKS": " "}])
