@@ -20,7 +20,7 @@ from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_op
 from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.formats.strict_json import unique_keys
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show as show_rows

@@ -24,7 +24,7 @@ from subject_pipeline.components.run_history import (
 )
 from subject_pipeline.domain.layout import INBOX
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.storage.objects import ObjectInfo
+from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.use_cases.inbox import waiting
 
 _NAMED = 5

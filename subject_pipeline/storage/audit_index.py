@@ -27,7 +27,7 @@ from subject_pipeline.domain.audit_segments import ChainHead, LogHead
 from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
 from subject_pipeline.domain.layout import AUDIT_INDEX
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 _ROWS = "rows"
 _HEADS = re.compile(r"[0-9]{12}")

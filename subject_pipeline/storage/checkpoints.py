@@ -19,7 +19,7 @@ from subject_pipeline.domain.layout import CHECKPOINTS
 from subject_pipeline.domain.signed_notes import open_note
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_row
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 _NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")
 _DERIVED = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{{16}}\.jsonl")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.storage.durability import sync_file
+from subject_pipeline.objects.durability import sync_file
 
 _OWNER_ONLY = 0o600
 _OWNER_FOLDER = 0o700

@@ -36,8 +36,8 @@ from subject_pipeline.errors import (
     StoreError,
     VanishedFileError,
 )
-from subject_pipeline.storage.durability import sync_file, sync_folders
-from subject_pipeline.storage.remote_objects import reason
+from subject_pipeline.objects.durability import sync_file, sync_folders
+from subject_pipeline.objects.remote import reason
 
 CROWDED = 8
 """A chunk with more files than this is worth compacting."""

@@ -17,7 +17,7 @@ from deltalake.exceptions import TableNotFoundError
 from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConflictError, StoreError
-from subject_pipeline.storage.durability import sync_file, sync_folders
+from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.use_cases.store import SubjectStore
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from subject_pipeline.domain.layout import REPORTS
 from subject_pipeline.errors import ConflictError, StoreError
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 CONTENTS = "contents.json"
 _NAMES = 100

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.shown_text import without_credentials
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.remote import open_backend
+from subject_pipeline.objects.remote_file import RemoteFile
 from subject_pipeline.storage.held_stderr import HELD_STDERR
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.remote_file import RemoteFile
-from subject_pipeline.storage.remote_objects import open_backend
 from subject_pipeline.storage.source_files import SourceFile, SourceFiles
 
 BATCH_ROWS = 131_072

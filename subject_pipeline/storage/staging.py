@@ -17,7 +17,7 @@ from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.layout import STAGING
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 _BUFFERED_ROWS = 1_500_000
 _PART = re.compile(r"(?P<first>chunk-[0-9a-f]+)\.\.(?P<last>chunk-[0-9a-f]+)\.[^/]+\.parquet$")

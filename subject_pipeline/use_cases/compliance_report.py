@@ -9,7 +9,7 @@ from typing import Any
 from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.reports import CONTENTS, StoredReport, contents, write_report
 from subject_pipeline.use_cases.compliance_files import PAGE, report_files
 from subject_pipeline.use_cases.compliance_numbers import address

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_json_lines
 from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore

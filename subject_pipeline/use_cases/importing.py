@@ -17,6 +17,7 @@ from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
 from subject_pipeline.domain.registration import AMBIGUOUS, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
+from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
 from subject_pipeline.storage.manifest_snapshot import Snapshot
@@ -24,7 +25,6 @@ from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
-from subject_pipeline.use_cases.retries import retrying
 from subject_pipeline.use_cases.store import SubjectStore
 
 _BATCH = 20_000

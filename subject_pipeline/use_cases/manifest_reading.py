@@ -16,10 +16,10 @@ from subject_pipeline.domain.manifest_rows import PROBLEM, told
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import StoreError
+from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.storage.overlapping import at_once
 from subject_pipeline.use_cases.store import SubjectStore
 
 _BYTES_A_ROW = 16

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import polars_hash as plh
 
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 
 _FIRST = (
     "Ada Amir Ana Anders Aoife Ben Bianca Carlos Chen Chidi Clara Dana Diego Elena Emeka Eva Farah Femi Fiona "

@@ -9,7 +9,7 @@ import polars as pl
 import polars_hash as plh
 
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 
 # A fixed day, because a clock would give other bytes on every call.
 SAMPLE_UNTIL = dt.datetime(2026, 6, 30, tzinfo=dt.UTC)

@@ -8,10 +8,10 @@ from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.objects.location import StoreLocation, refuse_credentials
+from subject_pipeline.objects.opening import open_objects
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.catalog import Catalog
-from subject_pipeline.storage.location import StoreLocation, refuse_credentials
-from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.opening import open_objects
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.remote_objects import open_backend
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.remote import open_backend
 from subject_pipeline.storage.source_files import find_source_files
 from subject_pipeline.storage.source_keys import SourceKeys
 

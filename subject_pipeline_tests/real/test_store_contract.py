@@ -2,11 +2,11 @@
 
 import pytest
 
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.objects.remote import RemoteObjects
+from subject_pipeline_tests.objects.test_protocol import *  # noqa: F403 - the suite itself
 from subject_pipeline_tests.real.remote_stores import REMOTE, azure_server, remote_url
-from subject_pipeline_tests.storage.test_objects import *  # noqa: F403 - the suite itself
 
 __all__ = ["azure_server", "remote_url"]
 

@@ -11,9 +11,9 @@ from obstore.store import MemoryStore
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.layout import LAYOUT_KEY
 from subject_pipeline.errors import ConfigurationError, DatasetError, OutcomeUnknownError, StoreError
+from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.storage.catalog import Catalog
-from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.remote_objects import RemoteObjects
 from subject_pipeline_tests.use_cases.audit_stores import HookedMemory
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)

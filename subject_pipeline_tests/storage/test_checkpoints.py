@@ -9,8 +9,8 @@ from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLe
 from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.signed_notes import sign_note
 from subject_pipeline.errors import CheckpointError, StoreError
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster, files_hash, note_key
-from subject_pipeline.storage.objects import ObjectStore
 
 LOG = "1" * 32
 OTHER_LOG = "2" * 32

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.durability import whole_file
+from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.manifest_files import Document, read_documents
 
 

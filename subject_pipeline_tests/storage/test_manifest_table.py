@@ -20,7 +20,7 @@ from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_rows
 from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
-from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore

@@ -13,9 +13,9 @@ from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.signed_notes import sign_note
 from subject_pipeline.errors import CheckpointError, ManifestError
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import CheckpointStore, Roster, note_key
-from subject_pipeline.storage.objects import ObjectStore
 
 LOG_ID = "a" * 32
 CHUNK = "chunk-0"

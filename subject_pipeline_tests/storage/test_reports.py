@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.storage.reports import write_report
 
 TIME = dt.datetime(2026, 11, 24, 4, 15, 0, 123456, tzinfo=dt.timezone(dt.timedelta(hours=1)))

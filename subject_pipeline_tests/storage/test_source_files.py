@@ -9,8 +9,8 @@ import pytest
 from obstore.store import MemoryStore
 
 from subject_pipeline.errors import SourceError
+from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.storage import source_files
-from subject_pipeline.storage.location import StoreLocation
 from subject_pipeline.storage.source_files import SourceFiles, find_source_files
 
 Tree = Callable[..., str]

@@ -15,7 +15,7 @@ import pytest
 
 from subject_pipeline.domain import audit_index
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
-from subject_pipeline.storage import local_objects
+from subject_pipeline.objects import local
 from subject_pipeline.storage.audit_index import AUDIT_INDEX
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.key_ring_file import KeyRingFile
@@ -281,7 +281,7 @@ def test_a_flush_that_fails_after_the_write_leaves_the_outcome_open(
 
     log = place.log()
     log.append([event(_SUBJECT, "before")])
-    monkeypatch.setattr(local_objects, "sync_descriptor", fail)
+    monkeypatch.setattr(local, "sync_descriptor", fail)
     with pytest.raises(StoreError) as caught:
         log.append([event(_SUBJECT, "e")])
 

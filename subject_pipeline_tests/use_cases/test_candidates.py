@@ -11,7 +11,7 @@ import pytest
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.layout import LAYOUT_KEY
 from subject_pipeline.errors import ConfigurationError, DatasetError, SourceError, StagingError, StoreError
-from subject_pipeline.storage.local_objects import LocalObjects
+from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.candidates import clean_up, current, retire, stage_dataset
 from subject_pipeline.use_cases.store import SubjectStore

@@ -3,8 +3,8 @@ import pytest
 from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.storage.objects import ObjectStore
 from subject_pipeline.use_cases import manifests
 from subject_pipeline.use_cases.backfill import count_subjects
 from subject_pipeline.use_cases.candidates import stage_dataset

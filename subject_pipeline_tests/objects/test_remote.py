@@ -8,11 +8,11 @@ import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError, PreconditionError
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
-from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.opening import open_objects
-from subject_pipeline.storage.remote_objects import RemoteObjects, open_backend, reason
-from subject_pipeline_tests.storage.scripted_s3 import RESET, ScriptedS3, scripted_s3
+from subject_pipeline.objects.local import LocalObjects
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.opening import open_objects
+from subject_pipeline.objects.remote import RemoteObjects, open_backend, reason
+from subject_pipeline_tests.helpers.scripted_s3 import RESET, ScriptedS3, scripted_s3
 
 KEY = "audit/chunk-00/000000000000.jsonl"
 Put = Callable[..., Any]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

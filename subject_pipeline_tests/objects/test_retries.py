@@ -1,8 +1,8 @@
 import pytest
 
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, VanishedFileError
-from subject_pipeline.use_cases import retries
-from subject_pipeline.use_cases.retries import retrying
+from subject_pipeline.objects import retries
+from subject_pipeline.objects.retries import retrying
 
 
 def test_a_lost_race_is_run_again() -> None:

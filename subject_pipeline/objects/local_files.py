@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from subject_pipeline.storage.durability import make_folder, sync_descriptor
+from subject_pipeline.objects.durability import make_folder, sync_descriptor
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # else opening a FIFO waits for its writer

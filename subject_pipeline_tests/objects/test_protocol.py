@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.objects import ObjectStore
+from subject_pipeline.objects.protocol import ObjectStore
 
 KEY = "catalog/datasets/workers.json"
 

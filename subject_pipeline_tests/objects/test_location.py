@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.objects.location import StoreLocation
 
 
 def test_a_path_counts_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """Which object store a location means."""
 
-from subject_pipeline.storage.local_objects import LocalObjects
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectStore
-from subject_pipeline.storage.remote_objects import RemoteObjects
+from subject_pipeline.objects.local import LocalObjects
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.objects.remote import RemoteObjects
 
 
 def open_objects(location: StoreLocation) -> ObjectStore:

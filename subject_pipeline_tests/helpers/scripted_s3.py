@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from subject_pipeline.storage.location import StoreLocation
+from subject_pipeline.objects.location import StoreLocation
 
 RESET = 0
 """In a script: take the whole request, and close the connection without an answer."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.storage.local_objects import STAGING_FOLDER, LocalObjects
+from subject_pipeline.objects.local import STAGING_FOLDER, LocalObjects
 
 KEY = "audit/chunk-00/000000000000.jsonl"
 
@@ -414,7 +414,7 @@ def test_a_flush_that_fails_after_the_change_leaves_the_outcome_open(
 ) -> None:
     """The change is there for all to read, and may not outlive a power cut."""
     objects.create("audit/chunk-00/other", b"1")
-    monkeypatch.setattr("subject_pipeline.storage.local_objects.sync_descriptor", _raise_eio)
+    monkeypatch.setattr("subject_pipeline.objects.local.sync_descriptor", _raise_eio)
     with pytest.raises(OutcomeUnknownError, match="could not be flushed"):
         getattr(objects, write)(*([KEY, b"1"] if write != "delete" else ["audit/chunk-00/other"]))
 

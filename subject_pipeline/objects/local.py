@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.storage.durability import sync_descriptor
-from subject_pipeline.storage.local_files import enter_folder, folder_at, open_file, read_file
-from subject_pipeline.storage.objects import ObjectInfo, check_size, key_parts
+from subject_pipeline.objects.durability import sync_descriptor
+from subject_pipeline.objects.local_files import enter_folder, folder_at, open_file, read_file
+from subject_pipeline.objects.protocol import ObjectInfo, check_size, key_parts
 
 STAGING_FOLDER = ".staging"
 _MOVES = 3

@@ -25,9 +25,9 @@ from obstore.store import ObjectStore as Backend
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
 from subject_pipeline.formats.shown_text import without_credentials
-from subject_pipeline.storage.location import StoreLocation
-from subject_pipeline.storage.objects import ObjectInfo, check_key, check_size
-from subject_pipeline.storage.remote_file import RemoteFile
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.protocol import ObjectInfo, check_key, check_size
+from subject_pipeline.objects.remote_file import RemoteFile
 
 _SILENCE = timedelta(seconds=20)
 """How long a request may go without a byte of its answer: what it takes to send 8 MiB over a slow line."""
