@@ -29,12 +29,12 @@ from reports import RAM, Step, machine, start, tell, write_part
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.storage.catalog import Catalog
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

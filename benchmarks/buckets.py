@@ -20,8 +20,8 @@ from reports import RAM, machine, write_part
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from subject_pipeline.domain.key_ring import KEY_BYTES, KeyRing
 from subject_pipeline.errors import WithheldError
 from subject_pipeline.gateway import AuditedTools
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.store import SubjectStore
 

@@ -28,8 +28,8 @@ def prepare() -> None:
     os.environ["SUBJECT_KEY_RING"] = str(DEMO / "key_ring.json")
     os.environ.pop("SUBJECT_CHUNKS", None)
 
-    from subject_pipeline.domain.key_ring import KeyRing  # noqa: PLC0415
-    from subject_pipeline.storage.key_ring_file import create_ring  # noqa: PLC0415
+    from subject_pipeline.keys.ring import KeyRing  # noqa: PLC0415
+    from subject_pipeline.keys.ring_file import create_ring  # noqa: PLC0415
 
     create_ring(DEMO / "key_ring.json", KeyRing.new(secrets.token_bytes(32), secrets.token_bytes(32)))
 

@@ -37,8 +37,8 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
     WithheldError,
 )
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.settings import Settings, system_user
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.answers import as_json, find_subjects
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.daemon_threads import DaemonThreads

@@ -26,7 +26,6 @@ import pydantic
 import pytest
 
 from subject_pipeline import gateway
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import (
     ConfigurationError,
     EventError,
@@ -37,11 +36,12 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.catalog import Catalog
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.store import SubjectStore

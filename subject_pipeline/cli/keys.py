@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.domain.key_ring import KEY_BYTES, KeyRing
 from subject_pipeline.domain.signed_notes import verifier_line
 from subject_pipeline.errors import KeyRingError
+from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.rotation import check_copy, rotate_ring, write_copy
 from subject_pipeline.settings import Settings
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.key_rotation import check_copy, rotate_ring, write_copy
 
 _copy_option = click.option(
     "--writer-copy",

@@ -14,9 +14,9 @@ import click
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import home_expanded
 from subject_pipeline.settings import Settings, json_logs, system_user
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore
 

@@ -12,8 +12,8 @@ from pydantic import Field, create_model
 from subject_pipeline.components.literal_secrets import refuse_literal_secrets
 from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.settings import Settings, system_user
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.store import SubjectStore

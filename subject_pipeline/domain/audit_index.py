@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, Mac, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, Evidence
 from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
+from subject_pipeline.keys.macs import INDEX_DOMAIN, Mac, Macs
 
 INDEX_SCHEMA = "subject_audit_index.v2"
 DIGEST = 16

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
-from subject_pipeline.domain.audit_macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
+from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
 
 SEGMENT_SCHEMA = "subject_audit_segment.v1"
 ROW_SCHEMA = "subject_audit.v1"

@@ -22,7 +22,6 @@ from typing import Any
 import orjson
 
 from subject_pipeline.domain.access_events import EVIDENCE_PREFIX
-from subject_pipeline.domain.audit_macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import (
     ROW_FORM,
     ROW_SCHEMA,
@@ -34,6 +33,7 @@ from subject_pipeline.domain.audit_segments import (
 )
 from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.store.ids import storage_key
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"

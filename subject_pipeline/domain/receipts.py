@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.domain.audit_macs import Mac, Macs
 from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
+from subject_pipeline.keys.macs import Mac, Macs
 
 RECEIPT_SCHEMA = "subject_receipt.v1"
 RECEIPT_DOMAIN = b"subject-receipt/v1"

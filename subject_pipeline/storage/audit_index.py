@@ -22,11 +22,11 @@ from subject_pipeline.domain.audit_index import (
     segments_in,
     unseal,
 )
-from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead
 from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
 from subject_pipeline.domain.layout import AUDIT_INDEX
 from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.objects.protocol import ObjectStore
 
 _ROWS = "rows"

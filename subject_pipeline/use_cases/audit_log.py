@@ -20,11 +20,11 @@ from subject_pipeline.domain.audit_segments import MAX_BYTES, MAX_ROWS, LogHead,
 from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.storage.audit_segments import AuditSegments
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.audit_state import ChunkState
 from subject_pipeline.use_cases.store import SubjectStore

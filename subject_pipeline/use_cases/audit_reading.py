@@ -7,9 +7,9 @@ import orjson
 
 from subject_pipeline.domain.audit_segments import Segment
 from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError
 from subject_pipeline.storage.audit_segments import AuditSegments
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.store import SubjectStore
 

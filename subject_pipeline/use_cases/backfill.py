@@ -14,9 +14,9 @@ from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Failure, decide
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage import staging
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.use_cases.evidence import ManifestEvidence

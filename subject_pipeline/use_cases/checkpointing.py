@@ -18,9 +18,9 @@ from subject_pipeline.domain.proofs import build_proof
 from subject_pipeline.domain.signed_notes import sign_note, verifier_line
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Verifier
 from subject_pipeline.use_cases.store import SubjectStore

@@ -29,11 +29,11 @@ from subject_pipeline.domain.manifest_verdicts import (
     possibly_resurrected,
 )
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.storage.audit_segments import AuditSegments, Listing
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.manifest_reading import ManifestReader
 from subject_pipeline.use_cases.store import SubjectStore
 

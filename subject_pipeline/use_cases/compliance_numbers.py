@@ -35,10 +35,10 @@ from subject_pipeline.domain.compliance_counting import (
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import overlapped
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import Checkpoint
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.store import SubjectStore

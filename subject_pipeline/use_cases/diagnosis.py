@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.errors import (
     CheckpointError,
@@ -19,8 +18,9 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
 )
 from subject_pipeline.formats.shown_text import shown, without_credentials
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import CheckpointStore
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.source_files import find_source_files
 from subject_pipeline.storage.source_keys import SourceKeys

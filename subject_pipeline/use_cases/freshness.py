@@ -2,8 +2,8 @@
 
 from subject_pipeline.domain.checkpoints import CheckpointNote
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import CheckpointStore
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.use_cases.store import SubjectStore
 
 

@@ -17,8 +17,8 @@ from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
 from subject_pipeline.domain.registration import AMBIGUOUS, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_files import Document, read_documents
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable

@@ -17,8 +17,8 @@ from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Decision, Failure, decide
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.use_cases.evidence import ManifestEvidence

@@ -8,9 +8,9 @@ from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hash
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.registration import collision_reason
 from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage import staging
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import refusal, storage_key

@@ -10,8 +10,8 @@ from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import Checkpoint
-from subject_pipeline.storage.key_ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier

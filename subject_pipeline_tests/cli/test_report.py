@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.storage.key_ring_file import create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline_tests.cli.conftest import Run
 
 

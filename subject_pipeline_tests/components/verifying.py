@@ -11,8 +11,8 @@ import pytest
 
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry

@@ -17,9 +17,9 @@ from subject_pipeline.domain.audit_index import (
     subject_digest,
     unseal,
 )
-from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
 from subject_pipeline.domain.audit_segments import NO_PRIOR, ChainHead, Evidence
-from subject_pipeline_tests.domain.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
+from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
+from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
 
 hex_of = lambda length: st.binary(min_size=length, max_size=length).map(bytes.hex)  # noqa: E731 - a strategy's name
 _evidence = st.one_of(

@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
-from subject_pipeline.domain.audit_macs import SEGMENT_DOMAIN, Macs
 from subject_pipeline.domain.audit_segments import (
     HEADER_FORM,
     MAX_BYTES,
@@ -27,7 +26,8 @@ from subject_pipeline.domain.audit_segments import (
     write_segment,
 )
 from subject_pipeline.errors import AuditLogError
-from subject_pipeline_tests.domain.audit_samples import (
+from subject_pipeline.keys.macs import SEGMENT_DOMAIN, Macs
+from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LOG_ID,
     NEW_KEY,

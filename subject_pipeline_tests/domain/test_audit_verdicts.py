@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.domain.audit_segments import Evidence, LogHead
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline_tests.domain.audit_samples import (
+from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LAYOUT,
     LOG_ID,

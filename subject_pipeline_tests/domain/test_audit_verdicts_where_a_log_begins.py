@@ -4,7 +4,7 @@ import pytest
 
 from subject_pipeline.domain.audit_segments import LogHead
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline_tests.domain.audit_samples import (
+from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LOG_ID,
     NONE,

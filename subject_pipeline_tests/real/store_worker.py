@@ -15,8 +15,8 @@ from typing import Any
 from subject_pipeline.domain.access_events import parse_event
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import UnknownSubjectError
-from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.key_rotation import rotate_ring
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence

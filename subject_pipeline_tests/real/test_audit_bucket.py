@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify

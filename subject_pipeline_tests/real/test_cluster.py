@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.real.cluster import WORKERS, RunningCluster, running_cluster
 from subject_pipeline_tests.real.conftest import answers, wait_until

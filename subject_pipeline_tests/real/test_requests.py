@@ -7,8 +7,8 @@ import pytest
 
 from subject_pipeline.domain.access_events import parse_event
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.key_ring import KeyRing
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifest_frames import to_manifest
-from subject_pipeline.storage.key_ring_file import create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.store import SubjectStore

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from obstore.store import from_url
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import ConfigurationError, StoreError
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.key_ring_file import create_ring
 from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.real.azurite import Azurite
 from subject_pipeline_tests.real.conftest import BIN

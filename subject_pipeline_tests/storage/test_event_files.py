@@ -218,9 +218,9 @@ def _lines_of_wide_texts(path: Path) -> None:
 _INGEST = """
 import json, resource, sys
 from pathlib import Path
-from subject_pipeline.domain.key_ring import KeyRing
+from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
 from subject_pipeline.use_cases.store import SubjectStore

@@ -9,10 +9,10 @@ import pytest
 import subject_pipeline
 from subject_pipeline.domain import merkle
 from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, origin
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.domain.signed_notes import sign_note
 from subject_pipeline.errors import CheckpointError, ManifestError
+from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import CheckpointStore, Roster, note_key

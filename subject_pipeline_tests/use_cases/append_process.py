@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from subject_pipeline.domain.access_events import new_event
-from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.store import SubjectStore
 

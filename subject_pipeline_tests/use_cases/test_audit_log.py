@@ -15,11 +15,11 @@ import pytest
 
 from subject_pipeline.domain import audit_index
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.objects import local
 from subject_pipeline.storage.audit_index import AUDIT_INDEX
 from subject_pipeline.storage.audit_segments import AuditSegments
-from subject_pipeline.storage.key_ring_file import KeyRingFile
-from subject_pipeline.storage.key_rotation import rotate_ring
 from subject_pipeline.use_cases import audit_log
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.store import SubjectStore

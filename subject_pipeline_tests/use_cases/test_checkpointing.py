@@ -7,8 +7,8 @@ from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.domain.proofs import check_proof
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.checkpoints import CheckpointStore
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint

@@ -14,7 +14,7 @@ import pytest
 from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
-from subject_pipeline.storage.key_ring_file import KeyRingFile
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.domain.layout import PROBES
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases import diagnosis
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

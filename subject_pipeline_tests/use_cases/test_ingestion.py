@@ -7,11 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import SourceError, StoreError
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage import event_files
 from subject_pipeline.storage.audit_segments import AuditSegments
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases import ingestion
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show

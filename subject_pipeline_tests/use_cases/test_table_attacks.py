@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

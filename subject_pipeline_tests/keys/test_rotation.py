@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing, key_id
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.storage.key_ring_file import create_ring, read_ring, replace_ring
-from subject_pipeline.storage.key_rotation import check_copy, rotate_ring, write_copy
+from subject_pipeline.keys.ring import KeyRing, key_id
+from subject_pipeline.keys.ring_file import create_ring, read_ring, replace_ring
+from subject_pipeline.keys.rotation import check_copy, rotate_ring, write_copy
 
 KEY, OTHER, SEED = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 RING = KeyRing.new(KEY, SEED)
@@ -16,7 +16,7 @@ RING = KeyRing.new(KEY, SEED)
 _ROTATE_OFTEN = """
 import secrets, sys
 from pathlib import Path
-from subject_pipeline.storage.key_rotation import rotate_ring, write_copy
+from subject_pipeline.keys.rotation import rotate_ring, write_copy
 ring, copy = map(Path, sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()

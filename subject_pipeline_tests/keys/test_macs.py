@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.audit_macs import INDEX_DOMAIN, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
-from subject_pipeline_tests.domain.audit_samples import NEW_KEY, OLD_KEY, RING, key_id
+from subject_pipeline.keys.macs import INDEX_DOMAIN, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
+from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, key_id
 
 DOMAINS = [ROW_DOMAIN, SEGMENT_DOMAIN, INDEX_DOMAIN]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.domain.key_ring import KeyRing, key_id
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.storage import key_ring_file
-from subject_pipeline.storage.key_ring_file import KeyRingFile, create_ring, read_ring, replace_ring
+from subject_pipeline.keys import ring_file
+from subject_pipeline.keys.ring import KeyRing, key_id
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, read_ring, replace_ring
 
 KEY, OTHER, SEED = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 RING = KeyRing.new(KEY, SEED)
@@ -201,13 +201,13 @@ def test_without_a_file_the_ring_says_how_to_make_one() -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The reads of rings' files."""
     done: list[Path] = []
-    real = key_ring_file.read_ring
+    real = ring_file.read_ring
 
     def counting(path: Path) -> KeyRing:
         done.append(path)
         return real(path)
 
-    monkeypatch.setattr(key_ring_file, "read_ring", counting)
+    monkeypatch.setattr(ring_file, "read_ring", counting)
     return done
 
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.storage.key_ring_file import file_errors, read_ring, replace_ring
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import file_errors, read_ring, replace_ring
 
 
 def rotate_ring(path: Path, key: bytes) -> KeyRing:

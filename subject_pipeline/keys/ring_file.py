@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from subject_pipeline.domain.key_ring import KeyRing
 from subject_pipeline.errors import KeyRingError
+from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.objects.durability import sync_file
 
 _OWNER_ONLY = 0o600

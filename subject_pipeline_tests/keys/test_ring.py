@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.key_ring import KeyRing, SigningKey, key_id
 from subject_pipeline.errors import KeyRingError
+from subject_pipeline.keys.ring import KeyRing, SigningKey, key_id
 
 KEY, OTHER, SEED = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
 RING = KeyRing.new(KEY, SEED).rotated(OTHER)

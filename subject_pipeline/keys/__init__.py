@@ -1,0 +1,5 @@
+"""Keys: the ring that the audit log is authenticated and its checkpoints are signed with.
+
+A file that only its owner may read comes in; out go MACs, each under a domain of its own, and the signing key. Keys are
+rotated here, and no message ever holds one.
+"""
