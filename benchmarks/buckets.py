@@ -19,10 +19,11 @@ from pathlib import Path
 from reports import RAM, machine, write_part
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
@@ -33,7 +34,6 @@ from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
 
@@ -113,7 +113,7 @@ def _event(candidate_id: str, number: int) -> AccessEvent:
 
 
 def _one_a_chunk(chunks: int, wanted: int) -> list[str]:
-    from subject_pipeline.domain.chunks import ChunkLayout  # noqa: PLC0415 - only here
+    from subject_pipeline.store.chunks import ChunkLayout  # noqa: PLC0415 - only here
 
     layout, found = ChunkLayout(chunks), {}
     for number in range(100_000):

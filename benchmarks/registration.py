@@ -26,9 +26,9 @@ OBJECTS_AT_MOST = 1_000_000
 
 def pipeline(source: Path, store_folder: Path) -> int:
     """(a): this product's backfill of every row."""
-    from subject_pipeline.domain.datasets import DatasetDeclaration  # noqa: PLC0415
+    from subject_pipeline.store.datasets import DatasetDeclaration  # noqa: PLC0415
+    from subject_pipeline.store.opened import SubjectStore  # noqa: PLC0415
     from subject_pipeline.use_cases.backfill import backfill  # noqa: PLC0415
-    from subject_pipeline.use_cases.store import SubjectStore  # noqa: PLC0415
 
     store = SubjectStore.at(str(store_folder))
     dataset = DatasetDeclaration(
@@ -108,8 +108,8 @@ def _rows(source: Path):  # noqa: ANN202 - a Polars frame; Polars is imported la
     import polars as pl  # noqa: PLC0415
 
     from subject_pipeline.domain.candidates import candidates  # noqa: PLC0415
-    from subject_pipeline.domain.chunks import ChunkLayout  # noqa: PLC0415
     from subject_pipeline.domain.manifest_frames import new_rows  # noqa: PLC0415
+    from subject_pipeline.store.chunks import ChunkLayout  # noqa: PLC0415
 
     layout = ChunkLayout(64)
     keys = (

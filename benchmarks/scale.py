@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from reports import RAM, Step, machine, start, tell, write_part
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
@@ -29,7 +30,6 @@ from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from subject_pipeline.errors import WithheldError
 from subject_pipeline.gateway import AuditedTools
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_reading import show
-from subject_pipeline.use_cases.store import SubjectStore
 
 WORKERS = {
     "WORKER-1": {"candidate_id": "WORKER-1", "name": "Ada", "skills": ["welding"]},

@@ -41,10 +41,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
+from subject_pipeline.store.opened import SubjectStore  # noqa: E402
 from subject_pipeline.use_cases.registry import SubjectRegistry  # noqa: E402
 from subject_pipeline.use_cases.sample import sample_workers  # noqa: E402
 from subject_pipeline.use_cases.sample_events import sample_events  # noqa: E402
-from subject_pipeline.use_cases.store import SubjectStore  # noqa: E402
 
 CONSOLE = Console(width=110)
 ALL_PARTITIONS = {"dagster/asset_partition_range_start": "chunk-00", "dagster/asset_partition_range_end": "chunk-3f"}

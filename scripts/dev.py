@@ -10,15 +10,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.layout import INBOX
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.settings import DAGSTER_URL, Settings
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.layout import INBOX
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.store import SubjectStore
 
 ROOT = Path(__file__).resolve().parent.parent
 PEOPLE, EVENTS = 100_000, 20_000

@@ -39,10 +39,10 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.settings import Settings, system_user
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.answers import as_json, find_subjects
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.daemon_threads import DaemonThreads
-from subject_pipeline.use_cases.store import SubjectStore
 
 DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")
 DEFAULT_TIMEOUT = 10.0

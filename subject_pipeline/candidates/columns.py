@@ -6,7 +6,7 @@ A property test compares each expression with the function of one value.
 import polars as pl
 import polars_hash as plh
 
-from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import UNSAFE
 
 

@@ -4,10 +4,10 @@ import click
 from pydantic import ValidationError
 
 from subject_pipeline.cli.shell import Shell, command_options, say
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.errors import DatasetError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.objects.location import home_expanded
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.use_cases import candidates
 
 

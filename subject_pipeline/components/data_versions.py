@@ -8,8 +8,8 @@ import hashlib
 
 import dagster as dg
 
-from subject_pipeline.domain.layout import AUDIT
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.layout import AUDIT
+from subject_pipeline.store.opened import SubjectStore
 
 
 def log_version(store: SubjectStore) -> dg.DataVersion:

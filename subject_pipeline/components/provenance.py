@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import dagster as dg
 
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 
 
 def provenance(store: SubjectStore) -> Mapping[str, dg.MetadataValue]:

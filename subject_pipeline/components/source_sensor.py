@@ -21,9 +21,9 @@ from subject_pipeline.components.run_history import (
     pause_before,
     run_in_progress,
 )
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.storage.source_files import SourceFiles, find_source_files
+from subject_pipeline.store.datasets import DatasetDeclaration
 
 
 class SourceCursor(Cursor):

@@ -26,7 +26,7 @@ from subject_pipeline.components.past_partitions import PastPartitions, last_not
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
 from subject_pipeline.components.run_partitions import partitions_of
-from subject_pipeline.domain.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
+from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings

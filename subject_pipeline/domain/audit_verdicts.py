@@ -31,9 +31,9 @@ from subject_pipeline.domain.audit_segments import (
     evidence_of,
     split_line,
 )
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"

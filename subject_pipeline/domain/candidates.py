@@ -5,7 +5,7 @@ from typing import Literal
 import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_index_expr, storage_key_expr
-from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, refusal
 
 CANDIDATE_SCHEMA = pl.Schema(

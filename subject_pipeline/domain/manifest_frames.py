@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_name_expr
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import (
     DatasetReference,
     SubjectManifest,
@@ -17,6 +16,7 @@ from subject_pipeline.domain.manifests import (
 )
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.formats.times import COLUMN_FORMAT
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 _TIME = pl.Datetime("us", "UTC")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, storage_key_expr
-from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
 
 PROBLEM = "problem"

@@ -17,10 +17,10 @@ from pydantic import (
     ValidationError,
 )
 
-from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.store.layout import AUDIT
 
 MANIFEST_SCHEMA = "subject_manifest.v1"
 DEFAULT_RETENTION = dt.timedelta(days=365 * 4)

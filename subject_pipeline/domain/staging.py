@@ -6,8 +6,8 @@ from math import ceil
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.errors import StagingError
+from subject_pipeline.store.datasets import DatasetDeclaration
 
 ROWS_PER_GROUP = 320_000
 """A group is registered by one MERGE; this many rows keep it under half a GiB."""

@@ -24,10 +24,10 @@ from subject_pipeline.domain.audit_index import (
 )
 from subject_pipeline.domain.audit_segments import ChainHead, LogHead
 from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
-from subject_pipeline.domain.layout import AUDIT_INDEX
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.layout import AUDIT_INDEX
 
 _ROWS = "rows"
 _HEADS = re.compile(r"[0-9]{12}")

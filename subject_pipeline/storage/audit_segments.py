@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from subject_pipeline.domain.audit_segments import MAX_BYTES
-from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.errors import AuditLogError, StoreError
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
+from subject_pipeline.store.layout import AUDIT
 
 _KEY = re.compile(rf"{AUDIT}([^/]+)/([0-9]{{12}})\.jsonl")
 _AHEAD = 4

@@ -15,11 +15,11 @@ import orjson
 
 from subject_pipeline.domain import merkle
 from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.layout import CHECKPOINTS
 from subject_pipeline.domain.signed_notes import open_note
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.layout import CHECKPOINTS
 
 _NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")
 _DERIVED = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{{16}}\.jsonl")

@@ -19,7 +19,6 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.manifest_rows import (
     OTHER_CHUNK,
@@ -38,6 +37,7 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.objects.remote import reason
+from subject_pipeline.store.chunks import ChunkLayout
 
 CROWDED = 8
 """A chunk with more files than this is worth compacting."""

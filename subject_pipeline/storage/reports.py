@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
-from subject_pipeline.domain.layout import REPORTS
 from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.layout import REPORTS
 
 CONTENTS = "contents.json"
 _NAMES = 100

@@ -13,11 +13,11 @@ import polars as pl
 from pydantic import ValidationError
 
 from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.layout import STAGING
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import STAGING
 
 _BUFFERED_ROWS = 1_500_000
 _PART = re.compile(r"(?P<first>chunk-[0-9a-f]+)\.\.(?P<last>chunk-[0-9a-f]+)\.[^/]+\.parquet$")

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 from subject_pipeline.domain.access_events import IDENTITY, AccessEvent
 from subject_pipeline.domain.audit_index import SegmentDelta
 from subject_pipeline.domain.audit_segments import MAX_BYTES, MAX_ROWS, LogHead, write_segment
-from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -26,8 +25,9 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.layout import StoreLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_state import ChunkState
-from subject_pipeline.use_cases.store import SubjectStore
 
 INDEX_AFTER_SEGMENTS = 64
 INDEX_AFTER_BYTES = 8 << 20

@@ -11,7 +11,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 
 
 def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 
 from subject_pipeline.domain.candidates import distinct, split_refused
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Failure, decide
 from subject_pipeline.domain.staging import StagedCandidates
@@ -18,6 +17,8 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.manifests import (
@@ -26,7 +27,6 @@ from subject_pipeline.use_cases.manifests import (
     named_failures,
     register_staged,
 )
-from subject_pipeline.use_cases.store import SubjectStore
 
 DEFAULT_LIMIT = 1_000
 

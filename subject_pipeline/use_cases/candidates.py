@@ -8,15 +8,15 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing
 
 from subject_pipeline.domain.candidates import candidates
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.staging import StagedCandidates, plan_groups
 from subject_pipeline.errors import StagingError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.source_files import SourceFiles, find_source_files
 from subject_pipeline.storage.source_keys import SourceKeys
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 
 SAMPLE_SIZE = 5
 DEFAULT_CONCURRENCY = 32

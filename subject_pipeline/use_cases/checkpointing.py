@@ -22,8 +22,8 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Verifier
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, finish
 
 _BLOCKING = {"bad_checkpoint", "unreadable"}

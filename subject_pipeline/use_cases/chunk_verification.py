@@ -21,7 +21,6 @@ from typing import TypeVar
 from subject_pipeline.domain.audit_segments import LogHead, Segment
 from subject_pipeline.domain.audit_verdicts import BrokenLog, LogJudge, LogVerdict
 from subject_pipeline.domain.checkpoints import ChunkLeaf
-from subject_pipeline.domain.layout import AUDIT
 from subject_pipeline.domain.manifest_verdicts import (
     BrokenManifest,
     Recent,
@@ -34,8 +33,9 @@ from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.storage.audit_segments import AuditSegments, Listing
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
+from subject_pipeline.store.layout import AUDIT
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.manifest_reading import ManifestReader
-from subject_pipeline.use_cases.store import SubjectStore
 
 CONCURRENCY = 8
 """Chunks verified at once on a store that is not local; the segments of each take up to 32 MiB."""

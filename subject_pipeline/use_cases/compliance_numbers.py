@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.compliance import (
     NAMED,
     AccessNumbers,
@@ -41,7 +40,8 @@ from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, verify
 
 CONCURRENCY = 8

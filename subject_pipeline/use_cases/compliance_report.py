@@ -11,9 +11,9 @@ from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.reports import CONTENTS, StoredReport, contents, write_report
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.compliance_files import PAGE, report_files
 from subject_pipeline.use_cases.compliance_numbers import address
-from subject_pipeline.use_cases.store import SubjectStore
 
 
 @dataclass(frozen=True, slots=True)

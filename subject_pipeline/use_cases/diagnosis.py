@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from subject_pipeline.domain.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -24,8 +23,9 @@ from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.source_files import find_source_files
 from subject_pipeline.storage.source_keys import SourceKeys
+from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.inbox import waiting
-from subject_pipeline.use_cases.store import SubjectStore
 
 Level = Literal["ok", "warning", "problem", "skipped"]
 SKEW_ALLOWED_S = 60.0

@@ -21,8 +21,8 @@ from subject_pipeline.errors import AuditLogError, IncompleteError, KeyRingError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.store import SubjectStore
 
 
 @dataclass(frozen=True, slots=True)

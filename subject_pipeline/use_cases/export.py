@@ -12,7 +12,7 @@ from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 
 _WRITERS = {".jsonl", ".ndjson", ".parquet"}
 

@@ -4,7 +4,7 @@ from subject_pipeline.domain.checkpoints import CheckpointNote
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import CheckpointStore
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 
 
 def stored_checkpoint(store: SubjectStore, ring: KeyRingFile) -> CheckpointNote | None:

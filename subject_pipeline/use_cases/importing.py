@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
@@ -22,10 +21,11 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.manifest_files import Document, read_documents
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
-from subject_pipeline.use_cases.store import SubjectStore
 
 _BATCH = 20_000
 

@@ -3,12 +3,12 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.layout import TABLE
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.candidates import ABANDONED_AFTER, clean_up
-from subject_pipeline.use_cases.store import SubjectStore
 
 
 @dataclass(frozen=True, slots=True)

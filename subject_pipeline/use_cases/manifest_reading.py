@@ -8,8 +8,6 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.layout import TABLE
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.domain.manifest_rows import PROBLEM, told
@@ -20,7 +18,9 @@ from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.storage.checkpoints import Files
 from subject_pipeline.storage.manifest_snapshot import Snapshot, table_errors
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import TABLE
+from subject_pipeline.store.opened import SubjectStore
 
 _BYTES_A_ROW = 16
 """Fewer than a manifest takes in a file, so that no more of them are read at once than memory holds well."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from subject_pipeline.domain.candidates import distinct, refusals, split_refused
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.manifest_frames import new_rows
 from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Decision, Failure, decide
@@ -21,8 +19,10 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.storage.staging import read_group, read_record
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.store import SubjectStore
 
 MAX_NAMED_FAILURES = 10_000
 """So many failures of a run are named; all are counted."""

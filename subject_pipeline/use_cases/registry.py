@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest
@@ -13,9 +12,10 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
-from subject_pipeline.use_cases.store import SubjectStore
 
 _IDS = ["chunk", "storage_key", "candidate_id"]
 

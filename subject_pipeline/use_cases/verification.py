@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
-from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.errors import StoreError
@@ -14,8 +13,9 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.layout import StoreLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier
-from subject_pipeline.use_cases.store import SubjectStore
 
 Progress = Callable[[int, int], None]
 """Called with chunks done and chunks in all."""

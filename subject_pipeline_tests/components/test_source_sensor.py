@@ -12,7 +12,7 @@ from subject_pipeline.components import source_sensor as module
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import LayoutResource, StoreResource
 from subject_pipeline.components.source_sensor import source_sensor
-from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.components.ticks import Ticks
 
 JOB = "register_people"

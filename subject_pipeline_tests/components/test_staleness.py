@@ -11,7 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.components.verifying import (
     CHECKPOINT,
     NAMES,

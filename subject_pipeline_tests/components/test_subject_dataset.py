@@ -19,9 +19,9 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 
 CHUNKS = 8
 CHUNK_DIGITS = "01234567"

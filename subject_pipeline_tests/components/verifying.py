@@ -10,13 +10,13 @@ import dagster as dg
 import pytest
 
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.use_cases.audit_stores import event, manifest
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")

@@ -13,7 +13,7 @@ from subject_pipeline.domain.candidates import (
     refusals,
     split_refused,
 )
-from subject_pipeline.domain.chunks import ChunkLayout
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, candidate_id, refusal, storage_key
 
 LAYOUT = ChunkLayout(64)

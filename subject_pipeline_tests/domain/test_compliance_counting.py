@@ -5,7 +5,6 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.compliance import (
     AccessNumbers,
     CheckpointState,
@@ -24,6 +23,7 @@ from subject_pipeline.domain.compliance_counting import (
 from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.store.chunks import ChunkLayout
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)
 LAYOUT = ChunkLayout(1)

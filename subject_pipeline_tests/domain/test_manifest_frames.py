@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import candidates
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import (
     MANIFEST_FIELDS,
     TABLE_SCHEMA,
@@ -19,6 +18,7 @@ from subject_pipeline.domain.manifest_frames import (
 )
 from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.errors import ManifestError
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.helpers.strategies import manifests, text, times
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from postgres_server import binaries
 
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.real import queries
 from subject_pipeline_tests.real.conftest import ROOT, free_port, wait_until
 from subject_pipeline_tests.real.dagster_stack import DagsterStack, copy_project

@@ -17,6 +17,7 @@ from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence
@@ -24,7 +25,6 @@ from subject_pipeline.use_cases.importing import import_manifests
 from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Verification, verify
 
 Asked = dict[str, Any]

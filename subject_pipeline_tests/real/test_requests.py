@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.domain.access_events import parse_event
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
 

@@ -15,7 +15,7 @@ from subject_pipeline.errors import ConfigurationError, StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.real.azurite import Azurite
 from subject_pipeline_tests.real.conftest import BIN
 from subject_pipeline_tests.real.remote_stores import azure_server, remote_url

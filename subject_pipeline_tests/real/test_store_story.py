@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline_tests.helpers.store_story import flip, story
 from subject_pipeline_tests.real.remote_stores import REMOTE, azure_server, remote_url
-from subject_pipeline_tests.use_cases.store_story import flip, story
 
 __all__ = ["azure_server", "remote_url"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.real import queries
 from subject_pipeline_tests.real.conftest import wait_until
 

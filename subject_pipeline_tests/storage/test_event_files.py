@@ -223,7 +223,7 @@ from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])
 create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
 log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))

@@ -15,7 +15,6 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_rows
 from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
@@ -23,7 +22,8 @@ from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreErr
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import table_at
 
 LAYOUT = ChunkLayout(4)

@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, candidates
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.storage import staging
 from subject_pipeline.storage.staging import PartWriter
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 if TYPE_CHECKING:

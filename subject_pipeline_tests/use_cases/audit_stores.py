@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from subject_pipeline.domain.access_events import AccessEvent
-from subject_pipeline.domain.chunks import ChunkLayout
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.catalog import Catalog
+from subject_pipeline.store.catalog import Catalog
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Verification, verify
 
 CHUNKS = 4

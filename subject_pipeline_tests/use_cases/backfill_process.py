@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict
 
 from subject_pipeline.domain import staging
-from subject_pipeline.domain.datasets import DatasetDeclaration
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.store import SubjectStore
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.objects import local
 from subject_pipeline.storage.audit_index import AUDIT_INDEX
 from subject_pipeline.storage.audit_segments import AuditSegments
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import audit_log
 from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.use_cases.audit_stores import (
     CHUNKS,

@@ -9,9 +9,9 @@ from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, Sou
 from subject_pipeline.storage import source_keys, staging
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import BackfillReport, Watcher, backfill, count_subjects
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, listing
 
 

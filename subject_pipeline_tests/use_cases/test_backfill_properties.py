@@ -5,12 +5,12 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 
 _ids = st.one_of(
     st.text(max_size=12),

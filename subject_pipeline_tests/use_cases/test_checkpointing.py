@@ -10,10 +10,10 @@ from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, U
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.use_cases.audit_stores import (
     LAYOUT,
     Place,

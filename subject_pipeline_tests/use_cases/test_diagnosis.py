@@ -7,16 +7,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.layout import PROBES
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.layout import PROBES
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import diagnosis
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.diagnosis import Finding, diagnose
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, with_objects
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)

@@ -9,11 +9,11 @@ from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConfigurationError, SourceError
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.export import export
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 _IDS = [f"P{number}" for number in range(40)] + ["ß/1", 'quote"\n\\', "\x01"]

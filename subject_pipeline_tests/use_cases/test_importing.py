@@ -11,13 +11,13 @@ from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import importing
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.export import export
 from subject_pipeline.use_cases.importing import ImportReport, import_manifests
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.use_cases.audit_stores import Place, manifest
 

@@ -1,16 +1,16 @@
 import pytest
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import manifests
 from subject_pipeline.use_cases.backfill import count_subjects
 from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.manifests import Registration, register_dataset, register_staged
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
 
 _SCRIPT = Path(__file__).with_name("backfill_process.py")

@@ -20,6 +20,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ri
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
@@ -29,7 +30,6 @@ from subject_pipeline.use_cases.importing import import_manifests
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.rebuilding import rebuild
 from subject_pipeline.use_cases.registry import SubjectRegistry
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import Verification, verify
 from subject_pipeline_tests.conftest import Declared
 

@@ -4,8 +4,8 @@ import datetime as dt
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from subject_pipeline.domain.chunks import MAX_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.store.chunks import MAX_CHUNK_COUNT, ChunkLayout
 
 TABLE = "subjects"
 """Where in the store the manifests' table lies."""

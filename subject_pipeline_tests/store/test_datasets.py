@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
 from subject_pipeline.errors import DatasetError
+from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
 
 DECLARED = DatasetDeclaration(
     name="workers",

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.layout import LAYOUT_KEY
 from subject_pipeline.errors import ConfigurationError, DatasetError, OutcomeUnknownError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.catalog import Catalog
+from subject_pipeline.store.catalog import Catalog
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.layout import LAYOUT_KEY
 from subject_pipeline_tests.use_cases.audit_stores import HookedMemory
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)

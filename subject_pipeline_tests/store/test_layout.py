@@ -4,9 +4,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import StoreLayout
 
 LAYOUT = StoreLayout(chunk_count=64, log_id="0" * 32, created_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
 

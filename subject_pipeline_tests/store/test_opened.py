@@ -4,7 +4,7 @@ import pytest
 
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.use_cases.store import SubjectStore
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Declared
 
 

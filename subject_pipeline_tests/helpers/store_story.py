@@ -9,9 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
-from subject_pipeline.domain.datasets import DatasetDeclaration
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
@@ -22,13 +23,12 @@ from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.store import SubjectStore
 from subject_pipeline.use_cases.verification import verify
 
 PEOPLE, EVENTS, CHUNKS = 300, 400, 4
 _APPENDER = """
 import sys
-from subject_pipeline_tests.use_cases.store_story import append_all, store_at
+from subject_pipeline_tests.helpers.store_story import append_all, store_at
 append_all(store_at(sys.argv[1]), sys.argv[2], sys.argv[3])
 """
 

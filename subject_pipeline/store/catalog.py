@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from subject_pipeline.domain.chunks import ChunkLayout
-from subject_pipeline.domain.datasets import DatasetDeclaration, check_dataset_name
-from subject_pipeline.domain.layout import AUDIT, CATALOG, CHECKPOINTS, DATASETS, LAYOUT_KEY, PROBES, TABLE, StoreLayout
 from subject_pipeline.errors import DatasetError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
+from subject_pipeline.store.layout import AUDIT, CATALOG, CHECKPOINTS, DATASETS, LAYOUT_KEY, PROBES, TABLE, StoreLayout
 
 _LAID_OUT = (AUDIT, CHECKPOINTS, f"{TABLE}/")
 """What is only written once there is a layout."""

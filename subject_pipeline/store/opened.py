@@ -4,14 +4,14 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
-from subject_pipeline.domain.datasets import DatasetDeclaration
-from subject_pipeline.domain.layout import StoreLayout
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.objects.location import StoreLocation, refuse_credentials
 from subject_pipeline.objects.opening import open_objects
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.storage.catalog import Catalog
+from subject_pipeline.store.catalog import Catalog
+from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.layout import StoreLayout
 
 
 @dataclass(frozen=True, slots=True)

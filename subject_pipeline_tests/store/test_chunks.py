@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr
-from subject_pipeline.domain.chunks import DEFAULT_CHUNK_COUNT, MAX_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, MAX_CHUNK_COUNT, ChunkLayout
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 GOLDEN = json.loads((VECTORS / "chunks.json").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from subject_pipeline_tests.use_cases.store_story import flip, story
+from subject_pipeline_tests.helpers.store_story import flip, story
 
 
 def test_a_local_store_holds_what_it_promises(tmp_path: Path) -> None:
