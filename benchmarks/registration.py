@@ -107,7 +107,7 @@ def _rows(source: Path):  # noqa: ANN202 - a Polars frame; Polars is imported la
     """The rows that (a) writes, built the same way but all at once."""
     import polars as pl  # noqa: PLC0415
 
-    from subject_pipeline.domain.candidates import candidates  # noqa: PLC0415
+    from subject_pipeline.candidates.candidates import candidates  # noqa: PLC0415
     from subject_pipeline.domain.manifest_frames import new_rows  # noqa: PLC0415
     from subject_pipeline.store.chunks import ChunkLayout  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import Phase, settings
 
-from subject_pipeline.domain import staging as staging_rules
+from subject_pipeline.candidates import staged as staging_rules
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.local import LocalObjects

@@ -3,12 +3,12 @@
 import click
 from pydantic import ValidationError
 
+from subject_pipeline.candidates import staging
 from subject_pipeline.cli.shell import Shell, command_options, say
 from subject_pipeline.errors import DatasetError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.objects.location import home_expanded
 from subject_pipeline.store.datasets import DatasetDeclaration
-from subject_pipeline.use_cases import candidates
 
 
 @click.group()
@@ -70,7 +70,7 @@ def list_datasets(shell: Shell) -> None:
 @command_options
 def retire(shell: Shell, name: str) -> None:
     """Take a dataset's declaration and its staging out of the store; its subjects' manifests stay."""
-    removed = candidates.retire(shell.existing_store(), name)
+    removed = staging.retire(shell.existing_store(), name)
     shell.tell(
         {"name": name, "retired": True, "staged_removed": removed},
         f"retired {name}: its declaration and {removed:,} staged objects are gone, its subjects' manifests stay",

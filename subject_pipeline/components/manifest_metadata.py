@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 
+from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
 from subject_pipeline.components.lasting_checks import Finding
 from subject_pipeline.domain.registration import Failure
-from subject_pipeline.domain.staging import StagedCandidates, describe_limit
 from subject_pipeline.use_cases.backfill import BackfillReport
 from subject_pipeline.use_cases.manifests import ChunkOutcome, Registration
 

@@ -8,6 +8,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.components.automation import all_partitions, sensor_status
 from subject_pipeline.components.cursors import Cursor
 from subject_pipeline.components.operations import Operations
@@ -22,7 +23,6 @@ from subject_pipeline.components.run_history import (
     run_in_progress,
 )
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.storage.source_files import SourceFiles, find_source_files
 from subject_pipeline.store.datasets import DatasetDeclaration
 
 

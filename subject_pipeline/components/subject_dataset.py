@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, field_validator
 
+from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.components.lasting_checks import lasting_checks
 from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.components.manifest_metadata import (
@@ -32,7 +33,6 @@ from subject_pipeline.objects.location import refuse_credentials
 from subject_pipeline.settings import Settings
 from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
 from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT, backfill
-from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.manifests import register_dataset
 
 

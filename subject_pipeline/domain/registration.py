@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import refusals
+from subject_pipeline.candidates.candidates import refusals
 from subject_pipeline.domain.manifest_rows import PROBLEM
 
 AMBIGUOUS = (

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import polars as pl
 
-from subject_pipeline.domain.candidates import distinct, split_refused
+from subject_pipeline.candidates import staged_parts
+from subject_pipeline.candidates.candidates import distinct, split_refused
+from subject_pipeline.candidates.staged import StagedCandidates
+from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Failure, decide
-from subject_pipeline.domain.staging import StagedCandidates
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.local import LocalObjects
-from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.manifests import (
     MAX_NAMED_FAILURES,
@@ -141,7 +141,7 @@ def _register(
         report.counts, report.failures = done.counts, done.failures
         # An interrupted backfill is told too; whatever ended it outweighs a store that fails here as well.
         with contextlib.suppress(StoreError):
-            staging.remove(store.objects, folder)
+            staged_parts.remove(store.objects, folder)
             report.subjects_total = count_subjects(store)
 
 
@@ -168,7 +168,7 @@ def _forecast(
         _tell_staged(report, staged)
         forecast = Counts()
         for group in staged.groups:
-            rows = staging.read_group(objects, group)
+            rows = staged_parts.read_group(objects, group)
             unique = distinct(rows)
             accepted, refused = split_refused(unique)
             chunks = layout.names[group.first : group.last + 1]

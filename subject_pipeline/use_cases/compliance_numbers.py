@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.domain.compliance import (
     NAMED,
     AccessNumbers,
@@ -32,7 +33,6 @@ from subject_pipeline.domain.compliance_counting import (
     SubjectCounts,
 )
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
-from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import overlapped

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from subject_pipeline.candidates.source_files import find_source_files
+from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -21,8 +23,6 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.manifest_table import ManifestTable
-from subject_pipeline.storage.source_files import find_source_files
-from subject_pipeline.storage.source_keys import SourceKeys
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.inbox import waiting

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_json_lines
-from subject_pipeline.domain.staging import plan_groups
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.storage.manifest_snapshot import Snapshot

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import polars as pl
 
+from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.domain.access_events import AccessEvent, parse_event
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.objects.overlapping import at_once
@@ -21,7 +22,6 @@ from subject_pipeline.storage.event_files import EventLine, check_event_file, lo
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.candidates import DEFAULT_CONCURRENCY
 
 DEAD_LETTERS = "dead_letters/"
 MAX_NAMED = 10_000

@@ -3,12 +3,12 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from subject_pipeline.candidates import staged_parts
+from subject_pipeline.candidates.staging import ABANDONED_AFTER, clean_up
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.candidates import ABANDONED_AFTER, clean_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def compact(store: SubjectStore) -> Compaction:
 
     retrying(attempt)
     retrying(vacuum)  # of two at once, the one may find gone what the other has just removed
-    staged_removed = sum(clean_up(store, dataset) for dataset in staging.datasets_staged(store.objects))
+    staged_removed = sum(clean_up(store, dataset) for dataset in staged_parts.datasets_staged(store.objects))
     store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
     files_after, size_after = _usage(store)
     return Compaction(files, files_after, size, size_after, staged_removed)

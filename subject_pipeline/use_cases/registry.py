@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from subject_pipeline.candidates import staged_parts
 from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
 from subject_pipeline.domain.manifests import SubjectManifest
@@ -9,7 +10,6 @@ from subject_pipeline.domain.registration import collision_reason
 from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage import staging
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout
@@ -144,7 +144,7 @@ class SubjectRegistry:
         forgotten = 0
         try:
             # Staged first: killed in between, the subject is still registered, and a second call finishes the work.
-            forgotten = staging.forget(self._store.objects, layout.chunks, key, candidate_id)
+            forgotten = staged_parts.forget(self._store.objects, layout.chunks, key, candidate_id)
             retrying(attempt)
         except StoreError as error:
             if announced or forgotten:

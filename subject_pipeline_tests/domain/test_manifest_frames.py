@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import candidates
+from subject_pipeline.candidates.candidates import candidates
 from subject_pipeline.domain.manifest_frames import (
     MANIFEST_FIELDS,
     TABLE_SCHEMA,

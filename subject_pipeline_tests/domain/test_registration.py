@@ -2,7 +2,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct
+from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct
 from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, collision_reason, decide
 from subject_pipeline.store.chunks import ChunkLayout

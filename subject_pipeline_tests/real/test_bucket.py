@@ -4,11 +4,11 @@ import obstore
 import polars as pl
 import pytest
 
+from subject_pipeline.candidates.source_files import find_source_files
+from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.errors import SourceError
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.remote import open_backend
-from subject_pipeline.storage.source_files import find_source_files
-from subject_pipeline.storage.source_keys import SourceKeys
 
 pytestmark = pytest.mark.real
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from subject_pipeline.candidates.source_files import find_source_files
+from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.source_files import find_source_files
-from subject_pipeline.storage.source_keys import SourceKeys
 
 
 def _read(path: Path) -> tuple[int, list[int]]:

@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from subject_pipeline.domain import staging
+from subject_pipeline.candidates import staged
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
@@ -13,7 +13,7 @@ from subject_pipeline.use_cases.backfill import backfill
 def main() -> None:
     """The one argument is JSON: `store`, `source`, `key_column`; if wanted `chunks`, `limit`, `rows_per_group`."""
     asked = json.loads(sys.argv[1])
-    staging.ROWS_PER_GROUP = asked.get("rows_per_group", staging.ROWS_PER_GROUP)
+    staged.ROWS_PER_GROUP = asked.get("rows_per_group", staged.ROWS_PER_GROUP)
     store = SubjectStore.at(asked["store"], wanted_chunks=asked.get("chunks"))
     people = DatasetDeclaration(name="people", source=asked["source"], key_column=asked["key_column"])
     sys.stdout.write("ready\n")

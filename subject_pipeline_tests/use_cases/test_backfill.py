@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from subject_pipeline.candidates import source_keys, staged_parts
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, SourceError, StoreError
-from subject_pipeline.storage import source_keys, staging
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
@@ -253,7 +253,7 @@ def test_a_null_key_fails_before_anything_is_written(
 ) -> None:
     """A null key is named with its row; no manifest is written, and parts staged before it was met are gone."""
     monkeypatch.setattr(source_keys, "BATCH_ROWS", 10)
-    monkeypatch.setattr(staging, "_BUFFERED_ROWS", 10)
+    monkeypatch.setattr(staged_parts, "_BUFFERED_ROWS", 10)
     written: list[str] = []
     replace = type(store.objects).replace
     monkeypatch.setattr(
@@ -388,7 +388,7 @@ def test_an_interruption_while_staging_leaves_nothing(
 ) -> None:
     """Interrupted while it reads the source, a run leaves no manifest and nothing staged."""
     monkeypatch.setattr(source_keys, "BATCH_ROWS", 10)
-    monkeypatch.setattr(staging, "_BUFFERED_ROWS", 10)
+    monkeypatch.setattr(staged_parts, "_BUFFERED_ROWS", 10)
 
     def interrupt(done: int, _total: int) -> None:
         if done >= 30:

@@ -1,6 +1,7 @@
 import pytest
 
-from subject_pipeline.domain.staging import StagedCandidates
+from subject_pipeline.candidates.staged import StagedCandidates
+from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.storage.manifest_table import ManifestTable
@@ -8,7 +9,6 @@ from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import manifests
 from subject_pipeline.use_cases.backfill import count_subjects
-from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.manifests import Registration, register_dataset, register_staged
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared, ManyGroups
@@ -201,7 +201,7 @@ def test_a_staged_part_that_cannot_be_read_stops_no_other_group(
     store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All other chunk groups are registered before the store's failure is raised."""
-    monkeypatch.setattr("subject_pipeline.domain.staging.ROWS_PER_GROUP", 20)
+    monkeypatch.setattr("subject_pipeline.candidates.staged.ROWS_PER_GROUP", 20)
     staged = stage_dataset(store, declared([f"W-{n}" for n in range(100)]), limit=None)
     bad = staged.groups[0].parts[0]
     real = type(store.objects).get

@@ -5,12 +5,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import CollisionError, ConfigurationError, ManifestError, UnknownSubjectError
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.candidates import stage_dataset
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.manifests import register_dataset
 from subject_pipeline.use_cases.registry import SubjectRegistry

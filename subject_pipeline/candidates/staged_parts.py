@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 from pydantic import ValidationError
 
-from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA
-from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
+from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA
+from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.chunks import ChunkLayout

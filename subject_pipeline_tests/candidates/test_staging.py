@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.candidates.staged_parts import read_group, read_record
+from subject_pipeline.candidates.staging import clean_up, current, retire, stage_dataset
 from subject_pipeline.errors import ConfigurationError, DatasetError, SourceError, StagingError, StoreError
 from subject_pipeline.objects.local import LocalObjects
-from subject_pipeline.storage.staging import read_group, read_record
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import LAYOUT_KEY
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.candidates import clean_up, current, retire, stage_dataset
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, Parquet
 from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, folder_of, with_objects
 

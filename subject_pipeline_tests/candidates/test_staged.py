@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.staging import (
+from subject_pipeline.candidates.staged import (
     ROWS_PER_GROUP,
     ChunkGroup,
     StagedCandidates,

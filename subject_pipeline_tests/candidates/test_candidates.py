@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import (
+from subject_pipeline.candidates.candidates import (
     CANDIDATE_SCHEMA,
     REFUSAL_SCHEMA,
     candidates,

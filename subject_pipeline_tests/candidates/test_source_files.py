@@ -8,10 +8,10 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
+from subject_pipeline.candidates import source_files
+from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SourceError
 from subject_pipeline.objects.location import StoreLocation
-from subject_pipeline.storage import source_files
-from subject_pipeline.storage.source_files import SourceFiles, find_source_files
 
 Tree = Callable[..., str]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 
-from subject_pipeline.domain.candidates import candidates
-from subject_pipeline.domain.staging import StagedCandidates, plan_groups
+from subject_pipeline.candidates import staged_parts
+from subject_pipeline.candidates.candidates import candidates
+from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
+from subject_pipeline.candidates.source_keys import SourceKeys
+from subject_pipeline.candidates.staged import StagedCandidates, plan_groups
 from subject_pipeline.errors import StagingError
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.storage import staging
-from subject_pipeline.storage.source_files import SourceFiles, find_source_files
-from subject_pipeline.storage.source_keys import SourceKeys
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -55,9 +55,9 @@ def stage(
     keys = SourceKeys(source, declaration.key_column)
     wanted = keys.total_rows if limit is None else min(limit, keys.total_rows)
     version = _version(source, declaration, layout)
-    folder = folder or staging.folder_of(declaration.name, version)
+    folder = folder or staged_parts.folder_of(declaration.name, version)
     groups = plan_groups(wanted, layout.count)
-    writer = staging.PartWriter(objects, folder, groups, layout, concurrency=concurrency)
+    writer = staged_parts.PartWriter(objects, folder, groups, layout, concurrency=concurrency)
     scanned = 0
     sample: list[str] = []
     try:
@@ -109,7 +109,7 @@ def stage_dataset(
     # Laid out first: of two first runs that want different counts, the second must not have replaced anything.
     store.layout_or_create().check_wanted(layout.count)
     store.register(declaration)
-    staging.write_record(store.objects, staged)
+    staged_parts.write_record(store.objects, staged)
     clean_up(store, declaration.name, before.parts if before else frozenset())
     return staged
 
@@ -121,7 +121,7 @@ def current(store: SubjectStore, dataset: str) -> StagedCandidates | None:
         StoreError: the store failed.
     """
     try:
-        return staging.read_record(store.objects, dataset)
+        return staged_parts.read_record(store.objects, dataset)
     except StagingError:
         return None
 
@@ -135,7 +135,7 @@ def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = f
     staged = current(store, dataset)
     before = dt.datetime.now(dt.UTC) - ABANDONED_AFTER
     kept = staged.parts if staged else frozenset[str]()
-    return staging.remove_stale(store.objects, dataset, kept, superseded, before=before)
+    return staged_parts.remove_stale(store.objects, dataset, kept, superseded, before=before)
 
 
 def retire(store: SubjectStore, dataset: str) -> int:
@@ -151,14 +151,14 @@ def retire(store: SubjectStore, dataset: str) -> int:
         StoreError: the store failed.
     """
     store.catalog.check_registered(dataset)
-    removed = staging.remove(store.objects, staging.root_of(dataset))
+    removed = staged_parts.remove(store.objects, staged_parts.root_of(dataset))
     store.catalog.retire(dataset)
     return removed
 
 
 def private_folder(dataset: str) -> str:
     """A prefix that one backfill of the command line has for itself."""
-    return staging.private_folder_of(dataset, uuid.uuid4().hex)
+    return staged_parts.private_folder_of(dataset, uuid.uuid4().hex)
 
 
 def _version(source: SourceFiles, declaration: DatasetDeclaration, layout: ChunkLayout) -> str:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from subject_pipeline.candidates import source_keys
+from subject_pipeline.candidates.source_files import find_source_files
+from subject_pipeline.candidates.source_keys import BATCH_ROWS, KEY_SCHEMA, SourceKeys
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage import source_keys
-from subject_pipeline.storage.source_files import find_source_files
-from subject_pipeline.storage.source_keys import BATCH_ROWS, KEY_SCHEMA, SourceKeys
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PEOPLE = [uuid.UUID(int=number << 100 | 7) for number in (1, 2, 1)]
@@ -460,8 +460,8 @@ def test_a_page_that_claims_an_absurd_length_is_our_own_error(tmp_path: Path) ->
     path.write_bytes((VECTORS / "absurd_length.parquet").read_bytes())
     code = (
         "import sys; from subject_pipeline.errors import SourceError\n"
-        "from subject_pipeline.storage.source_files import find_source_files\n"
-        "from subject_pipeline.storage.source_keys import SourceKeys\n"
+        "from subject_pipeline.candidates.source_files import find_source_files\n"
+        "from subject_pipeline.candidates.source_keys import SourceKeys\n"
         "try: list(SourceKeys(find_source_files(sys.argv[1]), 'k').batches())\n"
         "except SourceError: sys.exit(2)\n"
     )

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.candidates import CANDIDATE_SCHEMA, candidates
-from subject_pipeline.domain.staging import ChunkGroup, StagedCandidates
+from subject_pipeline.candidates import staged_parts
+from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, candidates
+from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
+from subject_pipeline.candidates.staged_parts import PartWriter
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage import staging
-from subject_pipeline.storage.staging import PartWriter
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
@@ -67,7 +67,7 @@ def test_what_was_staged_is_read_back(objects: ObjectStore) -> None:
     groups = _stage(objects, PEOPLE.head(50), PEOPLE.slice(50))
     assert [(group.first, group.last) for group in groups] == [(0, 4), (5, 9), (10, 15)]
     for group in groups:
-        rows = staging.read_group(objects, group)
+        rows = staged_parts.read_group(objects, group)
         assert rows.schema == CANDIDATE_SCHEMA
         assert rows.equals(PEOPLE.filter(pl.col("chunk_index").is_between(group.first, group.last)))
         assert group.rows == rows.height > 0
@@ -78,24 +78,24 @@ def test_what_was_staged_is_read_back(objects: ObjectStore) -> None:
 def test_some_chunks_of_a_group_can_be_read(objects: ObjectStore) -> None:
     """A run of some partitions gets the candidates of their chunks alone."""
     group = _stage(objects, PEOPLE)[1]
-    rows = staging.read_group(objects, group, [5, 7])
+    rows = staged_parts.read_group(objects, group, [5, 7])
     assert rows.equals(PEOPLE.filter(pl.col("chunk_index").is_in([5, 7])))
-    assert staging.read_group(objects, group, []).is_empty()
+    assert staged_parts.read_group(objects, group, []).is_empty()
 
 
 def test_many_rows_are_staged_in_more_than_one_part(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bounded number of rows is held in memory: past it, parts are written and the next ones begun."""
-    monkeypatch.setattr(staging, "_BUFFERED_ROWS", 60)
+    monkeypatch.setattr(staged_parts, "_BUFFERED_ROWS", 60)
     groups = _stage(objects, *(PEOPLE.slice(start, 20) for start in range(0, 200, 20)))
     assert all(len(group.parts) > 1 for group in groups)
-    read = pl.concat([staging.read_group(objects, group) for group in groups])
+    read = pl.concat([staged_parts.read_group(objects, group) for group in groups])
     assert read.sort("row").equals(PEOPLE)
 
 
 def test_nothing_staged_is_no_part(objects: ObjectStore) -> None:
     """A source without rows leaves no object, and its groups read as empty."""
     for groups in (_stage(objects), _stage(objects, PEOPLE.clear())):
-        assert [staging.read_group(objects, group).schema for group in groups] == [CANDIDATE_SCHEMA] * 3
+        assert [staged_parts.read_group(objects, group).schema for group in groups] == [CANDIDATE_SCHEMA] * 3
         assert sum(group.rows for group in groups) == 0
     assert sum(len(group.parts) for group in groups) == 0
     assert _staged_keys(objects) == []
@@ -106,7 +106,7 @@ def test_a_single_group_takes_all(objects: ObjectStore) -> None:
     writer = PartWriter(objects, FOLDER, (ChunkGroup(first=0, last=15),), LAYOUT, concurrency=1)
     writer.write(PEOPLE)
     (group,) = writer.close()
-    assert staging.read_group(objects, group).equals(PEOPLE)
+    assert staged_parts.read_group(objects, group).equals(PEOPLE)
 
 
 def test_two_attempts_do_not_share_parts(objects: ObjectStore) -> None:
@@ -117,7 +117,7 @@ def test_two_attempts_do_not_share_parts(objects: ObjectStore) -> None:
 
 def test_discarding_removes_what_was_written(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A staging that fails takes its parts with it and leaves those of others."""
-    monkeypatch.setattr(staging, "_BUFFERED_ROWS", 60)
+    monkeypatch.setattr(staged_parts, "_BUFFERED_ROWS", 60)
     others = {part for group in _stage(objects, PEOPLE) for part in group.parts}
     writer = PartWriter(objects, FOLDER, GROUPS, LAYOUT, concurrency=2)
     writer.write(PEOPLE)
@@ -155,7 +155,7 @@ def test_a_part_that_is_gone_says_so(objects: ObjectStore) -> None:
     group = _stage(objects, PEOPLE)[0]
     objects.delete(group.parts[0])
     with pytest.raises(StagingError, match=rf"{group.parts[0]} is gone.*run again"):
-        staging.read_group(objects, group)
+        staged_parts.read_group(objects, group)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "spoilt", "other columns"])
@@ -170,30 +170,30 @@ def test_a_damaged_part_is_our_own_error(objects: ObjectStore, damage: str, capf
         "text": b"id\n1\n",
         "half": whole[: len(whole) // 2],
         "spoilt": whole[:4] + b"\xff" * (footer - 4) + whole[footer:],
-        "other columns": staging._encode(pl.DataFrame({"a": [1]})),
+        "other columns": staged_parts._encode(pl.DataFrame({"a": [1]})),
     }
     objects.replace(group.parts[0], damaged[damage])
     with pytest.raises(StagingError, match=rf"{group.parts[0]} is damaged: materialize candidate_chunks again"):
-        staging.read_group(objects, group)
+        staged_parts.read_group(objects, group)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_record_is_found_again(objects: ObjectStore) -> None:
     """A dataset's record comes back as it was written; a later one replaces it, others are beside it."""
     groups = _stage(objects, PEOPLE)
-    staging.write_record(objects, _record())
-    staging.write_record(objects, _record(groups))
-    staging.write_record(objects, _record(dataset="drivers"))
-    assert staging.read_record(objects, "workers") == _record(groups)
-    assert staging.read_record(objects, "drivers") == _record(dataset="drivers")
-    assert staging.datasets_staged(objects) == ["drivers", "workers"]
+    staged_parts.write_record(objects, _record())
+    staged_parts.write_record(objects, _record(groups))
+    staged_parts.write_record(objects, _record(dataset="drivers"))
+    assert staged_parts.read_record(objects, "workers") == _record(groups)
+    assert staged_parts.read_record(objects, "drivers") == _record(dataset="drivers")
+    assert staged_parts.datasets_staged(objects) == ["drivers", "workers"]
 
 
 def test_a_dataset_that_was_never_staged_says_so(objects: ObjectStore) -> None:
     """Without a record the message says what to do."""
     with pytest.raises(StagingError, match=r"nothing is staged for dataset 'workers'.*candidate_chunks first"):
-        staging.read_record(objects, "workers")
-    assert staging.datasets_staged(objects) == []
+        staged_parts.read_record(objects, "workers")
+    assert staged_parts.datasets_staged(objects) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"\xff", b"[]"])
@@ -201,17 +201,17 @@ def test_a_damaged_record_is_our_own_error(objects: ObjectStore, data: bytes) ->
     """A record that cannot be read is named, with the cure."""
     objects.replace("staging/workers/staged.json", data)
     with pytest.raises(StagingError, match=r"record of dataset 'workers' is damaged.*candidate_chunks again"):
-        staging.read_record(objects, "workers")
+        staged_parts.read_record(objects, "workers")
 
 
 def test_removing_takes_all_below_a_prefix_and_nothing_else(objects: ObjectStore) -> None:
     """A backfill's private folder goes as a whole; the dataset's own staging stays."""
     _stage(objects, PEOPLE)
     kept = _staged_keys(objects)
-    private = staging.private_folder_of("workers", "abc")
+    private = staged_parts.private_folder_of("workers", "abc")
     _stage(objects, PEOPLE, folder=private)
     assert len(_staged_keys(objects)) > len(kept)
-    staging.remove(objects, private)
+    staged_parts.remove(objects, private)
     assert _staged_keys(objects) == kept
 
 
@@ -219,10 +219,10 @@ def test_stale_parts_go_and_living_ones_stay(objects: ObjectStore) -> None:
     """What the record names, what another run stages now and other datasets stay; superseded and old parts go."""
     for key in ("workers/v2/kept", "workers/v1/superseded", "workers/v2/being-staged", "drivers/v1/other"):
         objects.replace(f"staging/{key}", b"")
-    staging.write_record(objects, _record())
+    staged_parts.write_record(objects, _record())
     long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     kept, superseded = {"staging/workers/v2/kept"}, {"staging/workers/v1/superseded"}
-    assert staging.remove_stale(objects, "workers", kept, superseded, before=long_ago) == 1
+    assert staged_parts.remove_stale(objects, "workers", kept, superseded, before=long_ago) == 1
     assert _staged_keys(objects) == [
         "staging/drivers/v1/other",
         "staging/workers/staged.json",
@@ -230,7 +230,7 @@ def test_stale_parts_go_and_living_ones_stay(objects: ObjectStore) -> None:
         "staging/workers/v2/kept",
     ]
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
-    assert staging.remove_stale(objects, "workers", kept, set(), before=soon) == 1
+    assert staged_parts.remove_stale(objects, "workers", kept, set(), before=soon) == 1
     assert _staged_keys(objects) == [
         "staging/drivers/v1/other",
         "staging/workers/staged.json",
@@ -243,7 +243,7 @@ def test_a_part_that_is_both_kept_and_superseded_stays(objects: ObjectStore) -> 
     objects.replace("staging/workers/v1/part", b"")
     part = {"staging/workers/v1/part"}
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
-    assert staging.remove_stale(objects, "workers", part, part, before=soon) == 0
+    assert staged_parts.remove_stale(objects, "workers", part, part, before=soon) == 0
 
 
 @pytest.mark.parametrize("candidate", ["P/0", "P/117", "P/199"])
@@ -252,20 +252,20 @@ def test_a_forgotten_candidate_is_in_no_part(objects: ObjectStore, candidate: st
     staged = [
         *_stage(objects, PEOPLE),
         *_stage(objects, PEOPLE, folder="staging/drivers/v9/"),
-        *_stage(objects, PEOPLE, folder=staging.private_folder_of("workers", "abc")),
+        *_stage(objects, PEOPLE, folder=staged_parts.private_folder_of("workers", "abc")),
     ]
-    assert staging.forget(objects, LAYOUT, storage_key(candidate), candidate) == 3
-    read = pl.concat([staging.read_group(objects, group) for group in staged])
+    assert staged_parts.forget(objects, LAYOUT, storage_key(candidate), candidate) == 3
+    read = pl.concat([staged_parts.read_group(objects, group) for group in staged])
     assert read.height == 3 * (PEOPLE.height - 1)
     assert candidate not in read["candidate_id"]
-    assert staging.forget(objects, LAYOUT, storage_key(candidate), candidate) == 0
+    assert staged_parts.forget(objects, LAYOUT, storage_key(candidate), candidate) == 0
 
 
 def test_forgetting_spares_another_id_with_the_same_storage_key(objects: ObjectStore) -> None:
     """`P_1` is not `P/1`: the id itself is compared."""
     staged = _stage(objects, PEOPLE)
-    assert staging.forget(objects, LAYOUT, "P_1", "P_1") == 0
-    assert sum(staging.read_group(objects, group).height for group in staged) == PEOPLE.height
+    assert staged_parts.forget(objects, LAYOUT, "P_1", "P_1") == 0
+    assert sum(staged_parts.read_group(objects, group).height for group in staged) == PEOPLE.height
 
 
 def test_forgetting_reads_only_the_parts_of_its_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,16 +282,16 @@ def test_forgetting_reads_only_the_parts_of_its_chunk(monkeypatch: pytest.Monkey
     monkeypatch.setattr(objects, "get", get)
     key = storage_key("P/7")
     at = LAYOUT.indices([LAYOUT.chunk_of(key)])[0]
-    staging.forget(objects, LAYOUT, key, "P/7")
+    staged_parts.forget(objects, LAYOUT, key, "P/7")
     assert read == [part for group in groups if group.first <= at <= group.last for part in group.parts]
 
 
 def test_forgetting_the_only_candidate_leaves_an_empty_part(objects: ObjectStore) -> None:
     """A part that loses its last row can still be read by a run that has its name."""
     groups = _stage(objects, PEOPLE.head(1))
-    staging.forget(objects, LAYOUT, PEOPLE["storage_key"][0], PEOPLE["candidate_id"][0])
-    assert all(staging.read_group(objects, group).schema == CANDIDATE_SCHEMA for group in groups)
-    assert sum(staging.read_group(objects, group).height for group in groups) == 0
+    staged_parts.forget(objects, LAYOUT, PEOPLE["storage_key"][0], PEOPLE["candidate_id"][0])
+    assert all(staged_parts.read_group(objects, group).schema == CANDIDATE_SCHEMA for group in groups)
+    assert sum(staged_parts.read_group(objects, group).height for group in groups) == 0
 
 
 def test_a_part_that_vanishes_while_forgetting_is_forgotten(
@@ -300,9 +300,9 @@ def test_a_part_that_vanishes_while_forgetting_is_forgotten(
     """A run that stages anew beside an erasure, and removes a part that was listed, does not make the erasure fail."""
     _stage(objects, PEOPLE)
     listed: list[ObjectInfo] = list(objects.list("staging/"))
-    staging.remove(objects, FOLDER)
+    staged_parts.remove(objects, FOLDER)
     monkeypatch.setattr(objects, "list", lambda _: iter(listed))
-    assert staging.forget(objects, LAYOUT, storage_key("P/7"), "P/7") == 0
+    assert staged_parts.forget(objects, LAYOUT, storage_key("P/7"), "P/7") == 0
 
 
 @settings(max_examples=settings().max_examples * 20 // 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -313,11 +313,11 @@ def test_no_candidate_is_lost_or_doubled_by_staging(batches: list[list[str]], bu
     starts = [sum(map(len, batches[:at])) for at in range(len(batches))]
     frames = [_candidates(batch, start) for batch, start in zip(batches, starts, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "_BUFFERED_ROWS", buffered)
+        patch.setattr(staged_parts, "_BUFFERED_ROWS", buffered)
         groups = _stage(objects, *frames)
     whole = pl.concat([_candidates([]), *frames])
-    read = pl.concat([staging.read_group(objects, group) for group in groups])
+    read = pl.concat([staged_parts.read_group(objects, group) for group in groups])
     assert read.sort("row").equals(whole)
     assert sum(group.rows for group in groups) == whole.height
     for group in groups:
-        assert staging.read_group(objects, group)["chunk_index"].is_between(group.first, group.last).all()
+        assert staged_parts.read_group(objects, group)["chunk_index"].is_between(group.first, group.last).all()
