@@ -27,7 +27,8 @@ import orjson
 import xxhash
 from reports import RAM, Step, machine, start, tell, write_part
 
-from subject_pipeline.domain.access_events import AccessEvent, parse_event
+from subject_pipeline.audit.events import AccessEvent, parse_event
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -36,7 +37,6 @@ from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence

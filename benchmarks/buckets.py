@@ -18,14 +18,14 @@ from pathlib import Path
 
 from reports import RAM, machine, write_part
 
-from subject_pipeline.domain.access_events import AccessEvent, parse_event
+from subject_pipeline.audit.events import AccessEvent, parse_event
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.reading import show
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_numbers import collect_numbers

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from subject_pipeline.audit.reading import show
 from subject_pipeline.errors import WithheldError
 from subject_pipeline.gateway import AuditedTools
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_reading import show
 
 WORKERS = {
     "WORKER-1": {"candidate_id": "WORKER-1", "name": "Ada", "skills": ["welding"]},

@@ -21,14 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, get_args
 
-from subject_pipeline.domain.access_events import (
+from subject_pipeline.audit.events import (
     AccessEvent,
     checked_action,
     checked_actor,
     new_event,
     payload_hash,
 )
-from subject_pipeline.domain.result_state import audit_result_state
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.result_state import audit_result_state
 from subject_pipeline.errors import (
     ConfigurationError,
     EventError,
@@ -41,7 +42,6 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.settings import Settings, system_user
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.answers import as_json, find_subjects
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.daemon_threads import DaemonThreads
 
 DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")

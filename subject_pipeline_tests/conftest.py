@@ -17,7 +17,7 @@ from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline_tests.use_cases.audit_stores import CHUNKS, HookedLocal, Place, with_objects
+from subject_pipeline_tests.helpers.audit_stores import CHUNKS, HookedLocal, Place, with_objects
 
 KEY_COLUMN = "person_id"
 

@@ -26,6 +26,9 @@ import pydantic
 import pytest
 
 from subject_pipeline import gateway
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.reading import show
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import (
     ConfigurationError,
     EventError,
@@ -40,11 +43,8 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.verification import verify
 
 SECRET = "a-phone-number-of-4711"

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from subject_pipeline.audit.events import AccessEvent, parse_event, recorded_event
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.reading import show as show_rows
 from subject_pipeline.cli.audit_reports import (
     checkpoint_words,
     ingest_words,
@@ -17,13 +20,10 @@ from subject_pipeline.cli.audit_reports import (
 )
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.domain.access_events import AccessEvent, parse_event, recorded_event
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.formats.strict_json import unique_keys
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.use_cases import checkpointing, ingestion, verification
-from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.audit_reading import show as show_rows
 from subject_pipeline.use_cases.rebuilding import rebuild as rebuild_store
 from subject_pipeline.use_cases.registry import SubjectRegistry
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.components.audit_metadata import check
 from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject, Results
-from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.use_cases.compliance_charts import accesses_png
 from subject_pipeline.use_cases.compliance_report import ComplianceReport

@@ -7,6 +7,7 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.components.audit_metadata import (
     RED_NUMBERS,
     VerifiedChunks,
@@ -27,7 +28,6 @@ from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
 from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings
 from subject_pipeline.use_cases.inbox import ingest_inbox

@@ -21,8 +21,9 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.domain.access_events import EVIDENCE_PREFIX
-from subject_pipeline.domain.audit_segments import (
+from subject_pipeline.audit.events import EVIDENCE_PREFIX
+from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.audit.segment import (
     ROW_FORM,
     ROW_SCHEMA,
     Evidence,
@@ -31,7 +32,6 @@ from subject_pipeline.domain.audit_segments import (
     evidence_of,
     split_line,
 )
-from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key

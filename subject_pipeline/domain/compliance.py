@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from subject_pipeline.domain.result_state import RESULT_STATES
+from subject_pipeline.audit.result_state import RESULT_STATES
 
 NAMED = 500
 """At most so many subjects are named of any kind; all are counted."""

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from subject_pipeline.domain.access_events import EVIDENCE_PREFIX, MANIFEST_DELETED
+from subject_pipeline.audit.events import EVIDENCE_PREFIX, MANIFEST_DELETED
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.domain.compliance import (
     MOST_ACCESSED,
     NAMED,
@@ -21,7 +22,6 @@ from subject_pipeline.domain.compliance import (
     Results,
     SubjectNumbers,
 )
-from subject_pipeline.domain.result_state import RESULT_STATES
 
 MANIFEST_COLUMNS = ("chunk", "candidate_id", "created_at", "status", "vertical", "consent", "retention")
 """What `SubjectCounts` takes of the table."""

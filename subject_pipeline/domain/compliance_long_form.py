@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.domain.compliance import ComplianceNumbers, Results
-from subject_pipeline.domain.result_state import RESULT_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH
+from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline.domain.checkpoints import RosterEntry
 from subject_pipeline.formats.times import format_time

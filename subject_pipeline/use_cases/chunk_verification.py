@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from subject_pipeline.domain.audit_segments import LogHead, Segment
+from subject_pipeline.audit.segment import LogHead, Segment
+from subject_pipeline.audit.stored_segments import AuditSegments, Listing
 from subject_pipeline.domain.audit_verdicts import BrokenLog, LogJudge, LogVerdict
 from subject_pipeline.domain.checkpoints import ChunkLeaf
 from subject_pipeline.domain.manifest_verdicts import (
@@ -31,7 +32,6 @@ from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo
-from subject_pipeline.storage.audit_segments import AuditSegments, Listing
 from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
 from subject_pipeline.store.layout import AUDIT
 from subject_pipeline.store.opened import SubjectStore

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.domain.compliance import OVERDUE, RETENTION_BANDS, ComplianceNumbers, Results
-from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.domain.compliance import (
     NAMED,
     RECENT_DAYS,
@@ -12,7 +13,6 @@ from subject_pipeline.domain.compliance import (
     Results,
     rate,
 )
-from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.use_cases.compliance_charts import BAND_NAMES, RESULT_NAMES
 from subject_pipeline.use_cases.compliance_words import people, percent

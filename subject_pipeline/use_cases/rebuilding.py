@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.verification import Progress
 
 

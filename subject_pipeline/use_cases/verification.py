@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
-from subject_pipeline.domain.result_state import RESULT_STATES
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.storage.checkpoints import Checkpoint

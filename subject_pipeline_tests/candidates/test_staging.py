@@ -16,7 +16,7 @@ from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import LAYOUT_KEY
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, Parquet
-from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, folder_of, with_objects
+from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, folder_of, with_objects
 
 
 def _staged_keys(store: SubjectStore) -> set[str]:

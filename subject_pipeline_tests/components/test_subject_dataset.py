@@ -10,17 +10,17 @@ import pytest
 from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
+from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.domain.access_events import AccessEvent
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.registry import SubjectRegistry
 
 CHUNKS = 8

@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.components.audit_metadata import CHECKS
 from subject_pipeline.components.past_partitions import PastPartitions
 from subject_pipeline.defs import audit
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline_tests.components.verifying import (
     LAYOUT,
     NAMES,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.audit_segments import NO_PRIOR, PRIOR_LENGTH, Evidence
+from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, Evidence
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline.domain.checkpoints import NO_HASH, RosterEntry
 from subject_pipeline.domain.manifest_verdicts import judge_manifests

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from subject_pipeline.domain.access_events import AccessEvent
-from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Written, write_segment
+from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.segment import ChainHead, LogHead, Written, write_segment
 from subject_pipeline.domain.audit_verdicts import LogJudge, LogVerdict
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key

@@ -28,9 +28,9 @@ from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.helpers.audit_stores import event_ids
 from subject_pipeline_tests.real.store_model import Run, StoreModel
 from subject_pipeline_tests.real.worker_pool import WorkerPool
-from subject_pipeline_tests.use_cases.audit_stores import event_ids
 
 # Read here, since no test sees settings from outside.
 _SECONDS = float(os.environ.get("SUBJECT_MACHINE_SECONDS", "120"))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from subject_pipeline.domain import access_events
+from subject_pipeline.audit import events
 from subject_pipeline.errors import SourceError
 from subject_pipeline.storage import event_files, parquet_worker
 from subject_pipeline.storage.event_files import EventLine, read_events
@@ -162,7 +162,7 @@ def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
 
 def test_the_reader_knows_the_limits_of_an_event() -> None:
     """It states them itself, so as to start fast."""
-    assert (parquet_worker.MAX_TEXT, parquet_worker.MAX_FIELDS) == (access_events.MAX_TEXT, access_events.MAX_FIELDS)
+    assert (parquet_worker.MAX_TEXT, parquet_worker.MAX_FIELDS) == (events.MAX_TEXT, events.MAX_FIELDS)
     assert event_files.MAX_LINE == 4 * _MIB
 
 
@@ -221,7 +221,7 @@ from pathlib import Path
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.use_cases.audit_log import AuditLog
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
 from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])

@@ -14,7 +14,7 @@ from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import LAYOUT_KEY
-from subject_pipeline_tests.use_cases.audit_stores import HookedMemory
+from subject_pipeline_tests.helpers.audit_stores import HookedMemory
 
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 

@@ -14,7 +14,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
-from subject_pipeline_tests.use_cases.audit_stores import (
+from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,
     assert_sound,

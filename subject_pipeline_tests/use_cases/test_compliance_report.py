@@ -22,7 +22,7 @@ from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_files import report_files
 from subject_pipeline.use_cases.compliance_numbers import address, collect_numbers, count_rows
 from subject_pipeline.use_cases.compliance_report import copy_report, write_compliance_report
-from subject_pipeline_tests.use_cases.audit_stores import (
+from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,
     event,

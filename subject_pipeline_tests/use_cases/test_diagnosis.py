@@ -17,7 +17,7 @@ from subject_pipeline.use_cases import diagnosis
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.diagnosis import Finding, diagnose
-from subject_pipeline_tests.use_cases.audit_stores import HookedLocal, failing, with_objects
+from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, with_objects
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.domain.access_events import MAX_FIELDS, MAX_TEXT, AccessEvent
-from subject_pipeline.domain.audit_segments import LogHead, write_segment
+from subject_pipeline.audit import log
+from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
+from subject_pipeline.audit.segment import LogHead, write_segment
+from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.storage.audit_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.storage.checkpoints import note_key
-from subject_pipeline.use_cases import audit_log
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 
 CHUNK = LAYOUT.names[0]
 SUBJECT = people(0, 1)[0]
@@ -174,14 +174,14 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
         *(text, text, "2026-06-30T12:00:00.000000Z", text, text, "not_found"),
         *(text, (text,) * MAX_FIELDS, text, text, "f" * 64),
     )
-    counted = audit_log._row_size(worst)
+    counted = log._row_size(worst)
     head = LogHead("a" * 32, "chunk-00000", 999_999_999_998)
     one, two = (
         len(write_segment(head, {}, [worst] * rows, key_id="k" * 32, key=b"k" * 32, written_at=worst.ts).data)
         for rows in (1, 2)
     )
     assert two - one <= 6 * counted
-    assert one - (two - one) < MAX_STORED_BYTES - 6 * audit_log.MAX_BYTES
+    assert one - (two - one) < MAX_STORED_BYTES - 6 * log.MAX_BYTES
 
 
 def test_one_damaged_log_stops_the_registration_of_its_own_people_alone(anchored: Place, declared: Declared) -> None:

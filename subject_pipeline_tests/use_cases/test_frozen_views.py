@@ -16,7 +16,7 @@ from subject_pipeline.use_cases import chunk_verification
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.importing import import_manifests
 from subject_pipeline.use_cases.verification import Verification, verify
-from subject_pipeline_tests.use_cases.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
 SOMEBODY = people(1, 1)[0]

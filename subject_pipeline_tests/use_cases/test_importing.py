@@ -19,7 +19,7 @@ from subject_pipeline.use_cases.export import export
 from subject_pipeline.use_cases.importing import ImportReport, import_manifests
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.audit_stores import Place, manifest
+from subject_pipeline_tests.helpers.audit_stores import Place, manifest
 
 Lines = Callable[..., Path]
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage import event_files
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import inbox
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.use_cases.verification import verify
 

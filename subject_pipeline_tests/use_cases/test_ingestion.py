@@ -7,18 +7,18 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.reading import show
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.storage import event_files
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import ingestion
-from subject_pipeline.use_cases.audit_log import AuditLog
-from subject_pipeline.use_cases.audit_reading import show
 from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
 from subject_pipeline.use_cases.verification import verify
-from subject_pipeline_tests.use_cases.audit_stores import HookedMemory, event_ids, failing, with_objects
+from subject_pipeline_tests.helpers.audit_stores import HookedMemory, event_ids, failing, with_objects
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.result_state import audit_result_state
+from subject_pipeline.audit.result_state import audit_result_state
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.use_cases.sample import sample_workers

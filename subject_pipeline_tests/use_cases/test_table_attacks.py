@@ -26,7 +26,7 @@ from subject_pipeline.use_cases.importing import import_manifests
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.verification import Verification, verify
 from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.use_cases.audit_stores import LAYOUT, Place, event, found_by, manifest, people
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, event, found_by, manifest, people
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
 VICTIM, OTHER = people(0, 1)[0], people(1, 1)[0]

@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from subject_pipeline.domain.access_events import new_event
+from subject_pipeline.audit.events import new_event
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
 
 folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 url = os.environ.get("APPEND_STORE", str(folder / "store"))

@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.domain.audit_segments import Segment
+from subject_pipeline.audit.segment import Segment
+from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 

@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from sys import byteorder
 
-from subject_pipeline.domain.access_events import CONTENT, IDENTITY
+from subject_pipeline.audit.events import CONTENT, IDENTITY
 
 EVENT_WIDTH = IDENTITY + CONTENT
 """Bytes of an event's record: its identity, then the digest of its content."""

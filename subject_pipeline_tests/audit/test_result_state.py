@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.result_state import RESULT_STATES, ResultState, audit_result_state
+from subject_pipeline.audit.result_state import RESULT_STATES, ResultState, audit_result_state
 from subject_pipeline_tests.helpers.strategies import json_values
 
 FALSY = [None, False, "", 0, 0.0, [], {}, (), math.nan]

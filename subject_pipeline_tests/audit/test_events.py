@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.access_events import (
+from subject_pipeline.audit.events import (
     MAX_FIELDS,
     MAX_TEXT,
     AccessEvent,

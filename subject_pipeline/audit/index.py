@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.domain.audit_segments import ChainHead, Evidence
+from subject_pipeline.audit.segment import ChainHead, Evidence
 from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.keys.macs import INDEX_DOMAIN, Mac, Macs

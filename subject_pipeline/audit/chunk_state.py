@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from subject_pipeline.domain.access_events import AccessEvent, recorded_event
-from subject_pipeline.domain.audit_index import SegmentDelta, evidence_digests, subject_digest
-from subject_pipeline.domain.audit_segments import ChainHead, LogHead, Segment, Written, evidence_of
-from subject_pipeline.domain.known_events import KnownEvents
+from subject_pipeline.audit.events import AccessEvent, recorded_event
+from subject_pipeline.audit.index import SegmentDelta, evidence_digests, subject_digest
+from subject_pipeline.audit.known_events import KnownEvents
+from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, Written, evidence_of
+from subject_pipeline.audit.stored_index import AuditIndex, IndexState
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs
-from subject_pipeline.storage.audit_index import AuditIndex, IndexState
-from subject_pipeline.storage.audit_segments import AuditSegments
 
 
 class ChunkState:

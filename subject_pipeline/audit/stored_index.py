@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from subject_pipeline.domain.audit_index import (
+from subject_pipeline.audit.index import (
     POSTING_WIDTH,
     SegmentDelta,
     head_in,
@@ -22,8 +22,8 @@ from subject_pipeline.domain.audit_index import (
     segments_in,
     unseal,
 )
-from subject_pipeline.domain.audit_segments import ChainHead, LogHead
-from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
+from subject_pipeline.audit.known_events import EVENT_WIDTH, KnownEvents
+from subject_pipeline.audit.segment import ChainHead, LogHead
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.macs import INDEX_DOMAIN, KeyLookup, Macs
 from subject_pipeline.objects.protocol import ObjectStore

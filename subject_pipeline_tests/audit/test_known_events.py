@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain import known_events
-from subject_pipeline.domain.known_events import EVENT_WIDTH, KnownEvents
+from subject_pipeline.audit import known_events
+from subject_pipeline.audit.known_events import EVENT_WIDTH, KnownEvents
 
 _CONTENTS = [bytes([number]) * 8 for number in range(3)]
 # Few beginnings and few endings, so that identities share the half that they are searched by.

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
-from subject_pipeline.domain.audit_segments import (
+from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
+from subject_pipeline.audit.segment import (
     HEADER_FORM,
     MAX_BYTES,
     MAX_ROWS,

@@ -3,7 +3,7 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.audit_index import (
+from subject_pipeline.audit.index import (
     DIGEST,
     POSTING_WIDTH,
     Records,
@@ -17,7 +17,7 @@ from subject_pipeline.domain.audit_index import (
     subject_digest,
     unseal,
 )
-from subject_pipeline.domain.audit_segments import NO_PRIOR, ChainHead, Evidence
+from subject_pipeline.audit.segment import NO_PRIOR, ChainHead, Evidence
 from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
 from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
 

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from subject_pipeline.domain.access_events import AccessEvent
+from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -20,7 +21,6 @@ from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.verification import Verification, verify

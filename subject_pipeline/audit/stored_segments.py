@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from subject_pipeline.domain.audit_segments import MAX_BYTES
+from subject_pipeline.audit.segment import MAX_BYTES
 from subject_pipeline.errors import AuditLogError, StoreError
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore

@@ -14,20 +14,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from subject_pipeline.domain.access_events import IDENTITY, AccessEvent
-from subject_pipeline.domain.audit_index import SegmentDelta
-from subject_pipeline.domain.audit_segments import MAX_BYTES, MAX_ROWS, LogHead, write_segment
+from subject_pipeline.audit.chunk_state import ChunkState
+from subject_pipeline.audit.events import IDENTITY, AccessEvent
+from subject_pipeline.audit.index import SegmentDelta
+from subject_pipeline.audit.segment import MAX_BYTES, MAX_ROWS, LogHead, write_segment
+from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.audit_index import AuditIndex, IndexLostError, IndexState
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.audit_state import ChunkState
 
 INDEX_AFTER_SEGMENTS = 64
 INDEX_AFTER_BYTES = 8 << 20

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from subject_pipeline.domain.access_events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
+from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs

@@ -13,18 +13,17 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain import audit_index
+from subject_pipeline.audit import index, log
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.stored_index import AUDIT_INDEX
+from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.objects import local
-from subject_pipeline.storage.audit_index import AUDIT_INDEX
-from subject_pipeline.storage.audit_segments import AuditSegments
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import audit_log
-from subject_pipeline.use_cases.audit_log import AuditLog
 from subject_pipeline.use_cases.verification import verify
-from subject_pipeline_tests.use_cases.audit_stores import (
+from subject_pipeline_tests.helpers.audit_stores import (
     CHUNKS,
     LAYOUT,
     MONTH,
@@ -62,7 +61,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject
 @pytest.fixture
 def small_index(monkeypatch: pytest.MonkeyPatch) -> int:
     """An index is due after so many segments."""
-    monkeypatch.setattr(audit_log, "INDEX_AFTER_SEGMENTS", 4)
+    monkeypatch.setattr(log, "INDEX_AFTER_SEGMENTS", 4)
     return 4
 
 
@@ -695,7 +694,7 @@ def test_results_come_in_the_order_of_the_events(place: Place) -> None:
 
 def test_an_append_beside_a_close_is_told_as_what_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one thread closes the log and its index is being written, another's append returns its row."""
-    monkeypatch.setattr(audit_log, "INDEX_AFTER_SEGMENTS", 1)
+    monkeypatch.setattr(log, "INDEX_AFTER_SEGMENTS", 1)
     log, writing, go_on = place.log(), Gate(), Gate()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
@@ -745,7 +744,7 @@ def test_unwritable_index_does_not_stop_appends(place: Place, small_index: int) 
 
 def test_memory_is_bounded_by_forgetting_idle_chunks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory is tight, the state of idle chunks goes, and appends to them stay exact."""
-    monkeypatch.setattr(audit_log, "_MEMORY", 1)
+    monkeypatch.setattr(log, "_MEMORY", 1)
     log = place.log()
     everybody = [one for chunk in range(CHUNKS) for one in people(chunk, 2)]
     for number in range(3):
@@ -763,7 +762,7 @@ def test_the_least_recently_led_chunk_is_forgotten_first(place: Place, monkeypat
     subjects = [people(chunk, 1)[0] for chunk in range(CHUNKS)]
     for chunk in (0, 1, 2, 0):
         log.append([event(subjects[chunk], f"e{chunk}")], unique=True)
-    monkeypatch.setattr(audit_log, "_MEMORY", log._weight + 1)
+    monkeypatch.setattr(log, "_MEMORY", log._weight + 1)
     log.append([event(subjects[3], "e")], unique=True)
 
     held = {name for name, lane in log._lanes.items() if lane.state is not None}
@@ -822,7 +821,7 @@ def test_an_index_of_before_contents_is_not_believed(place: Place, small_index: 
     """An index in the former form is passed over, the log is read instead, and the next index is whole again."""
     former = {"schema": "subject_audit_index.v1"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_index, "INDEX_SCHEMA", former["schema"])
+        patch.setattr(index, "INDEX_SCHEMA", former["schema"])
         _fill(place, 9)
     place.objects.calls.clear()
     assert place.append(event(_SUBJECT, "e0"), event(_SUBJECT, "new")) == [False, True]

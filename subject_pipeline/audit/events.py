@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from subject_pipeline.domain.result_state import RESULT_STATES, audit_result_state
+from subject_pipeline.audit.result_state import RESULT_STATES, audit_result_state
 from subject_pipeline.errors import CanonicalJsonError, EventError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.times import format_time
