@@ -67,7 +67,7 @@ screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictu
 	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real --basetemp=/tmp/subject-pipeline \
 		subject_pipeline_tests/real/test_browser.py
 
-mutants: $(READY) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=domain/merkle
+mutants: $(READY) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
 	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 format: $(READY) ## Format, and mend what the linter can

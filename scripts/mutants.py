@@ -32,7 +32,7 @@ DOMAIN = (
     "access_events audit_segments audit_verdicts candidates checkpoints chunks manifest_verdicts merkle proofs "
     "registration result_state signed_notes"
 )
-DECIDING = [*(f"domain/{name}" for name in DOMAIN.split()), "storage/checkpoints", "use_cases/checkpointing"]
+DECIDING = [*(f"domain/{name}" for name in DOMAIN.split()), "checkpoints/stored_checkpoints", "use_cases/checkpointing"]
 # Beside the files whose names begin as the module's does.
 ALSO_TESTED_BY = {"use_cases/checkpointing": ["use_cases/test_verification.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.
@@ -202,7 +202,7 @@ def survivors_of(module: str, tree: ast.Module, mutants: Sequence[Mutant], jobs:
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option(
-    "--module", "modules", multiple=True, help="One of those that decide, such as domain/merkle; again for more."
+    "--module", "modules", multiple=True, help="One of those that decide, such as checkpoints/merkle; again for more."
 )
 @click.option("--sample", type=int, help="Try only so many mutants, taken at random.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")

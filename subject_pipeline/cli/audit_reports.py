@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from subject_pipeline.storage.checkpoints import Checkpoint
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.use_cases.checkpointing import CheckpointReport
 from subject_pipeline.use_cases.ingestion import IngestReport
 from subject_pipeline.use_cases.verification import Verification

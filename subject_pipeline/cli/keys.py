@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.domain.signed_notes import verifier_line
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring

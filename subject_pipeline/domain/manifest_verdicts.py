@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH
+from subject_pipeline.checkpoints.checkpoint import RosterEntry
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline.domain.checkpoints import RosterEntry
 from subject_pipeline.formats.times import format_time
 
 _UNDER_WAY = dt.timedelta(minutes=5)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from subject_pipeline.domain import merkle
+from subject_pipeline.checkpoints import merkle
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.proofs import build_proof
+from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Roster
 from subject_pipeline.domain.audit_verdicts import BrokenLog
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.proofs import build_proof
-from subject_pipeline.domain.signed_notes import sign_note, verifier_line
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Verifier

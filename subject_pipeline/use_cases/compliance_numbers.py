@@ -16,6 +16,7 @@ import polars as pl
 
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.staged import plan_groups
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.domain.compliance import (
     NAMED,
     AccessNumbers,
@@ -37,7 +38,6 @@ from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import overlapped
-from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout

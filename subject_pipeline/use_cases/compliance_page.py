@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import jinja2
 
+from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.domain.compliance import RECENT_DAYS, ComplianceNumbers, rate
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.storage.checkpoints import note_key
 from subject_pipeline.use_cases.compliance_charts import accesses_chart, actors_chart, retention_chart
 from subject_pipeline.use_cases.compliance_tables import (
     DAYS,

@@ -10,6 +10,7 @@ from typing import Literal
 
 from subject_pipeline.candidates.source_files import find_source_files
 from subject_pipeline.candidates.source_keys import SourceKeys
+from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -21,7 +22,6 @@ from subject_pipeline.errors import (
 from subject_pipeline.formats.shown_text import shown, without_credentials
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore

@@ -1,9 +1,9 @@
 """What the store itself says of its last checkpoint, to be held beside what was recorded elsewhere."""
 
-from subject_pipeline.domain.checkpoints import CheckpointNote
+from subject_pipeline.checkpoints.checkpoint import CheckpointNote
+from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.store.opened import SubjectStore
 
 

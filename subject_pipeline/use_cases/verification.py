@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.checkpoints import Checkpoint
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout

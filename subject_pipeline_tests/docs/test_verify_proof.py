@@ -12,12 +12,12 @@ from cryptography.exceptions import InvalidSignature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.checkpoints import ChunkLeaf, RosterEntry
-from subject_pipeline.domain.merkle import root
-from subject_pipeline.domain.proofs import check_proof
-from subject_pipeline.domain.signed_notes import sign_note
+from subject_pipeline.checkpoints.checkpoint import ChunkLeaf, RosterEntry
+from subject_pipeline.checkpoints.merkle import root
+from subject_pipeline.checkpoints.proofs import check_proof
+from subject_pipeline.checkpoints.signed_notes import sign_note
 from subject_pipeline.errors import CheckpointError
-from subject_pipeline_tests.domain.proving import (
+from subject_pipeline_tests.helpers.proving import (
     CHECKPOINT,
     LOG_ID,
     PROOF,

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, Evidence
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, RosterEntry
 from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline.domain.checkpoints import NO_HASH, RosterEntry
 from subject_pipeline.domain.manifest_verdicts import judge_manifests
 
 # Hashes of one subject's manifest as it went through time.

@@ -8,14 +8,14 @@ import pytest
 
 import subject_pipeline
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.domain import merkle
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, origin
+from subject_pipeline.checkpoints import merkle
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, origin
+from subject_pipeline.checkpoints.signed_notes import sign_note
+from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore, Roster, note_key
 from subject_pipeline.domain.manifests import SubjectManifest
-from subject_pipeline.domain.signed_notes import sign_note
 from subject_pipeline.errors import CheckpointError, ManifestError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.storage.checkpoints import CheckpointStore, Roster, note_key
 
 LOG_ID = "a" * 32
 CHUNK = "chunk-0"

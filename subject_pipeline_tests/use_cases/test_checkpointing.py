@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline.checkpoints.proofs import check_proof
+from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_frames import to_rows
-from subject_pipeline.domain.proofs import check_proof
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.checkpoints import CheckpointStore
 from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import checkpointing

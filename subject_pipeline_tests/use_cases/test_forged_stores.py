@@ -11,8 +11,8 @@ from subject_pipeline.audit import log
 from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
 from subject_pipeline.audit.segment import LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
+from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.storage.checkpoints import note_key
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared

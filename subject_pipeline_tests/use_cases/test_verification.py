@@ -15,8 +15,8 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.segment import LogHead, Segment, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.checkpoints.proofs import check_proof
 from subject_pipeline.domain.manifests import SubjectManifest
-from subject_pipeline.domain.proofs import check_proof
 from subject_pipeline.errors import ConflictError, IncompleteError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.merkle import inclusion_path, leaf_hash, node_hash, root, root_of_path
+from subject_pipeline.checkpoints.merkle import inclusion_path, leaf_hash, node_hash, root, root_of_path
 from subject_pipeline.errors import CheckpointError
 
 VECTORS = Path(__file__).parent.parent / "vectors"

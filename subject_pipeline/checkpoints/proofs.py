@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from subject_pipeline.domain.checkpoints import CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.merkle import inclusion_path, root_of_path
-from subject_pipeline.domain.signed_notes import open_note, parse_verifier_line
+from subject_pipeline.checkpoints.checkpoint import CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.merkle import inclusion_path, root_of_path
+from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_line
 from subject_pipeline.errors import CheckpointError
 
 PROOF_SCHEMA = "subject_proof.v1"

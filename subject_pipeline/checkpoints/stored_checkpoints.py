@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from subject_pipeline.domain import merkle
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.signed_notes import open_note
+from subject_pipeline.checkpoints import merkle
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.signed_notes import open_note
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.objects.protocol import ObjectStore

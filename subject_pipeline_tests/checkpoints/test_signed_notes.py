@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.signed_notes import open_note, parse_verifier_line, sign_note, verifier_line
+from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_line, sign_note, verifier_line
 from subject_pipeline.errors import CheckpointError
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -7,10 +7,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.merkle import root
-from subject_pipeline.domain.proofs import build_proof
-from subject_pipeline.domain.signed_notes import sign_note, verifier_line
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.merkle import root
+from subject_pipeline.checkpoints.proofs import build_proof
+from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
 
 LOG_ID, SEED = "0123456789abcdef" * 2, bytes(range(32))
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.checkpoints import RosterEntry
-from subject_pipeline.domain.proofs import build_proof, check_proof
+from subject_pipeline.checkpoints.checkpoint import RosterEntry
+from subject_pipeline.checkpoints.proofs import build_proof, check_proof
 from subject_pipeline.errors import CheckpointError
-from subject_pipeline_tests.domain.proving import (
+from subject_pipeline_tests.helpers.proving import (
     CHECKPOINT,
     LOG_ID,
     PROOF,

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain import merkle
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.signed_notes import sign_note
+from subject_pipeline.checkpoints import merkle
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.signed_notes import sign_note
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Roster, files_hash, note_key
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.storage.checkpoints import Checkpoint, CheckpointStore, Roster, files_hash, note_key
 
 LOG = "1" * 32
 OTHER_LOG = "2" * 32

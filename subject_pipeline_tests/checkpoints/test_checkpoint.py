@@ -9,9 +9,9 @@ import rfc8785
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.checkpoints import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.domain.merkle import root
-from subject_pipeline.domain.signed_notes import open_note, parse_verifier_line, sign_note
+from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
+from subject_pipeline.checkpoints.merkle import root
+from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_line, sign_note
 from subject_pipeline.errors import CheckpointError
 
 VECTORS = Path(__file__).parent.parent / "vectors"
