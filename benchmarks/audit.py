@@ -29,9 +29,9 @@ from reports import RAM, Step, machine, start, tell, write_part
 
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.store.catalog import Catalog
@@ -48,7 +48,7 @@ from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.use_cases.verification import verify
 
 if TYPE_CHECKING:
-    from subject_pipeline.domain.manifests import SubjectManifest
+    from subject_pipeline.manifests.manifest import SubjectManifest
 
 HERE = Path(__file__).resolve()
 ROWS = 300_000

@@ -46,7 +46,7 @@ def objects(source: Path, store_folder: Path) -> int:
     from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415
     from obstore.store import LocalStore  # noqa: PLC0415
 
-    from subject_pipeline.domain.manifest_frames import to_json_lines  # noqa: PLC0415
+    from subject_pipeline.manifests.frames import to_json_lines  # noqa: PLC0415
 
     start()
     rows = _rows(source)
@@ -78,7 +78,7 @@ def bare_merge(source: Path, store_folder: Path) -> int:
     import polars as pl  # noqa: PLC0415
     from deltalake import DeltaTable  # noqa: PLC0415
 
-    from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA  # noqa: PLC0415
+    from subject_pipeline.manifests.frames import TABLE_SCHEMA  # noqa: PLC0415
 
     start()
     rows = _rows(source)
@@ -108,7 +108,7 @@ def _rows(source: Path):  # noqa: ANN202 - a Polars frame; Polars is imported la
     import polars as pl  # noqa: PLC0415
 
     from subject_pipeline.candidates.candidates import candidates  # noqa: PLC0415
-    from subject_pipeline.domain.manifest_frames import new_rows  # noqa: PLC0415
+    from subject_pipeline.manifests.frames import new_rows  # noqa: PLC0415
     from subject_pipeline.store.chunks import ChunkLayout  # noqa: PLC0415
 
     layout = ChunkLayout(64)

@@ -11,10 +11,10 @@ from hypothesis import Phase, settings
 from subject_pipeline.candidates import staged as staging_rules
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import CHUNKS, HookedLocal, Place, with_objects

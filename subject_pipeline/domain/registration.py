@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from subject_pipeline.candidates.candidates import refusals
-from subject_pipeline.domain.manifest_rows import PROBLEM
+from subject_pipeline.manifests.rows import PROBLEM
 
 AMBIGUOUS = (
     "the table holds rows of this id or storage key that break its rules, so nothing was changed: see "

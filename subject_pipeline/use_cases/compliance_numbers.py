@@ -34,12 +34,12 @@ from subject_pipeline.domain.compliance_counting import (
     SegmentCounts,
     SubjectCounts,
 )
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import overlapped
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.verification import Progress, Verification, verify

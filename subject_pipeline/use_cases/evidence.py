@@ -18,9 +18,9 @@ from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, ChainHead
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.domain.manifest_hashes import manifest_hashes
 from subject_pipeline.errors import AuditLogError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.hashes import manifest_hashes
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.store.opened import SubjectStore
 

@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from subject_pipeline.candidates.staged import plan_groups
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_json_lines
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_json_lines
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 
 _WRITERS = {".jsonl", ".ndjson", ".parquet"}

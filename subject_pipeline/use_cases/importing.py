@@ -10,17 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from subject_pipeline.domain.manifest_frames import to_json_lines, to_rows
-from subject_pipeline.domain.manifest_hashes import manifest_hashes
-from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
-from subject_pipeline.domain.manifests import SubjectManifest, Translations, audit_log_path
 from subject_pipeline.domain.registration import AMBIGUOUS, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.files import Document, read_documents
+from subject_pipeline.manifests.frames import to_json_lines, to_rows
+from subject_pipeline.manifests.hashes import manifest_hashes
+from subject_pipeline.manifests.manifest import SubjectManifest, Translations, audit_log_path
+from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.manifest_files import Document, read_documents
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore

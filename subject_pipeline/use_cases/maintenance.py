@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.staging import ABANDONED_AFTER, clean_up
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 

@@ -12,13 +12,13 @@ import polars as pl
 from subject_pipeline.candidates.candidates import distinct, refusals, split_refused
 from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.candidates.staged_parts import read_group, read_record
-from subject_pipeline.domain.manifest_frames import new_rows
-from subject_pipeline.domain.manifest_rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.domain.registration import Counts, Decision, Failure, decide
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.frames import new_rows
+from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore

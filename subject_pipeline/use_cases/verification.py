@@ -11,7 +11,7 @@ from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore

@@ -444,7 +444,7 @@ def test_flipped_bytes_end_in_rows_or_our_own_error(tmp_path: Path, kind: str) -
     keys, options = FLIPPED[kind]
     path = _write(tmp_path / "a.parquet", keys, row_group_size=30, **options)
     child = subprocess.run(
-        [sys.executable, "-m", "subject_pipeline_tests.storage.flip_bytes", str(path), "2"],
+        [sys.executable, "-m", "subject_pipeline_tests.helpers.flip_bytes", str(path), "2"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -9,7 +9,7 @@ import pytest
 from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.cli.shell import Shell
 from subject_pipeline.errors import StoreError
-from subject_pipeline.storage.manifest_snapshot import Snapshot
+from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.use_cases import manifests
 from subject_pipeline_tests.cli.conftest import Ran, Run
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet

@@ -11,9 +11,9 @@ import pytest
 from subject_pipeline.components.audit_metadata import CHECKS
 from subject_pipeline.components.freshness import FULL_VERIFICATION_IS_RECENT
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry

@@ -13,10 +13,10 @@ import pytest
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.past_verifications import verification_history
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.components.test_audit_assets import (

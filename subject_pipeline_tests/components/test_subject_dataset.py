@@ -18,8 +18,8 @@ from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.registry import SubjectRegistry
 

@@ -21,8 +21,8 @@ from subject_pipeline.domain.compliance_counting import (
     SubjectCounts,
 )
 from subject_pipeline.domain.compliance_long_form import long_form
-from subject_pipeline.domain.manifest_frames import to_rows
-from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.chunks import ChunkLayout
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)

@@ -11,9 +11,9 @@ from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects

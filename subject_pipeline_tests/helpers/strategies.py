@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.manifests.manifest import SubjectManifest
 
 # What Polars and JSON can hold: every code point but lone surrogates.
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -14,10 +14,10 @@ from typing import Any
 
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence

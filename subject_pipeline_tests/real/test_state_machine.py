@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain.manifest_frames import to_manifest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.frames import to_manifest
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import event_ids

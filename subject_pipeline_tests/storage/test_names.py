@@ -12,9 +12,9 @@ from subject_pipeline.checkpoints import merkle
 from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, origin
 from subject_pipeline.checkpoints.signed_notes import sign_note
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore, Roster, note_key
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import CheckpointError, ManifestError
 from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.protocol import ObjectStore
 
 LOG_ID = "a" * 32

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Declared
 

@@ -7,8 +7,8 @@ import pytest
 
 from subject_pipeline.candidates import source_keys, staged_parts
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, SourceError, StoreError
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import BackfillReport, Watcher, backfill, count_subjects
 from subject_pipeline.use_cases.registry import SubjectRegistry

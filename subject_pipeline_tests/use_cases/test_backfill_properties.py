@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore

@@ -6,10 +6,10 @@ import pytest
 from subject_pipeline.checkpoints.proofs import check_proof
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.domain.audit_verdicts import BrokenLog
-from subject_pipeline.domain.manifest_frames import to_rows
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import checkpointing
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint

@@ -15,8 +15,8 @@ from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_files import report_files

@@ -5,10 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConfigurationError, SourceError
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import export as exporting
 from subject_pipeline.use_cases.backfill import backfill

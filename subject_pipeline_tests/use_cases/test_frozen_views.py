@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from subject_pipeline.errors import IncompleteError, StoreError
-from subject_pipeline.storage.manifest_snapshot import Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import chunk_verification
 from subject_pipeline.use_cases.checkpointing import write_checkpoint

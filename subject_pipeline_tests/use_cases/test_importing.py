@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.domain.manifests import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, translations
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import importing
 from subject_pipeline.use_cases.backfill import backfill

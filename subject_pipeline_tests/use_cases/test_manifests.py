@@ -3,8 +3,8 @@ import pytest
 from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import manifests

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.sample import sample_workers

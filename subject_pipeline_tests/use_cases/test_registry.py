@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from subject_pipeline.candidates.staging import stage_dataset
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import CollisionError, ConfigurationError, ManifestError, UnknownSubjectError
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.maintenance import compact

@@ -17,7 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage.manifest_table import ManifestTable
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_numbers import collect_numbers

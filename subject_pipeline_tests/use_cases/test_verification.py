@@ -16,12 +16,12 @@ from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.segment import LogHead, Segment, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.checkpoints.proofs import check_proof
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import ConflictError, IncompleteError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.objects.local import LocalObjects
-from subject_pipeline.storage.manifest_snapshot import Snapshot
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint

@@ -14,10 +14,10 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
 from subject_pipeline.errors import ConflictError, StoreError
+from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.objects.durability import sync_file, sync_folders
-from subject_pipeline.storage.manifest_snapshot import Commit, Snapshot, table_errors
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 

@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 import polars_hash as plh
 
-from subject_pipeline.domain.manifest_frames import MANIFEST_FIELDS, json_ready, to_manifest
-from subject_pipeline.domain.manifests import SubjectManifest
 from subject_pipeline.errors import CanonicalJsonError, ManifestError
 from subject_pipeline.formats.canonical_json import canonical_json
+from subject_pipeline.manifests.frames import MANIFEST_FIELDS, json_ready, to_manifest
+from subject_pipeline.manifests.manifest import SubjectManifest
 
 
 def manifest_hash(manifest: SubjectManifest) -> str:

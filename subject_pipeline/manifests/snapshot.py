@@ -19,21 +19,21 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA
-from subject_pipeline.domain.manifest_rows import (
-    OTHER_CHUNK,
-    PROBLEM,
-    RULES_LOOK_AT,
-    STORED_IDS_SCHEMA,
-    told,
-    with_problems,
-)
 from subject_pipeline.errors import (
     AmbiguousSubjectError,
     ConflictError,
     OutcomeUnknownError,
     StoreError,
     VanishedFileError,
+)
+from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.rows import (
+    OTHER_CHUNK,
+    PROBLEM,
+    RULES_LOOK_AT,
+    STORED_IDS_SCHEMA,
+    told,
+    with_problems,
 )
 from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.objects.remote import reason

@@ -10,9 +10,9 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, new_rows, to_manifest, to_rows
-from subject_pipeline.domain.manifest_hashes import manifest_hash, manifest_hashes
-from subject_pipeline.domain.manifests import SubjectManifest
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, new_rows, to_manifest, to_rows
+from subject_pipeline.manifests.hashes import manifest_hash, manifest_hashes
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline_tests.helpers.strategies import manifests
 

@@ -8,14 +8,14 @@ from typing import Any
 import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_name_expr
-from subject_pipeline.domain.manifests import (
+from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.times import COLUMN_FORMAT
+from subject_pipeline.manifests.manifest import (
     DatasetReference,
     SubjectManifest,
     audit_log_path,
     new_manifest,
 )
-from subject_pipeline.errors import ManifestError
-from subject_pipeline.formats.times import COLUMN_FORMAT
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 

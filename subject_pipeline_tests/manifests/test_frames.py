@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subject_pipeline.candidates.candidates import candidates
-from subject_pipeline.domain.manifest_frames import (
+from subject_pipeline.errors import ManifestError
+from subject_pipeline.manifests.frames import (
     MANIFEST_FIELDS,
     TABLE_SCHEMA,
     new_rows,
@@ -16,8 +17,7 @@ from subject_pipeline.domain.manifest_frames import (
     to_manifest,
     to_rows,
 )
-from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
-from subject_pipeline.errors import ManifestError
+from subject_pipeline.manifests.manifest import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.helpers.strategies import manifests, text, times

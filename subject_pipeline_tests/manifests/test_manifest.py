@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.manifests import (
+from subject_pipeline.errors import ManifestError
+from subject_pipeline.formats.times import format_time
+from subject_pipeline.manifests.manifest import (
     DatasetReference,
     SubjectManifest,
     audit_log_path,
     new_manifest,
     translations,
 )
-from subject_pipeline.errors import ManifestError
-from subject_pipeline.formats.times import format_time
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.helpers.strategies import manifests, times

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline.errors import SourceError
+from subject_pipeline.manifests.files import Document, read_documents
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.storage.manifest_files import Document, read_documents
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson"])

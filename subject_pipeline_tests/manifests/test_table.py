@@ -15,13 +15,13 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
-from subject_pipeline.domain.manifest_frames import TABLE_SCHEMA, to_rows
-from subject_pipeline.domain.manifest_rows import STORED_IDS_SCHEMA
-from subject_pipeline.domain.manifests import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_rows
+from subject_pipeline.manifests.manifest import DatasetReference, SubjectManifest, new_manifest
+from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
+from subject_pipeline.manifests.snapshot import CROWDED, Snapshot
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
-from subject_pipeline.storage.manifest_snapshot import CROWDED, Snapshot
-from subject_pipeline.storage.manifest_table import ManifestTable
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import table_at
@@ -422,7 +422,7 @@ def test_what_a_commit_added_is_synced_before_it_is_reported(
     """The data files, the log entry and their folders are flushed to disk, as delta-rs does not do it."""
     snapshot = table.snapshot_or_create()
     synced: set[Path] = set()
-    module = "subject_pipeline.storage.manifest_snapshot"
+    module = "subject_pipeline.manifests.snapshot"
 
     def sync_folders(folders: Iterable[Path]) -> None:
         synced.update(folders)
@@ -447,7 +447,7 @@ def test_a_commit_that_landed_but_could_not_be_synced_stays_unknown(
     def sync_file(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("subject_pipeline.storage.manifest_snapshot.sync_file", sync_file)
+    monkeypatch.setattr("subject_pipeline.manifests.snapshot.sync_file", sync_file)
     with pytest.raises(OutcomeUnknownError):
         snapshot.insert(_rows("W-1"))
     assert _ids(table) == ["W-1"]
