@@ -29,6 +29,7 @@ from reports import RAM, Step, machine, start, tell, write_part
 
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -40,7 +41,6 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers

@@ -22,8 +22,9 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError, UnknownSubjectError
 from subject_pipeline.formats.strict_json import unique_keys
+from subject_pipeline.ingestion import ingesting
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.use_cases import checkpointing, ingestion, verification
+from subject_pipeline.use_cases import checkpointing, verification
 from subject_pipeline.use_cases.rebuilding import rebuild as rebuild_store
 from subject_pipeline.use_cases.registry import SubjectRegistry
 
@@ -128,15 +129,15 @@ def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, AccessEvent]:
 @command_options
 def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     """Append the access events of .jsonl or .parquet files, each once however often its file is read."""
-    sources = [ingestion.EventFile.local(path) for path in files]
+    sources = [ingesting.EventFile.local(path) for path in files]
     ring = shell.key_ring()
     ring.ring()
     log = AuditLog(shell.open_store(), ring)
-    report = ingestion.IngestReport()
+    report = ingesting.IngestReport()
     ending = ""
     with bar("read", "events") as shown:
         try:
-            ingestion.ingest(log, sources, report=report, progress=lambda done: shown(done, None))
+            ingesting.ingest(log, sources, report=report, progress=lambda done: shown(done, None))
         except SubjectPipelineError as error:
             if not report.events:
                 raise

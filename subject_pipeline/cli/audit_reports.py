@@ -4,8 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
+from subject_pipeline.ingestion.ingesting import IngestReport
 from subject_pipeline.use_cases.checkpointing import CheckpointReport
-from subject_pipeline.use_cases.ingestion import IngestReport
 from subject_pipeline.use_cases.verification import Verification
 
 _SHOWN = 20

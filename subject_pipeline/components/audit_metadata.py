@@ -12,9 +12,9 @@ from subject_pipeline.components.lasting_checks import Finding
 from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.domain.manifest_verdicts import BrokenManifest
+from subject_pipeline.ingestion.ingesting import IngestReport
 from subject_pipeline.use_cases.checkpointing import CheckpointReport
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings
-from subject_pipeline.use_cases.ingestion import IngestReport
 from subject_pipeline.use_cases.verification import Verification
 
 _SHOWN = 500

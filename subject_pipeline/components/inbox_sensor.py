@@ -23,9 +23,9 @@ from subject_pipeline.components.run_history import (
     run_in_progress,
 )
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.store.layout import INBOX
-from subject_pipeline.use_cases.inbox import waiting
 
 _NAMED = 5
 _PATIENCE_S = 600

@@ -27,10 +27,10 @@ from subject_pipeline.components.past_partitions import PastPartitions, last_not
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
 from subject_pipeline.components.run_partitions import partitions_of
+from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.chunk_verification import ChunkFindings
-from subject_pipeline.use_cases.inbox import ingest_inbox
 from subject_pipeline.use_cases.verification import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")

@@ -20,12 +20,12 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
 )
 from subject_pipeline.formats.shown_text import shown, without_credentials
+from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.inbox import waiting
 
 Level = Literal["ok", "warning", "problem", "skipped"]
 SKEW_ALLOWED_S = 60.0

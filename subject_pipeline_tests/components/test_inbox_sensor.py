@@ -12,10 +12,10 @@ from subject_pipeline.components import inbox_sensor as module
 from subject_pipeline.components.inbox_sensor import inbox_sensor
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
+from subject_pipeline.ingestion.inbox import _receipt_key, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.inbox import _receipt_key, waiting
 from subject_pipeline_tests.components.ticks import Ticks
 
 JOB = "ingest_access_events"

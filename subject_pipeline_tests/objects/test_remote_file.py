@@ -3,8 +3,8 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from subject_pipeline.ingestion.event_files import MAX_LINE, read_events
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.event_files import MAX_LINE, read_events
 
 
 def test_an_objects_lines_are_those_of_the_same_file() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import UnknownSubjectError
+from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -22,7 +23,6 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.evidence import ManifestEvidence
 from subject_pipeline.use_cases.importing import import_manifests
-from subject_pipeline.use_cases.ingestion import EventFile, ingest
 from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.verification import Verification, verify

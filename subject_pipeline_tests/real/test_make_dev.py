@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.inbox import waiting
 from subject_pipeline_tests.real.conftest import ROOT, answers, free_port, wait_until
 
 pytestmark = pytest.mark.real

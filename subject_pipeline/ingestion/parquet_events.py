@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage.parquet_worker import END, FAILED, FRAME, PIECE, READ, REQUEST, ROWS
+from subject_pipeline.ingestion.parquet_worker import END, FAILED, FRAME, PIECE, READ, REQUEST, ROWS
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _LONGEST = 256 << 20
@@ -34,7 +34,7 @@ def parquet_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
         "MALLOC_MMAP_THRESHOLD_": str(PIECE),
     }
     with subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "subject_pipeline.storage.parquet_worker", str(size)],
+        [sys.executable, "-m", "subject_pipeline.ingestion.parquet_worker", str(size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

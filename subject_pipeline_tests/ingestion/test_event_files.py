@@ -17,8 +17,8 @@ import pytest
 
 from subject_pipeline.audit import events
 from subject_pipeline.errors import SourceError
-from subject_pipeline.storage import event_files, parquet_worker
-from subject_pipeline.storage.event_files import EventLine, read_events
+from subject_pipeline.ingestion import event_files, parquet_worker
+from subject_pipeline.ingestion.event_files import EventLine, read_events
 
 _NOON = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 _MIB = 1 << 20
@@ -222,7 +222,7 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
+from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, ingest
 from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])
 create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))

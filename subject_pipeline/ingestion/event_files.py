@@ -10,7 +10,7 @@ import orjson
 
 from subject_pipeline.errors import EventError, SourceError
 from subject_pipeline.formats.strict_json import load_json
-from subject_pipeline.storage.parquet_events import parquet_lines
+from subject_pipeline.ingestion.parquet_events import parquet_lines
 
 MAX_LINE = 4 << 20
 """Bytes of a line; a longer one is rejected without being read into memory whole."""

@@ -6,14 +6,14 @@ from contextlib import closing
 from pathlib import Path
 
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.domain.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.errors import SourceError
+from subject_pipeline.ingestion.event_files import is_event_file
+from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, Progress, ingest, raise_unread
+from subject_pipeline.ingestion.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.keys.macs import Macs
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
-from subject_pipeline.storage.event_files import is_event_file
 from subject_pipeline.store.layout import INBOX, RECEIPTS
-from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, Progress, ingest, raise_unread
 
 _COUNTS = ("appended", "already_present", "conflicting", "rejected")
 _REMEMBERED = 100_000

@@ -11,12 +11,11 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
+from subject_pipeline.ingestion import event_files, ingesting
+from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage import event_files
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import ingestion
-from subject_pipeline.use_cases.ingestion import EventFile, IngestReport, ingest
 from subject_pipeline.use_cases.verification import verify
 from subject_pipeline_tests.helpers.audit_stores import HookedMemory, event_ids, failing, with_objects
 
@@ -137,7 +136,7 @@ def test_an_ingestion_that_failed_half_way_is_finished_by_the_next(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was counted is there; the same call again appends the rest, and nothing twice."""
-    monkeypatch.setattr(ingestion, "_BATCH", 20)
+    monkeypatch.setattr(ingesting, "_BATCH", 20)
     file = _lines(tmp_path / "e.jsonl", *(_event(number) for number in range(100)))
     create, calls = AuditSegments.create, iter(range(100))
 
@@ -186,7 +185,7 @@ def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path)
 
 
 def test_chunks_that_were_appended_to_are_counted_where_another_failed(log: AuditLog, tmp_path: Path) -> None:
-    """One chunk's failure on a bucket ends the ingestion, and the report has what the other chunks took."""
+    """One chunk's failure on a bucket ends the ingesting, and the report has what the other chunks took."""
     objects = HookedMemory.in_memory()
     bucket = AuditLog(with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), objects), log.ring)
     objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))

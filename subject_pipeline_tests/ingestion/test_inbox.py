@@ -11,12 +11,11 @@ import pytest
 
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
+from subject_pipeline.ingestion import event_files, inbox
+from subject_pipeline.ingestion.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.storage import event_files
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import inbox
-from subject_pipeline.use_cases.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.use_cases.verification import verify
 
 
