@@ -26,9 +26,9 @@ OBJECTS_AT_MOST = 1_000_000
 
 def pipeline(source: Path, store_folder: Path) -> int:
     """(a): this product's backfill of every row."""
+    from subject_pipeline.registry.backfill import backfill  # noqa: PLC0415
     from subject_pipeline.store.datasets import DatasetDeclaration  # noqa: PLC0415
     from subject_pipeline.store.opened import SubjectStore  # noqa: PLC0415
-    from subject_pipeline.use_cases.backfill import backfill  # noqa: PLC0415
 
     store = SubjectStore.at(str(store_folder))
     dataset = DatasetDeclaration(

@@ -21,13 +21,13 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.maintenance import compact
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.maintenance import compact
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.use_cases.verification import verify

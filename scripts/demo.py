@@ -41,8 +41,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
+from subject_pipeline.registry.subjects import SubjectRegistry  # noqa: E402
 from subject_pipeline.store.opened import SubjectStore  # noqa: E402
-from subject_pipeline.use_cases.registry import SubjectRegistry  # noqa: E402
 from subject_pipeline.use_cases.sample import sample_workers  # noqa: E402
 from subject_pipeline.use_cases.sample_events import sample_events  # noqa: E402
 

@@ -24,9 +24,9 @@ from subject_pipeline.errors import EventError, SourceError, SubjectPipelineErro
 from subject_pipeline.formats.strict_json import unique_keys
 from subject_pipeline.ingestion import ingesting
 from subject_pipeline.objects.durability import whole_file
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.use_cases import checkpointing, verification
 from subject_pipeline.use_cases.rebuilding import rebuild as rebuild_store
-from subject_pipeline.use_cases.registry import SubjectRegistry
 
 
 @click.group()

@@ -9,7 +9,7 @@ from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.cli.progress import backfill_progress
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.use_cases import backfill as use_case
+from subject_pipeline.registry import backfill as use_case
 
 _SHOWN_FAILURES = 20
 

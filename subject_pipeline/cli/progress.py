@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from subject_pipeline.cli.shell import log_line
-from subject_pipeline.use_cases.backfill import Watcher
+from subject_pipeline.registry.backfill import Watcher
 
 _LINE_EVERY_S = 10.0
 

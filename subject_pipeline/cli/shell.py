@@ -16,9 +16,9 @@ from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import home_expanded
+from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.settings import Settings, json_logs, system_user
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
 
 DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 

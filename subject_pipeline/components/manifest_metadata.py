@@ -6,9 +6,9 @@ import dagster as dg
 
 from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
 from subject_pipeline.components.lasting_checks import Finding
-from subject_pipeline.domain.registration import Failure
-from subject_pipeline.use_cases.backfill import BackfillReport
-from subject_pipeline.use_cases.manifests import ChunkOutcome, Registration
+from subject_pipeline.registry.backfill import BackfillReport
+from subject_pipeline.registry.deciding import Failure
+from subject_pipeline.registry.registering import ChunkOutcome, Registration
 
 _SHOWN_ROWS = 500
 _ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"

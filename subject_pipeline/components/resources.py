@@ -12,11 +12,11 @@ from pydantic import Field, create_model
 from subject_pipeline.components.literal_secrets import refuse_literal_secrets
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.registry.backfill import DEFAULT_LIMIT
+from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.settings import Settings, system_user
 from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT
-from subject_pipeline.use_cases.evidence import ManifestEvidence
 
 
 class LayoutResource(dg.ConfigurableResource[Any]):

@@ -30,10 +30,10 @@ from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.components.source_sensor import source_sensor
 from subject_pipeline.errors import ConfigurationError, DatasetError
 from subject_pipeline.objects.location import refuse_credentials
+from subject_pipeline.registry.backfill import DEFAULT_LIMIT, backfill
+from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.settings import Settings
 from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
-from subject_pipeline.use_cases.backfill import DEFAULT_LIMIT, backfill
-from subject_pipeline.use_cases.manifests import register_dataset
 
 
 class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):

@@ -9,7 +9,7 @@ import dagster as dg
 from subject_pipeline.components.lineage import MANIFESTS
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.resources import StoreResource, clear_failures
-from subject_pipeline.use_cases.maintenance import Compaction, compact
+from subject_pipeline.registry.maintenance import Compaction, compact
 
 
 @dg.op(

@@ -10,7 +10,7 @@ from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.cli.shell import Shell
 from subject_pipeline.errors import StoreError
 from subject_pipeline.manifests.snapshot import Snapshot
-from subject_pipeline.use_cases import manifests
+from subject_pipeline.registry import registering
 from subject_pipeline_tests.cli.conftest import Ran, Run
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 
@@ -358,7 +358,7 @@ def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch:
     def interrupt(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifests, "wait", interrupt)
+    monkeypatch.setattr(registering, "wait", interrupt)
     ran = run("backfill", "--dataset", "people", "--json")
 
     assert ran.status == 130

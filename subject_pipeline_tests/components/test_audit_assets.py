@@ -14,9 +14,9 @@ from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.registry import SubjectRegistry
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")
 SUBJECTS = [f"P-{number}" for number in range(12)]

@@ -17,8 +17,8 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.components.test_audit_assets import (
     CHECKPOINT,
     CHUNKS,

@@ -18,8 +18,8 @@ from subject_pipeline.components import SubjectDataset, subject_dataset
 from subject_pipeline.components.past_partitions import PastPartitions
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.components.run_trouble import trouble
+from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.store.chunks import ChunkLayout
-from subject_pipeline.use_cases.manifests import register_dataset
 from subject_pipeline_tests.components.verifying import meanwhile
 
 MANIFESTS = dg.AssetKey(["people", "subject_manifests"])

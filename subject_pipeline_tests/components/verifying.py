@@ -13,10 +13,10 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.helpers.audit_stores import event, manifest
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")

@@ -17,12 +17,12 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.verification import Verification, verify
 
 CHUNKS = 4

@@ -19,12 +19,12 @@ from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.maintenance import compact
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.importing import import_manifests
-from subject_pipeline.use_cases.maintenance import compact
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.verification import Verification, verify
 
 Asked = dict[str, Any]

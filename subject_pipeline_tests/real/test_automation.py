@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from subject_pipeline.ingestion.inbox import waiting
-from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.use_cases.verification import verify

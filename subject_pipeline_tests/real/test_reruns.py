@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.use_cases.registry import SubjectRegistry
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.real.conftest import wait_until
 from subject_pipeline_tests.real.dagster_stack import ALL_PARTITIONS, PARTITIONS, DagsterStack
 from subject_pipeline_tests.real.shared_stack import (

@@ -10,11 +10,11 @@ import pytest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import PROBES
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import diagnosis
-from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.diagnosis import Finding, diagnose
 from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, with_objects

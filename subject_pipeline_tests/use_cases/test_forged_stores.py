@@ -13,7 +13,7 @@ from subject_pipeline.audit.segment import LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
-from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people

@@ -11,10 +11,10 @@ import pytest
 from subject_pipeline.errors import IncompleteError, StoreError
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import chunk_verification
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.importing import import_manifests
 from subject_pipeline.use_cases.verification import Verification, verify
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 

@@ -18,12 +18,12 @@ from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.use_cases.backfill import backfill
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.exporting import export
+from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_numbers import collect_numbers
-from subject_pipeline.use_cases.export import export
-from subject_pipeline.use_cases.importing import import_manifests
-from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.verification import Verification, verify
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, event, found_by, manifest, people

@@ -22,14 +22,14 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ri
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.objects.local import LocalObjects
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.maintenance import compact
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill
 from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.importing import import_manifests
-from subject_pipeline.use_cases.maintenance import compact
 from subject_pipeline.use_cases.rebuilding import rebuild
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline.use_cases.verification import Verification, verify
 from subject_pipeline_tests.conftest import Declared
 

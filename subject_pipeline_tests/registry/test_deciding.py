@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct
-from subject_pipeline.domain.registration import Counts, collision_reason, decide
 from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
+from subject_pipeline.registry.deciding import Counts, collision_reason, decide
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 

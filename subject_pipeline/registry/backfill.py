@@ -12,21 +12,21 @@ from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.candidates import distinct, split_refused
 from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, private_folder, stage
-from subject_pipeline.domain.registration import Counts, Failure, decide
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
-from subject_pipeline.store.datasets import DatasetDeclaration
-from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.manifests import (
+from subject_pipeline.registry.deciding import Counts, Failure, decide
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.registering import (
     MAX_NAMED_FAILURES,
     Registration,
     named_failures,
     register_staged,
 )
+from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.opened import SubjectStore
 
 DEFAULT_LIMIT = 1_000
 

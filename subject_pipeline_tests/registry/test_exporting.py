@@ -9,11 +9,11 @@ from subject_pipeline.errors import ConfigurationError, SourceError
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry import exporting
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.exporting import export
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import export as exporting
-from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.export import export
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 _IDS = [f"P{number}" for number in range(40)] + ["ß/1", 'quote"\n\\', "\x01"]

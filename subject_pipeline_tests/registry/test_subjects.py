@@ -9,11 +9,11 @@ from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import CollisionError, ConfigurationError, ManifestError, UnknownSubjectError
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.maintenance import compact
+from subject_pipeline.registry.registering import register_dataset
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.maintenance import compact
-from subject_pipeline.use_cases.manifests import register_dataset
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared
 
 _NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, dt.UTC)

@@ -9,9 +9,9 @@ from subject_pipeline.candidates import source_keys, staged_parts
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, SourceError, StoreError
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.backfill import BackfillReport, Watcher, backfill, count_subjects
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import BackfillReport, Watcher, backfill, count_subjects
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, ManyGroups, listing
 
 

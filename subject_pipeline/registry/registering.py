@@ -12,17 +12,17 @@ import polars as pl
 from subject_pipeline.candidates.candidates import distinct, refusals, split_refused
 from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.candidates.staged_parts import read_group, read_record
-from subject_pipeline.domain.registration import Counts, Decision, Failure, decide
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import new_rows
 from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.deciding import Counts, Decision, Failure, decide
+from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import ManifestEvidence
 
 MAX_NAMED_FAILURES = 10_000
 """So many failures of a run are named; all are counted."""

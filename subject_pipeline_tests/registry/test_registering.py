@@ -5,12 +5,12 @@ from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.registry import registering
+from subject_pipeline.registry.backfill import count_subjects
+from subject_pipeline.registry.registering import Registration, register_dataset, register_staged
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import manifests
-from subject_pipeline.use_cases.backfill import count_subjects
-from subject_pipeline.use_cases.manifests import Registration, register_dataset, register_staged
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared, ManyGroups
 
 
@@ -24,7 +24,7 @@ def _stage(store: SubjectStore, declaration: DatasetDeclaration, *, limit: int |
     return stage_dataset(store, declaration, limit=limit)
 
 
-def _register(store: SubjectStore, *, limit: int | None = None) -> manifests.Registration:
+def _register(store: SubjectStore, *, limit: int | None = None) -> registering.Registration:
     return register_dataset(store, "people", limit=limit, chunks=_names(store))
 
 
@@ -110,7 +110,7 @@ def test_staged_anew_meanwhile(store: SubjectStore, declared: Declared, monkeypa
     """Where the parts vanish because the dataset was staged anew, what is staged now is registered instead."""
     people = declared(["A", "B"])
     _stage(store, people)
-    read_group, raced = manifests.read_group, False
+    read_group, raced = registering.read_group, False
 
     def racing(objects: ObjectStore, *args: object) -> object:
         nonlocal raced
@@ -119,7 +119,7 @@ def test_staged_anew_meanwhile(store: SubjectStore, declared: Declared, monkeypa
             _stage(store, declared(["B", "C", "D"]))
         return read_group(objects, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(manifests, "read_group", racing)
+    monkeypatch.setattr(registering, "read_group", racing)
     done = _register(store)
 
     assert raced
@@ -133,7 +133,7 @@ def test_what_was_done_before_it_was_staged_anew_is_counted(
     """A registration that went over to a newer staging counts everybody whom it inserted."""
     many_groups(10)
     _stage(store, declared(range(40)))
-    read_group, calls = manifests.read_group, 0
+    read_group, calls = registering.read_group, 0
 
     def racing(objects: ObjectStore, *args: object) -> object:
         nonlocal calls
@@ -142,7 +142,7 @@ def test_what_was_done_before_it_was_staged_anew_is_counted(
             _stage(store, declared(range(50)))
         return read_group(objects, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(manifests, "read_group", racing)
+    monkeypatch.setattr(registering, "read_group", racing)
     done = _register(store)
 
     assert count_subjects(store) == 50
@@ -188,7 +188,7 @@ def test_at_most_ten_thousand_failures_are_named(
     store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All failures are counted, but only so many are named."""
-    monkeypatch.setattr(manifests, "MAX_NAMED_FAILURES", 5)
+    monkeypatch.setattr(registering, "MAX_NAMED_FAILURES", 5)
     _stage(store, declared(["L" * (201 + number) for number in range(12)]))
 
     done = _register(store)

@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict
 
 from subject_pipeline.candidates import staged
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill
 
 
 def main() -> None:

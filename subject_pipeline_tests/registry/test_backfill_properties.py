@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.registry import SubjectRegistry
 
 _ids = st.one_of(
     st.text(max_size=12),

@@ -3,7 +3,6 @@
 import polars as pl
 
 from subject_pipeline.candidates import staged_parts
-from subject_pipeline.domain.registration import collision_reason
 from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
@@ -12,10 +11,11 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.deciding import collision_reason
+from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
 
 _IDS = ["chunk", "storage_key", "candidate_id"]
 

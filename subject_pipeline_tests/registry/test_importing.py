@@ -11,13 +11,13 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry import importing
+from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.exporting import export
+from subject_pipeline.registry.importing import ImportReport, import_manifests
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import importing
-from subject_pipeline.use_cases.backfill import backfill
-from subject_pipeline.use_cases.evidence import ManifestEvidence
-from subject_pipeline.use_cases.export import export
-from subject_pipeline.use_cases.importing import ImportReport, import_manifests
-from subject_pipeline.use_cases.registry import SubjectRegistry
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import Place, manifest
 

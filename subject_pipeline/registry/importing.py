@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from subject_pipeline.domain.registration import AMBIGUOUS, collision_reason
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.files import Document, read_documents
@@ -21,11 +20,12 @@ from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
+from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
+from subject_pipeline.registry.registering import MAX_NAMED_FAILURES
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.evidence import Change, ManifestEvidence, incomplete
-from subject_pipeline.use_cases.manifests import MAX_NAMED_FAILURES
 
 _BATCH = 20_000
 

@@ -5,9 +5,9 @@ import pytest
 
 from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.registry.backfill import backfill, count_subjects
+from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.backfill import backfill, count_subjects
-from subject_pipeline.use_cases.maintenance import Compaction, compact
 from subject_pipeline_tests.conftest import Declared, listing
 
 
