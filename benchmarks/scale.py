@@ -27,10 +27,10 @@ from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline.use_cases.sample_events import sample_events
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.checkpointing import write_checkpoint
+from subject_pipeline.verification.whole_store import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

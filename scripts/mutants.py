@@ -32,9 +32,13 @@ DOMAIN = (
     "access_events audit_segments audit_verdicts candidates checkpoints chunks manifest_verdicts merkle proofs "
     "registration result_state signed_notes"
 )
-DECIDING = [*(f"domain/{name}" for name in DOMAIN.split()), "checkpoints/stored_checkpoints", "use_cases/checkpointing"]
+DECIDING = [
+    *(f"domain/{name}" for name in DOMAIN.split()),
+    "checkpoints/stored_checkpoints",
+    "verification/checkpointing",
+]
 # Beside the files whose names begin as the module's does.
-ALSO_TESTED_BY = {"use_cases/checkpointing": ["use_cases/test_verification.py"]}
+ALSO_TESTED_BY = {"verification/checkpointing": ["use_cases/test_verification.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"
 

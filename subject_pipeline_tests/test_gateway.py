@@ -45,7 +45,7 @@ from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 
 SECRET = "a-phone-number-of-4711"
 

@@ -25,8 +25,8 @@ from subject_pipeline.formats.strict_json import unique_keys
 from subject_pipeline.ingestion import ingesting
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.use_cases import checkpointing, verification
-from subject_pipeline.use_cases.rebuilding import rebuild as rebuild_store
+from subject_pipeline.verification import checkpointing, whole_store
+from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 
 
 @click.group()
@@ -190,7 +190,7 @@ def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, note
     """Hold chains, logs and manifests to their MACs, links and the last checkpoint; exit 1 if anything is found."""
     ring, store = shell.usable_key_ring(), shell.existing_store()
     with bar("verified", "chunks") as shown:
-        report = verification.verify(
+        report = whole_store.verify(
             store,
             ring,
             candidate_ids=candidate_ids,

@@ -5,8 +5,8 @@ from typing import Any
 
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.ingestion.ingesting import IngestReport
-from subject_pipeline.use_cases.checkpointing import CheckpointReport
-from subject_pipeline.use_cases.verification import Verification
+from subject_pipeline.verification.checkpointing import CheckpointReport
+from subject_pipeline.verification.whole_store import Verification
 
 _SHOWN = 20
 

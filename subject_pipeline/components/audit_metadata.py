@@ -10,12 +10,12 @@ import dagster as dg
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.components.lasting_checks import Finding
 from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
-from subject_pipeline.domain.audit_verdicts import BrokenLog
-from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.ingestion.ingesting import IngestReport
-from subject_pipeline.use_cases.checkpointing import CheckpointReport
-from subject_pipeline.use_cases.chunk_verification import ChunkFindings
-from subject_pipeline.use_cases.verification import Verification
+from subject_pipeline.verification.checkpointing import CheckpointReport
+from subject_pipeline.verification.chunk import ChunkFindings
+from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.manifest_verdicts import BrokenManifest
+from subject_pipeline.verification.whole_store import Verification
 
 _SHOWN = 500
 ANCHORED_KINDS = {"truncated", "missing", "rewritten", "bad_checkpoint"}

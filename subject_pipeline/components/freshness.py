@@ -11,7 +11,7 @@ from subject_pipeline.components.past_partitions import PastPartitions
 from subject_pipeline.components.resources import KeyRingResource, StoreResource
 from subject_pipeline.domain.freshness import Freshness, Stale, freshness
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.use_cases.freshness import stored_checkpoint
+from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 
 FULL_VERIFICATION_IS_RECENT = "full_verification_is_recent"
 CHECKPOINT_IS_RECENT = "checkpoint_is_recent"

@@ -29,9 +29,9 @@ from subject_pipeline.components.resources import KeyRingResource, LayoutResourc
 from subject_pipeline.components.run_partitions import partitions_of
 from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.chunk_verification import ChunkFindings
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.checkpointing import write_checkpoint
+from subject_pipeline.verification.chunk import ChunkFindings
+from subject_pipeline.verification.whole_store import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")

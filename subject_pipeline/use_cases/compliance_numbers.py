@@ -42,7 +42,7 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import overlapped
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import Progress, Verification, verify
+from subject_pipeline.verification.whole_store import Progress, Verification, verify
 
 CONCURRENCY = 8
 """Segments read at once; each holds about 8 MiB of text at most, and only its counts are kept."""

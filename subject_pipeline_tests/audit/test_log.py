@@ -22,7 +22,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.objects import local
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.helpers.audit_stores import (
     CHUNKS,
     LAYOUT,

@@ -8,7 +8,7 @@ from subject_pipeline.audit.reading import show
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 
 PROCESS = Path(__file__).with_name("append_process.py")
 

@@ -18,7 +18,7 @@ from subject_pipeline.components.freshness import (
 from subject_pipeline.components.operations import Operations
 from subject_pipeline.components.past_partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.components.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
 
 __all__ = ["bench"]

@@ -11,9 +11,9 @@ from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.segment import ChainHead, LogHead, Written, write_segment
-from subject_pipeline.domain.audit_verdicts import LogJudge, LogVerdict
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.verification.log_verdicts import LogJudge, LogVerdict
 
 ROW = "subject-audit-row/v1"
 SEGMENT = "subject-audit-segment/v1"

@@ -23,7 +23,7 @@ from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import Verification, verify
+from subject_pipeline.verification.whole_store import Verification, verify
 
 CHUNKS = 4
 LAYOUT = ChunkLayout(CHUNKS)

@@ -16,7 +16,7 @@ from subject_pipeline.ingestion.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 
 
 @pytest.fixture

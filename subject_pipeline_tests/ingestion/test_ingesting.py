@@ -16,7 +16,7 @@ from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.helpers.audit_stores import HookedMemory, event_ids, failing, with_objects
 
 

@@ -24,8 +24,8 @@ from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
-from subject_pipeline.use_cases.verification import Verification, verify
+from subject_pipeline.verification.checkpointing import write_checkpoint
+from subject_pipeline.verification.whole_store import Verification, verify
 
 Asked = dict[str, Any]
 

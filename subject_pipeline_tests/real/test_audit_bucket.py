@@ -9,7 +9,7 @@ from subject_pipeline.audit.reading import show
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 
 pytestmark = pytest.mark.real
 

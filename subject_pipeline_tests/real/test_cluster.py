@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.use_cases.verification import verify
+from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.cluster import WORKERS, RunningCluster, running_cluster
 from subject_pipeline_tests.real.conftest import answers, wait_until
 from subject_pipeline_tests.real.dagster_stack import ALL_PARTITIONS, ENDED, PARTITIONS

@@ -18,10 +18,10 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.compliance_files import report_files
 from subject_pipeline.use_cases.compliance_numbers import address, collect_numbers, count_rows
 from subject_pipeline.use_cases.compliance_report import copy_report, write_compliance_report
+from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,

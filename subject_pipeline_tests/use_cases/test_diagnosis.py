@@ -15,8 +15,8 @@ from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import PROBES
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.use_cases import diagnosis
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
 from subject_pipeline.use_cases.diagnosis import Finding, diagnose
+from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, with_objects
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)

@@ -10,7 +10,6 @@ import polars as pl
 
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Files
-from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.hashes import manifest_hashes
@@ -21,6 +20,7 @@ from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 
 _BYTES_A_ROW = 16
 """Fewer than a manifest takes in a file, so that no more of them are read at once than memory holds well."""

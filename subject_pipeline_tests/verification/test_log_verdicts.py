@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.audit.segment import Evidence, LogHead
-from subject_pipeline.domain.audit_verdicts import EvidenceRow
+from subject_pipeline.verification.log_verdicts import EvidenceRow
 from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LAYOUT,

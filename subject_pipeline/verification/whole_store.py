@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
-from subject_pipeline.domain.audit_verdicts import BrokenChain, BrokenLog
-from subject_pipeline.domain.manifest_verdicts import BrokenManifest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Clock, Verifier
+from subject_pipeline.verification.chunk import CONCURRENCY, ChunkFindings, Clock, Verifier
+from subject_pipeline.verification.log_verdicts import BrokenChain, BrokenLog
+from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 
 Progress = Callable[[int, int], None]
 """Called with chunks done and chunks in all."""

@@ -16,15 +16,15 @@ from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, Chu
 from subject_pipeline.checkpoints.proofs import build_proof
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Roster
-from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.chunk_verification import CONCURRENCY, ChunkFindings, Verifier
-from subject_pipeline.use_cases.verification import Progress, Verification, finish
+from subject_pipeline.verification.chunk import CONCURRENCY, ChunkFindings, Verifier
+from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.whole_store import Progress, Verification, finish
 
 _BLOCKING = {"bad_checkpoint", "unreadable"}
 """Problems of the whole store under which nothing is signed."""

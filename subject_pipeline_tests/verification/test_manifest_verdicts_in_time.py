@@ -3,9 +3,19 @@ from dataclasses import replace
 
 import pytest
 
-from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline.domain.manifest_verdicts import Recent, judge_manifests, possibly_resurrected
-from subject_pipeline_tests.domain.test_manifest_verdicts import ID, M0, M1, M2, NO, OTHER, deleted, entry, updated
+from subject_pipeline.verification.log_verdicts import EvidenceRow
+from subject_pipeline.verification.manifest_verdicts import Recent, judge_manifests, possibly_resurrected
+from subject_pipeline_tests.verification.test_manifest_verdicts import (
+    ID,
+    M0,
+    M1,
+    M2,
+    NO,
+    OTHER,
+    deleted,
+    entry,
+    updated,
+)
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 RECENT = Recent.at(NOW)

@@ -22,20 +22,20 @@ from subject_pipeline.audit.segment import LogHead, Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
 from subject_pipeline.checkpoints.checkpoint import ChunkLeaf
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Files, Roster, files_hash
-from subject_pipeline.domain.audit_verdicts import BrokenLog, LogJudge, LogVerdict
-from subject_pipeline.domain.manifest_verdicts import (
-    BrokenManifest,
-    Recent,
-    judge_manifests,
-    possibly_resurrected,
-)
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.store.layout import AUDIT
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.manifest_reading import ManifestReader
+from subject_pipeline.verification.log_verdicts import BrokenLog, LogJudge, LogVerdict
+from subject_pipeline.verification.manifest_reading import ManifestReader
+from subject_pipeline.verification.manifest_verdicts import (
+    BrokenManifest,
+    Recent,
+    judge_manifests,
+    possibly_resurrected,
+)
 
 CONCURRENCY = 8
 """Chunks verified at once on a store that is not local; the segments of each take up to 32 MiB."""

@@ -5,15 +5,15 @@ import pytest
 
 from subject_pipeline.checkpoints.proofs import check_proof
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
-from subject_pipeline.domain.audit_verdicts import BrokenLog
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import checkpointing
-from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
-from subject_pipeline.use_cases.chunk_verification import ChunkFindings, Verifier
+from subject_pipeline.verification import checkpointing
+from subject_pipeline.verification.checkpointing import CheckpointReport, prove, write_checkpoint
+from subject_pipeline.verification.chunk import ChunkFindings, Verifier
+from subject_pipeline.verification.log_verdicts import BrokenLog
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,

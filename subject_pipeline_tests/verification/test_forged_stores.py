@@ -14,7 +14,7 @@ from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegmen
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.use_cases.checkpointing import write_checkpoint
+from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 

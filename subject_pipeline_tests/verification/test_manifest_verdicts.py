@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, Evidence
 from subject_pipeline.checkpoints.checkpoint import NO_HASH, RosterEntry
-from subject_pipeline.domain.audit_verdicts import EvidenceRow
-from subject_pipeline.domain.manifest_verdicts import judge_manifests
+from subject_pipeline.verification.log_verdicts import EvidenceRow
+from subject_pipeline.verification.manifest_verdicts import judge_manifests
 
 # Hashes of one subject's manifest as it went through time.
 M0, M1, M2, OTHER = (f"{at:02x}" * 32 for at in (1, 2, 3, 255))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.verification import Progress
+from subject_pipeline.verification.whole_store import Progress
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH
 from subject_pipeline.checkpoints.checkpoint import RosterEntry
-from subject_pipeline.domain.audit_verdicts import EvidenceRow
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.verification.log_verdicts import EvidenceRow
 
 _UNDER_WAY = dt.timedelta(minutes=5)
 

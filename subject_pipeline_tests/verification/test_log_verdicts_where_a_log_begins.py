@@ -3,7 +3,7 @@ import json
 import pytest
 
 from subject_pipeline.audit.segment import LogHead
-from subject_pipeline.domain.audit_verdicts import EvidenceRow
+from subject_pipeline.verification.log_verdicts import EvidenceRow
 from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LOG_ID,

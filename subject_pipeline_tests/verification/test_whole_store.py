@@ -28,9 +28,9 @@ from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.checkpointing import CheckpointReport, prove, write_checkpoint
-from subject_pipeline.use_cases.rebuilding import rebuild
-from subject_pipeline.use_cases.verification import Verification, verify
+from subject_pipeline.verification.checkpointing import CheckpointReport, prove, write_checkpoint
+from subject_pipeline.verification.rebuilding import rebuild
+from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Declared
 
 SUBJECTS = [f"P-{number}" for number in range(8)]
