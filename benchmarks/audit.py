@@ -39,11 +39,11 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline.samples.events import sample_events
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 

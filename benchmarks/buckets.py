@@ -26,13 +26,13 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline.reports.collecting import collect_numbers
+from subject_pipeline.reports.report import write_compliance_report
+from subject_pipeline.samples.events import sample_events
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.compliance_numbers import collect_numbers
-from subject_pipeline.use_cases.compliance_report import write_compliance_report
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server

@@ -157,7 +157,7 @@ def step(way: str, source: Path, folder: Path) -> None:
 
 def bench(folder: Path, sizes: list[int]) -> list[str]:
     """All sizes and ways; returns the table's lines."""
-    from subject_pipeline.use_cases.sample import sample_workers  # noqa: PLC0415
+    from subject_pipeline.samples.people import sample_workers  # noqa: PLC0415
 
     lines = [
         "| subjects | way | first run s | subjects/s | peak MiB | re-run s | first run against (a) |",

@@ -42,9 +42,9 @@ from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
 from subject_pipeline.registry.subjects import SubjectRegistry  # noqa: E402
+from subject_pipeline.samples.events import sample_events  # noqa: E402
+from subject_pipeline.samples.people import sample_workers  # noqa: E402
 from subject_pipeline.store.opened import SubjectStore  # noqa: E402
-from subject_pipeline.use_cases.sample import sample_workers  # noqa: E402
-from subject_pipeline.use_cases.sample_events import sample_events  # noqa: E402
 
 CONSOLE = Console(width=110)
 ALL_PARTITIONS = {"dagster/asset_partition_range_start": "chunk-00", "dagster/asset_partition_range_end": "chunk-3f"}

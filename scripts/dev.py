@@ -13,12 +13,12 @@ from pathlib import Path
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
+from subject_pipeline.samples.events import sample_events
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.settings import DAGSTER_URL, Settings
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import INBOX
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import sample_events
 
 ROOT = Path(__file__).resolve().parent.parent
 PEOPLE, EVENTS = 100_000, 20_000

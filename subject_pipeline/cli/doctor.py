@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, WRONG_CALL, Shell, command_options, end
-from subject_pipeline.use_cases.diagnosis import Finding, diagnose
+from subject_pipeline.doctor import Finding, diagnose
 
 _MARKS = {"ok": "ok", "warning": "look", "problem": "WRONG", "skipped": "-"}
 

@@ -6,14 +6,14 @@ import click
 
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.use_cases.compliance_numbers import collect_numbers
-from subject_pipeline.use_cases.compliance_report import (
+from subject_pipeline.reports.collecting import collect_numbers
+from subject_pipeline.reports.report import (
     ComplianceReport,
     copy_report,
     prepare_folder,
     write_compliance_report,
 )
-from subject_pipeline.use_cases.compliance_words import findings
+from subject_pipeline.reports.words import findings
 
 
 @click.command()

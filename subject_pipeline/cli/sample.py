@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from subject_pipeline.cli.shell import Shell, command_options
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import people_of, sample_events
+from subject_pipeline.samples.events import people_of, sample_events
+from subject_pipeline.samples.people import sample_workers
 
 
 @click.group()

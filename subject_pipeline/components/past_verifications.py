@@ -7,7 +7,7 @@ from dagster import DagsterInstance
 
 from subject_pipeline.components.audit_metadata import RED_NUMBERS
 from subject_pipeline.components.past_partitions import PastPartitions
-from subject_pipeline.domain.compliance import VerificationHistory
+from subject_pipeline.reports.numbers import VerificationHistory
 
 
 def verification_history(

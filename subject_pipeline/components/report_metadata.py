@@ -7,11 +7,11 @@ import dagster as dg
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.components.audit_metadata import check
-from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject, Results
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.use_cases.compliance_charts import accesses_png
-from subject_pipeline.use_cases.compliance_report import ComplianceReport
-from subject_pipeline.use_cases.compliance_words import findings
+from subject_pipeline.reports.charts import accesses_png
+from subject_pipeline.reports.numbers import ComplianceNumbers, HeldSubject, Results
+from subject_pipeline.reports.report import ComplianceReport
+from subject_pipeline.reports.words import findings
 
 RETENTION_NOT_OVERDUE = "retention_is_not_overdue"
 CONSENT_NOT_PENDING = "consent_is_not_pending_too_long"

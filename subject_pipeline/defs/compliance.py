@@ -8,8 +8,8 @@ from subject_pipeline.components.past_verifications import verification_history
 from subject_pipeline.components.provenance import provenance
 from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
 from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
-from subject_pipeline.use_cases.compliance_numbers import collect_numbers
-from subject_pipeline.use_cases.compliance_report import write_compliance_report
+from subject_pipeline.reports.collecting import collect_numbers
+from subject_pipeline.reports.report import write_compliance_report
 
 _CHECKPOINT = dg.AssetKey("audit_checkpoint")
 _VERIFICATION = dg.AssetKey("audit_verification")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline_tests.cli.conftest import COMMAND, Ran, run_process
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 

@@ -11,9 +11,9 @@ from subject_pipeline.components.operations import FILE, Operations
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline_tests.conftest import listing
 
 SENSORS = {"register_workers_when_changed", "ingest_new_event_files"}

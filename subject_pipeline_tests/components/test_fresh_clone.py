@@ -12,8 +12,8 @@ import yaml
 
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -14,7 +14,7 @@ import yaml
 
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
-from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline_tests.real.conftest import BIN, ROOT, free_port, running, wait_until
 from subject_pipeline_tests.real.web_server import ALL_PARTITIONS, ENDED, PARTITIONS, SELECTOR, DagsterStack
 

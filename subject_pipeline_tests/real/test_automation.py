@@ -9,8 +9,8 @@ import yaml
 
 from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.samples.events import sample_events
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.conftest import wait_until
 from subject_pipeline_tests.real.dagster_stack import ENDED, SELECTOR, DagsterStack, copy_project, dagster_stack

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.samples.events import sample_events
 from subject_pipeline_tests.real.browser import HEIGHT, WIDTH, Browser, browser_on, executable
 from subject_pipeline_tests.real.dagster_stack import (
     ALL_PARTITIONS,

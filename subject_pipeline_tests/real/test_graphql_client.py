@@ -11,7 +11,7 @@ from gql import Client, gql
 from gql.transport.requests import RequestsHTTPTransport
 
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.samples.events import sample_events
 from subject_pipeline_tests.real.conftest import wait_until
 from subject_pipeline_tests.real.dagster_stack import ALL_PARTITIONS, PARTITIONS, SELECTOR, DagsterStack
 from subject_pipeline_tests.real.shared_stack import stack

@@ -11,7 +11,7 @@ import pytest
 from postgres_server import PostgresServer
 
 from subject_pipeline.components.past_partitions import last_note
-from subject_pipeline.use_cases.sample_events import sample_events
+from subject_pipeline.samples.events import sample_events
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.real.conftest import ROOT, wait_until
 from subject_pipeline_tests.real.dagster_stack import (

@@ -11,10 +11,10 @@ from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.samples.events import sample_events
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import sample_events
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server

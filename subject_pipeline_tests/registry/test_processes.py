@@ -14,8 +14,8 @@ import pytest
 
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.sample import sample_workers
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
 
 _SCRIPT = Path(__file__).with_name("backfill_process.py")

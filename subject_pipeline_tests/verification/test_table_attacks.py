@@ -22,7 +22,7 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.exporting import export
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
-from subject_pipeline.use_cases.compliance_numbers import collect_numbers
+from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Declared

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from subject_pipeline.domain.compliance import ComplianceNumbers
+from subject_pipeline.reports.numbers import ComplianceNumbers
 
 TIME = "%d %B %Y, %H:%M:%S UTC"
 _MARKS = {"good": "In order", "warn": "Look at", "bad": "Act"}

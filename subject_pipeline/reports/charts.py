@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from subject_pipeline.audit.result_state import RESULT_STATES
-from subject_pipeline.domain.compliance import OVERDUE, RETENTION_BANDS, ComplianceNumbers, Results
 from subject_pipeline.formats.shown_text import shown
+from subject_pipeline.reports.numbers import OVERDUE, RETENTION_BANDS, ComplianceNumbers, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from subject_pipeline.errors import SourceError
-from subject_pipeline.use_cases.sample import sample_workers
+from subject_pipeline.samples.people import sample_workers
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline import doctor
+from subject_pipeline.doctor import Finding, diagnose
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -14,8 +16,6 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import PROBES
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases import diagnosis
-from subject_pipeline.use_cases.diagnosis import Finding, diagnose
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, with_objects
 
@@ -240,7 +240,7 @@ def test_whatever_is_raised_is_a_finding(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(diagnosis, where, fails)
+    monkeypatch.setattr(doctor, where, fails)
     found = {one.name: one for one in diagnose(store, ring)}
     assert found[name].level == "problem"
     assert type(error).__name__ in found[name].detail

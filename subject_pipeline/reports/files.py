@@ -6,11 +6,11 @@ from dataclasses import astuple
 
 import polars as pl
 
-from subject_pipeline.domain.compliance import ComplianceNumbers, HeldSubject
-from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.formats.shown_text import cell
 from subject_pipeline.formats.times import COLUMN_FORMAT
-from subject_pipeline.use_cases.compliance_page import page
+from subject_pipeline.reports.long_form import long_form
+from subject_pipeline.reports.numbers import ComplianceNumbers, HeldSubject
+from subject_pipeline.reports.page import page
 
 PAGE = "report.html"
 

@@ -11,16 +11,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.domain.compliance import ComplianceNumbers
-from subject_pipeline.domain.compliance_long_form import long_form
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.reports.collecting import address, collect_numbers, count_rows
+from subject_pipeline.reports.files import report_files
+from subject_pipeline.reports.long_form import long_form
+from subject_pipeline.reports.numbers import ComplianceNumbers
+from subject_pipeline.reports.report import copy_report, write_compliance_report
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.compliance_files import report_files
-from subject_pipeline.use_cases.compliance_numbers import address, collect_numbers, count_rows
-from subject_pipeline.use_cases.compliance_report import copy_report, write_compliance_report
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from subject_pipeline.domain.compliance import (
+from subject_pipeline.reports.charts import RESULT_COLOURS, accesses_png
+from subject_pipeline.reports.numbers import (
     AccessedSubject,
     AccessNumbers,
     CheckpointState,
@@ -16,10 +17,9 @@ from subject_pipeline.domain.compliance import (
     VerificationHistory,
     VerificationState,
 )
-from subject_pipeline.use_cases.compliance_charts import RESULT_COLOURS, accesses_png
-from subject_pipeline.use_cases.compliance_page import page
-from subject_pipeline.use_cases.compliance_words import findings
-from subject_pipeline_tests.use_cases.html_pages import Element, Style, contrast, parse
+from subject_pipeline.reports.page import page
+from subject_pipeline.reports.words import findings
+from subject_pipeline_tests.helpers.html_pages import Element, Style, contrast, parse
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)
 HOSTILE = [

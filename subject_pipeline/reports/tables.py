@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from subject_pipeline.audit.result_state import RESULT_STATES
-from subject_pipeline.domain.compliance import (
+from subject_pipeline.formats.shown_text import shown
+from subject_pipeline.reports.charts import BAND_NAMES, RESULT_NAMES
+from subject_pipeline.reports.numbers import (
     NAMED,
     RECENT_DAYS,
     RETENTION_BANDS,
@@ -13,9 +15,7 @@ from subject_pipeline.domain.compliance import (
     Results,
     rate,
 )
-from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.use_cases.compliance_charts import BAND_NAMES, RESULT_NAMES
-from subject_pipeline.use_cases.compliance_words import people, percent
+from subject_pipeline.reports.words import people, percent
 
 ROWS = 20
 DAYS = 14

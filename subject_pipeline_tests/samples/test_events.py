@@ -11,8 +11,8 @@ import pytest
 from subject_pipeline.audit.result_state import audit_result_state
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.use_cases.sample import sample_workers
-from subject_pipeline.use_cases.sample_events import SAMPLE_UNTIL, people_of, sample_events
+from subject_pipeline.samples.events import SAMPLE_UNTIL, people_of, sample_events
+from subject_pipeline.samples.people import sample_workers
 
 _REQUIRED = ["event_id", "candidate_id", "ts", "actor", "action", "payload"]
 _OPTIONAL = ["dataset", "fields", "purpose", "trace_id"]

@@ -10,7 +10,7 @@ import polars as pl
 
 from subject_pipeline.audit.events import EVIDENCE_PREFIX, MANIFEST_DELETED
 from subject_pipeline.audit.result_state import RESULT_STATES
-from subject_pipeline.domain.compliance import (
+from subject_pipeline.reports.numbers import (
     MOST_ACCESSED,
     NAMED,
     OVERDUE,

@@ -5,7 +5,17 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.domain.compliance import (
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.reports.counting import (
+    MANIFEST_COLUMNS,
+    ROW_SCHEMA,
+    AccessCounts,
+    SegmentCounts,
+    SubjectCounts,
+)
+from subject_pipeline.reports.long_form import long_form
+from subject_pipeline.reports.numbers import (
     AccessNumbers,
     CheckpointState,
     ComplianceNumbers,
@@ -13,16 +23,6 @@ from subject_pipeline.domain.compliance import (
     VerificationState,
     rate,
 )
-from subject_pipeline.domain.compliance_counting import (
-    MANIFEST_COLUMNS,
-    ROW_SCHEMA,
-    AccessCounts,
-    SegmentCounts,
-    SubjectCounts,
-)
-from subject_pipeline.domain.compliance_long_form import long_form
-from subject_pipeline.manifests.frames import to_rows
-from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.chunks import ChunkLayout
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)

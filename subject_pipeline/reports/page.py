@@ -7,10 +7,10 @@ from importlib.resources import files
 import jinja2
 
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
-from subject_pipeline.domain.compliance import RECENT_DAYS, ComplianceNumbers, rate
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.use_cases.compliance_charts import accesses_chart, actors_chart, retention_chart
-from subject_pipeline.use_cases.compliance_tables import (
+from subject_pipeline.reports.charts import accesses_chart, actors_chart, retention_chart
+from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers, rate
+from subject_pipeline.reports.tables import (
     DAYS,
     ROWS,
     Column,
@@ -25,7 +25,7 @@ from subject_pipeline.use_cases.compliance_tables import (
     unregistered_table,
     verification_table,
 )
-from subject_pipeline.use_cases.compliance_words import TIME, age, findings, moment, people, percent, plural
+from subject_pipeline.reports.words import TIME, age, findings, moment, people, percent, plural
 
 _TEMPLATE, _STYLE = "compliance_report.html.j2", "compliance_report.css"
 

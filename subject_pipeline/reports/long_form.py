@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from subject_pipeline.audit.result_state import RESULT_STATES
-from subject_pipeline.domain.compliance import ComplianceNumbers, Results
+from subject_pipeline.reports.numbers import ComplianceNumbers, Results
 
 
 @dataclass(frozen=True, slots=True)

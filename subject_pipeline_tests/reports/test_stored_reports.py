@@ -8,7 +8,7 @@ import pytest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.storage.reports import write_report
+from subject_pipeline.reports.stored_reports import write_report
 
 TIME = dt.datetime(2026, 11, 24, 4, 15, 0, 123456, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 FILES = {"report.html": b"<p>", "numbers.csv": b"1"}

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from subject_pipeline.domain.compliance import ComplianceNumbers
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.storage.reports import CONTENTS, StoredReport, contents, write_report
+from subject_pipeline.reports.collecting import address
+from subject_pipeline.reports.files import PAGE, report_files
+from subject_pipeline.reports.numbers import ComplianceNumbers
+from subject_pipeline.reports.stored_reports import CONTENTS, StoredReport, contents, write_report
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.compliance_files import PAGE, report_files
-from subject_pipeline.use_cases.compliance_numbers import address
 
 
 @dataclass(frozen=True, slots=True)

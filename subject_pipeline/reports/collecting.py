@@ -17,7 +17,20 @@ import polars as pl
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
-from subject_pipeline.domain.compliance import (
+from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.objects.overlapping import overlapped
+from subject_pipeline.reports.counting import (
+    MANIFEST_COLUMNS,
+    ROW_SCHEMA,
+    AccessCounts,
+    SegmentCounts,
+    SubjectCounts,
+)
+from subject_pipeline.reports.numbers import (
     NAMED,
     AccessNumbers,
     CheckpointState,
@@ -27,19 +40,6 @@ from subject_pipeline.domain.compliance import (
     VerificationHistory,
     VerificationState,
 )
-from subject_pipeline.domain.compliance_counting import (
-    MANIFEST_COLUMNS,
-    ROW_SCHEMA,
-    AccessCounts,
-    SegmentCounts,
-    SubjectCounts,
-)
-from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.manifests.frames import TABLE_SCHEMA
-from subject_pipeline.manifests.snapshot import Snapshot
-from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.objects.overlapping import overlapped
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import Progress, Verification, verify
