@@ -28,17 +28,13 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "scripts" / "mutants_equivalent.txt"
-DOMAIN = (
-    "access_events audit_segments audit_verdicts candidates checkpoints chunks manifest_verdicts merkle proofs "
-    "registration result_state signed_notes"
-)
-DECIDING = [
-    *(f"domain/{name}" for name in DOMAIN.split()),
-    "checkpoints/stored_checkpoints",
-    "verification/checkpointing",
-]
+DECIDING = (
+    "audit/events audit/result_state audit/segment candidates/candidates checkpoints/checkpoint checkpoints/merkle "
+    "checkpoints/proofs checkpoints/signed_notes checkpoints/stored_checkpoints registry/deciding store/chunks store/ids "
+    "verification/checkpointing verification/log_verdicts verification/manifest_verdicts"
+).split()
 # Beside the files whose names begin as the module's does.
-ALSO_TESTED_BY = {"verification/checkpointing": ["use_cases/test_verification.py"]}
+ALSO_TESTED_BY = {"verification/checkpointing": ["verification/test_whole_store.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"
 

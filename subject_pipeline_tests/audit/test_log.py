@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.audit import index, log
+from subject_pipeline.audit import index
+from subject_pipeline.audit import log as module
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.audit.stored_index import AUDIT_INDEX
+from subject_pipeline.store.layout import AUDIT_INDEX
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -61,7 +62,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject
 @pytest.fixture
 def small_index(monkeypatch: pytest.MonkeyPatch) -> int:
     """An index is due after so many segments."""
-    monkeypatch.setattr(log, "INDEX_AFTER_SEGMENTS", 4)
+    monkeypatch.setattr(module, "INDEX_AFTER_SEGMENTS", 4)
     return 4
 
 
@@ -694,7 +695,7 @@ def test_results_come_in_the_order_of_the_events(place: Place) -> None:
 
 def test_an_append_beside_a_close_is_told_as_what_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one thread closes the log and its index is being written, another's append returns its row."""
-    monkeypatch.setattr(log, "INDEX_AFTER_SEGMENTS", 1)
+    monkeypatch.setattr(module, "INDEX_AFTER_SEGMENTS", 1)
     log, writing, go_on = place.log(), Gate(), Gate()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
@@ -744,7 +745,7 @@ def test_unwritable_index_does_not_stop_appends(place: Place, small_index: int) 
 
 def test_memory_is_bounded_by_forgetting_idle_chunks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory is tight, the state of idle chunks goes, and appends to them stay exact."""
-    monkeypatch.setattr(log, "_MEMORY", 1)
+    monkeypatch.setattr(module, "_MEMORY", 1)
     log = place.log()
     everybody = [one for chunk in range(CHUNKS) for one in people(chunk, 2)]
     for number in range(3):
@@ -762,7 +763,7 @@ def test_the_least_recently_led_chunk_is_forgotten_first(place: Place, monkeypat
     subjects = [people(chunk, 1)[0] for chunk in range(CHUNKS)]
     for chunk in (0, 1, 2, 0):
         log.append([event(subjects[chunk], f"e{chunk}")], unique=True)
-    monkeypatch.setattr(log, "_MEMORY", log._weight + 1)
+    monkeypatch.setattr(module, "_MEMORY", log._weight + 1)
     log.append([event(subjects[3], "e")], unique=True)
 
     held = {name for name, lane in log._lanes.items() if lane.state is not None}
