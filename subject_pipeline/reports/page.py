@@ -111,7 +111,7 @@ def page(numbers: ComplianceNumbers) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    folder = files("subject_pipeline.use_cases") / "templates"
+    folder = files("subject_pipeline.reports") / "templates"
     sources = {name: (folder / name).read_text(encoding="utf-8") for name in (_TEMPLATE, _STYLE)}
     return jinja2.Environment(
         loader=jinja2.DictLoader(sources), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
