@@ -28,11 +28,23 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "scripts" / "mutants_equivalent.txt"
-DECIDING = (
-    "audit/events audit/result_state audit/segment candidates/candidates checkpoints/checkpoint checkpoints/merkle "
-    "checkpoints/proofs checkpoints/signed_notes checkpoints/stored_checkpoints registry/deciding store/chunks store/ids "
-    "verification/checkpointing verification/log_verdicts verification/manifest_verdicts"
-).split()
+DECIDING = [
+    "audit/events",
+    "audit/result_state",
+    "audit/segment",
+    "candidates/candidates",
+    "checkpoints/checkpoint",
+    "checkpoints/merkle",
+    "checkpoints/proofs",
+    "checkpoints/signed_notes",
+    "checkpoints/stored_checkpoints",
+    "registry/deciding",
+    "store/chunks",
+    "store/ids",
+    "verification/checkpointing",
+    "verification/log_verdicts",
+    "verification/manifest_verdicts",
+]
 # Beside the files whose names begin as the module's does.
 ALSO_TESTED_BY = {"verification/checkpointing": ["verification/test_whole_store.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.

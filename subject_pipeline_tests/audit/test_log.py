@@ -16,12 +16,12 @@ import pytest
 from subject_pipeline.audit import index
 from subject_pipeline.audit import log as module
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.store.layout import AUDIT_INDEX
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.objects import local
+from subject_pipeline.store.layout import AUDIT_INDEX
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.helpers.audit_stores import (

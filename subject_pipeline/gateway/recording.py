@@ -38,11 +38,11 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
     WithheldError,
 )
+from subject_pipeline.gateway.answers import as_json, find_subjects
+from subject_pipeline.gateway.daemon_threads import DaemonThreads
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.settings import Settings, system_user
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.use_cases.answers import as_json, find_subjects
-from subject_pipeline.use_cases.daemon_threads import DaemonThreads
 
 DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")
 DEFAULT_TIMEOUT = 10.0
@@ -100,7 +100,7 @@ class AuditedTools:
             `candidateId`, `CandidateID` and `candidate-id` too.
         on_failure: what becomes of an answer whose access cannot be recorded.
         on_opaque: what becomes of an answer that holds what cannot be looked into, and so may name people whom no
-            row would name: `subject_pipeline.use_cases.answers` says what that is.
+            row would name: `subject_pipeline.gateway.answers` says what that is.
         timeout: seconds after which an access that is not on record counts as one that cannot be recorded.
 
     Raises:
