@@ -56,7 +56,7 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
 
 def _configured_days() -> float:
     # Dagster comes with it, whose import takes longer than a report of a small store.
-    from subject_pipeline.components.operations import Operations  # noqa: PLC0415
+    from subject_pipeline.orchestration.operations import Operations  # noqa: PLC0415
 
     return Operations.read().consent_pending_days
 

@@ -9,9 +9,20 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from subject_pipeline.candidates.staging import stage_dataset
-from subject_pipeline.components.lasting_checks import lasting_checks
-from subject_pipeline.components.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
-from subject_pipeline.components.manifest_metadata import (
+from subject_pipeline.errors import ConfigurationError, DatasetError
+from subject_pipeline.objects.location import refuse_credentials
+from subject_pipeline.orchestration.history.run_partitions import partitions_of
+from subject_pipeline.orchestration.lasting_checks import lasting_checks
+from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
+from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.orchestration.provenance import provenance
+from subject_pipeline.orchestration.resources import (
+    LayoutResource,
+    RegistrationOptions,
+    clear_failures,
+)
+from subject_pipeline.orchestration.sensors.source import source_sensor
+from subject_pipeline.orchestration.ui.manifests import (
     chunk_metadata,
     failures_table,
     forecast_metadata,
@@ -19,17 +30,6 @@ from subject_pipeline.components.manifest_metadata import (
     registration_findings,
     staging_metadata,
 )
-from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.provenance import provenance
-from subject_pipeline.components.resources import (
-    LayoutResource,
-    RegistrationOptions,
-    clear_failures,
-)
-from subject_pipeline.components.run_partitions import partitions_of
-from subject_pipeline.components.source_sensor import source_sensor
-from subject_pipeline.errors import ConfigurationError, DatasetError
-from subject_pipeline.objects.location import refuse_credentials
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT, backfill
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.settings import Settings

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from subject_pipeline.components.alert_sensors import alert_sensors
+from subject_pipeline.orchestration.sensors.alerts import alert_sensors
 
 
 @dg.definitions

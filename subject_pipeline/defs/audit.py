@@ -8,7 +8,14 @@ import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.components.audit_metadata import (
+from subject_pipeline.ingestion.inbox import ingest_inbox
+from subject_pipeline.orchestration.data_versions import log_version
+from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
+from subject_pipeline.orchestration.history.run_partitions import partitions_of
+from subject_pipeline.orchestration.lasting_checks import lasting_checks
+from subject_pipeline.orchestration.provenance import provenance
+from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
+from subject_pipeline.orchestration.ui.audit import (
     RED_NUMBERS,
     VerifiedChunks,
     checkpoint_check_specs,
@@ -21,13 +28,6 @@ from subject_pipeline.components.audit_metadata import (
     verification_findings,
     was_read,
 )
-from subject_pipeline.components.data_versions import log_version
-from subject_pipeline.components.lasting_checks import lasting_checks
-from subject_pipeline.components.past_partitions import PastPartitions, last_note
-from subject_pipeline.components.provenance import provenance
-from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
-from subject_pipeline.components.run_partitions import partitions_of
-from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.chunk import ChunkFindings

@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.past_partitions import last_note
-from subject_pipeline.components.past_verifications import verification_history
-from subject_pipeline.components.provenance import provenance
-from subject_pipeline.components.report_metadata import report_check_specs, report_checks, report_metadata
-from subject_pipeline.components.resources import KeyRingResource, StoreResource, clear_failures
+from subject_pipeline.orchestration.history.partitions import last_note
+from subject_pipeline.orchestration.history.verifications import verification_history
+from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.orchestration.provenance import provenance
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
+from subject_pipeline.orchestration.ui.reports import report_check_specs, report_checks, report_metadata
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.reports.report import write_compliance_report
 

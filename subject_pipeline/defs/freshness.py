@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from subject_pipeline.components.automation import schedule_of
-from subject_pipeline.components.freshness import checkpoint_check, full_verification_check
-from subject_pipeline.components.operations import Operations
-from subject_pipeline.components.resources import LayoutResource
+from subject_pipeline.orchestration.freshness import checkpoint_check, full_verification_check
+from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.orchestration.resources import LayoutResource
+from subject_pipeline.orchestration.sensors.automation import schedule_of
 
 
 @dg.definitions

@@ -6,9 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from subject_pipeline.components.lineage import MANIFESTS
-from subject_pipeline.components.provenance import provenance
-from subject_pipeline.components.resources import StoreResource, clear_failures
+from subject_pipeline.orchestration.lineage import MANIFESTS
+from subject_pipeline.orchestration.provenance import provenance
+from subject_pipeline.orchestration.resources import StoreResource, clear_failures
 from subject_pipeline.registry.maintenance import Compaction, compact
 
 

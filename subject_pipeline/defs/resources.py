@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from subject_pipeline.components.resources import KeyRingResource, LayoutResource, StoreResource
+from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.settings import Settings
 
 

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from postgres_server import PostgresServer
 
-from subject_pipeline.components.past_partitions import last_note
+from subject_pipeline.orchestration.history.partitions import last_note
 from subject_pipeline.samples.events import sample_events
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.real.conftest import ROOT, wait_until

@@ -1,0 +1,1 @@
+"""What Dagster's own records say of earlier runs: partitions, verifications, attempts and trouble."""

@@ -1,0 +1,134 @@
+"""Dagster resources: the store that manifests live in, and how its subjects are split into partitions."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.orchestration.literal_secrets import refuse_literal_secrets
+from subject_pipeline.registry.backfill import DEFAULT_LIMIT
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.settings import Settings, system_user
+from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
+from subject_pipeline.store.opened import SubjectStore
+
+
+class LayoutResource(dg.ConfigurableResource[Any]):
+    """How many chunks the subject space has; each is a partition."""
+
+    chunk_count: int = Field(
+        default=DEFAULT_CHUNK_COUNT,
+        ge=1,
+        description="Must be what the store was laid out with. Set SUBJECT_CHUNKS rather than this field, since the "
+        "partitions that Dagster shows come from there.",
+    )
+
+    @classmethod
+    def from_environment(cls) -> "LayoutResource":
+        """`$SUBJECT_CHUNKS`, else 64."""
+        return cls(chunk_count=Settings.read(os.environ).chunks or DEFAULT_CHUNK_COUNT)
+
+    def partitions(self) -> dg.StaticPartitionsDefinition:
+        """One partition a chunk, in the chunks' order."""
+        return dg.StaticPartitionsDefinition(ChunkLayout(self.chunk_count).names)
+
+
+class StoreResource(dg.ConfigurableResource[Any]):
+    """The object store that holds manifests, catalog and staging."""
+
+    url: str = Field(description="file:///folder, s3://bucket/prefix, gs://..., az://..., or a local path.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Credentials and endpoint, where the provider's standard environment does not give them. A secret "
+        "is given by the name of a variable, as {env: NAME}; its value in run config is refused.",
+    )
+    layout: LayoutResource
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse secrets that stand in the run's config.
+
+        Raises:
+            ConfigurationError: one does.
+        """
+        if context.run is not None:
+            refuse_literal_secrets({"url": self.url, **self.options}, context.run.run_config)
+
+    def open(self) -> SubjectStore:
+        """The store; nothing is contacted before the first use.
+
+        Raises:
+            ConfigurationError: the URL or the options cannot be used.
+        """
+        return SubjectStore.at(self.url, options=self.options, wanted_chunks=self.layout.chunk_count)
+
+
+class KeyRingResource(dg.ConfigurableResource[Any]):
+    """The key ring that the audit log is written, verified and signed with."""
+
+    path: str | None = Field(
+        default=None,
+        description="The ring's file on this machine, mode 600; made by `subject-pipeline keys new`. Without one, "
+        "whatever touches the audit log fails and says so.",
+    )
+
+    @classmethod
+    def from_environment(cls) -> "KeyRingResource":
+        """`$SUBJECT_KEY_RING`."""
+        return cls(path=Settings.read(os.environ).key_ring)
+
+    def file(self) -> KeyRingFile:
+        """The ring; not opened before its first use."""
+        return KeyRingFile(Path(self.path).expanduser() if self.path else None)
+
+    def evidence(self, store: SubjectStore) -> ManifestEvidence:
+        """What announces changes of manifests in the audit log, as `$SUBJECT_ACTOR`, else as the system user."""
+        return ManifestEvidence(store, self.file(), Settings.read(os.environ).actor or system_user())
+
+
+class RegistrationOptions(dg.ConfigurableResource[Any]):
+    """What one run of a dataset takes: shared by its candidate_chunks and its subject_manifests."""
+
+    limit: int = Field(
+        default=DEFAULT_LIMIT,
+        ge=1,
+        description="Read at most this many source rows. Ignored where all is true.",
+    )
+    all: bool = Field(default=False, description="Read every source row.")
+    dry_run: bool = Field(
+        default=False,
+        description="Parse and count the candidates and say what a run would do; write nothing, record no "
+        "materialization.",
+    )
+
+    @classmethod
+    def with_defaults(cls, *, limit: int, every_row: bool) -> "RegistrationOptions":
+        """Options whose defaults are a dataset's own, so that a launch which sets one of them keeps the others.
+
+        (A resource's configured values would not do: Dagster drops all of them once a launch gives any.)
+        """
+        fields = cls.model_fields
+        own: Any = {
+            "limit": (int, Field(default=limit, ge=1, description=fields["limit"].description)),
+            "all": (bool, Field(default=every_row, description=fields["all"].description)),
+        }
+        return create_model(cls.__name__, __base__=cls, __module__=__name__, **own)()
+
+    @property
+    def rows(self) -> int | None:
+        """The limit; None: every row."""
+        return None if self.all else self.limit
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Fail the step with our message alone, instead of a page of traceback, where the cause is not a defect."""
+    try:
+        yield
+    except SubjectPipelineError as error:
+        raise dg.Failure(description=f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,161 @@
+"""What the Dagster UI shows of stagings and registrations: numbers to plot, tables, checks."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import dagster as dg
+
+from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
+from subject_pipeline.orchestration.lasting_checks import Finding
+from subject_pipeline.registry.backfill import BackfillReport
+from subject_pipeline.registry.deciding import Failure
+from subject_pipeline.registry.registering import ChunkOutcome, Registration
+
+_SHOWN_ROWS = 500
+_ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"
+"""Numbers of a partition that are not zero where a check is red in it."""
+
+COUNTS_ADD_UP = "counts_add_up"
+EVERY_CANDIDATE_REGISTERED = "every_staged_candidate_has_a_manifest"
+NO_COLLISIONS = "no_collisions"
+
+Metadata = Mapping[str, dg.MetadataValue]
+
+
+def staging_metadata(staged: StagedCandidates) -> Metadata:
+    """Numbers of one staging."""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(staged.rows_scanned),
+        "rows_scanned": dg.MetadataValue.int(staged.rows_scanned),
+        "source_rows": dg.MetadataValue.int(staged.source_rows),
+        "rows_taken": dg.MetadataValue.text(describe_limit(staged.limit)),
+        "source": dg.MetadataValue.path(staged.source),
+        "source_version": dg.MetadataValue.text(staged.version),
+        "staged_parts": dg.MetadataValue.int(len(staged.parts)),
+        "first_ids": _ids(staged.sample),
+    }
+
+
+def forecast_metadata(report: BackfillReport) -> Metadata:
+    """What a run would do now."""
+    forecast = report.forecast
+    if forecast is None:
+        raise ValueError("only a dry run has a forecast")
+    return {
+        "dry_run": dg.MetadataValue.bool(True),
+        "rows_scanned": dg.MetadataValue.int(report.rows_scanned),
+        "source_rows": dg.MetadataValue.int(report.source_rows or 0),
+        "would_attempt": dg.MetadataValue.int(forecast.attempted),
+        "would_insert": dg.MetadataValue.int(forecast.inserted),
+        "would_skip": dg.MetadataValue.int(forecast.skipped),
+        "would_fail": dg.MetadataValue.int(forecast.failed),
+        "duplicates": dg.MetadataValue.int(forecast.duplicates),
+        "first_ids": _ids(report.sample),
+        "failures": failures_table(report.failures),
+        "seconds": dg.MetadataValue.float(report.elapsed_s),
+    }
+
+
+def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
+    """One partition's own numbers."""
+    counts = outcome.counts
+    metadata: dict[str, dg.MetadataValue] = {
+        "attempted": dg.MetadataValue.int(counts.attempted),
+        "inserted": dg.MetadataValue.int(counts.inserted),
+        "skipped": dg.MetadataValue.int(counts.skipped),
+        _FAILED: dg.MetadataValue.int(counts.failed),
+        _COLLISIONS: dg.MetadataValue.int(outcome.collisions),
+        "duplicates": dg.MetadataValue.int(counts.duplicates),
+        _ASTRAY: dg.MetadataValue.int(_astray(outcome)),
+        "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
+        "first_ids": _ids(outcome.sample),
+    }
+    if outcome.failures:
+        metadata["failures"] = failures_table(outcome.failures)
+    return metadata
+
+
+def failures_table(failures: Iterable[Failure]) -> dg.MetadataValue:
+    """Partition, id and reason of each failure, at most 500 of them."""
+    shown = list(failures)[:_SHOWN_ROWS]
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord({"partition": item.chunk, "candidate_id": item.candidate_id, "reason": item.reason})
+            for item in shown
+        ],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("partition", description="The chunk that the candidate falls into"),
+                dg.TableColumn("candidate_id"),
+                dg.TableColumn("reason", description="Why there is no manifest of it"),
+            ]
+        ),
+    )
+
+
+def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
+    """The checks that every registration reports."""
+    told = {
+        COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates = staged rows. The sums are those "
+        "of the run.",
+        EVERY_CANDIDATE_REGISTERED: "Every distinct staged candidate was found in the table, read back after the "
+        "commit. The table names those of the run that were not, and why.",
+        NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the table names the others of "
+        "the run.",
+    }
+    ending = " A partition that was red stays so until it is run again itself."
+    asset = dg.AssetKey([dataset, "subject_manifests"])
+    return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
+
+
+def registration_findings(done: Registration) -> list[Finding]:
+    """What one run found under each check."""
+    astray = [outcome.chunk for outcome in done.outcomes if _astray(outcome)]
+    counts = done.counts
+    sums = {
+        "partitions": len(done.outcomes),
+        "staged_rows": sum(outcome.rows for outcome in done.outcomes),
+        "attempted": counts.attempted,
+        "inserted": counts.inserted,
+        "skipped": counts.skipped,
+        "failed": counts.failed,
+        "duplicates": counts.duplicates,
+    }
+    return [
+        Finding(
+            COUNTS_ADD_UP,
+            _ASTRAY,
+            f"not in {', '.join(astray[:10])}" if astray else "in all of the run's partitions",
+            {name: dg.MetadataValue.int(count) for name, count in sums.items()},
+            astray,
+        ),
+        _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, lambda _: True),
+        _failures(NO_COLLISIONS, _COLLISIONS, done, lambda one: one.collisions, lambda item: item.kind == "collision"),
+    ]
+
+
+def _failures(
+    check: str,
+    number: str,
+    done: Registration,
+    count: Callable[[ChunkOutcome], int],
+    concerns: Callable[[Failure], bool],
+) -> Finding:
+    partitions = [outcome.chunk for outcome in done.outcomes if count(outcome)]
+    total = sum(map(count, done.outcomes))
+    offenders = [item for outcome in done.outcomes for item in outcome.failures if concerns(item)]
+    return Finding(
+        check,
+        number,
+        f"{total:,} in {', '.join(partitions[:10])}" if total else "none in this run",
+        {"candidates": dg.MetadataValue.int(total), "offenders": failures_table(offenders)},
+        partitions,
+    )
+
+
+def _astray(outcome: ChunkOutcome) -> int:
+    """Staged rows that are not accounted for."""
+    return abs(outcome.rows - outcome.counts.attempted - outcome.counts.duplicates)
+
+
+def _ids(sample: Iterable[str]) -> dg.MetadataValue:
+    return dg.MetadataValue.text(", ".join(sample) or "none")

@@ -1,0 +1,146 @@
+"""What the Dagster UI shows of a compliance report: numbers to plot, tables, a chart, where it lies, and its checks."""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.formats.shown_text import shown
+from subject_pipeline.orchestration.ui.audit import check
+from subject_pipeline.reports.charts import accesses_png
+from subject_pipeline.reports.numbers import ComplianceNumbers, HeldSubject, Results
+from subject_pipeline.reports.report import ComplianceReport
+from subject_pipeline.reports.words import findings
+
+RETENTION_NOT_OVERDUE = "retention_is_not_overdue"
+CONSENT_NOT_PENDING = "consent_is_not_pending_too_long"
+
+_SHOWN = 100
+
+Row = dict[str, str | int]
+
+
+def report_metadata(report: ComplianceReport) -> Mapping[str, dg.MetadataValue]:
+    """Numbers of one report, its tables, and where it lies."""
+    numbers = report.numbers
+    found: dict[str, dg.MetadataValue] = {
+        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
+        for name, value in numbers.headline.items()
+    }
+    found["report"] = _place(report)
+    found["report_key"] = dg.MetadataValue.text(report.stored.key("report.html"))
+    found["report_sha256"] = dg.MetadataValue.text(report.page_sha256)
+    found["findings"] = dg.MetadataValue.md(
+        "\n".join(f"- **{one.mark}**: {_markdown(one.words)}" for one in findings(numbers))
+    )
+    picture = accesses_png(numbers)
+    if picture is not None:
+        data = base64.b64encode(picture).decode()
+        found["accesses_chart"] = dg.MetadataValue.md(f"![Accesses by result](data:image/png;base64,{data})")
+    found["subjects_table"] = _subjects(numbers)
+    found["accesses_by_action"] = _results("action", numbers.accesses.by_action)
+    found["accesses_by_actor"] = _results("actor", numbers.accesses.by_actor)
+    found["most_accessed"] = _table(
+        [
+            {"candidate_id": shown(one.candidate_id), "accesses": one.accesses, "denied": one.denied,
+             "error": one.error, "has_manifest": "yes" if one.registered else "no"}
+            for one in numbers.accesses.most_accessed
+        ],
+        ["candidate_id", "accesses", "denied", "error", "has_manifest"],
+    )  # fmt: skip
+    if numbers.checkpoint is not None:
+        found["checkpoint_note_sha256"] = dg.MetadataValue.text(numbers.checkpoint.note_sha256)
+        found["checkpoint_root"] = dg.MetadataValue.text(numbers.checkpoint.root)
+    if numbers.history is not None:
+        since = numbers.history.full_since
+        found["fully_verified_since"] = (
+            dg.MetadataValue.timestamp(since) if since else dg.MetadataValue.text("not every partition ever was")
+        )
+        found["red_partitions"] = dg.MetadataValue.text(", ".join(numbers.history.red) or "none")
+    return found
+
+
+def report_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks that every report reports."""
+    return [
+        dg.AssetCheckSpec(
+            RETENTION_NOT_OVERDUE,
+            asset=asset,
+            description="Nobody is held past the retention date in the manifest, of general or of biometric data. The "
+            "table names subject, data, date and policy. This only warns: delete the data, or record why it may stay.",
+        ),
+        dg.AssetCheckSpec(
+            CONSENT_NOT_PENDING,
+            asset=asset,
+            description="No consent to hold general personal data is undecided (its status begins with `pending`) for "
+            "more than `consent_pending_days` of operations.yaml since the manifest was made. This only warns.",
+        ),
+    ]
+
+
+def report_checks(numbers: ComplianceNumbers) -> list[dg.AssetCheckResult]:
+    """What the checks found."""
+    subjects = numbers.subjects
+    return [
+        check(RETENTION_NOT_OVERDUE, subjects.overdue, _held(subjects.overdue_named, "policy"),
+              severity=dg.AssetCheckSeverity.WARN),
+        check(CONSENT_NOT_PENDING, subjects.pending_too_long, _held(subjects.pending_named, "consent"),
+              severity=dg.AssetCheckSeverity.WARN),
+    ]  # fmt: skip
+
+
+def _held(held: Sequence[HeldSubject], why: str) -> list[Row]:
+    return [
+        {"candidate_id": one.candidate_id, "data": one.data, "since": f"{one.since:%Y-%m-%d}", "days": one.days,
+         why: one.why}
+        for one in held
+    ]  # fmt: skip
+
+
+def _place(report: ComplianceReport) -> dg.MetadataValue:
+    """The page as one opens it: a path on this machine, or a bucket's URL."""
+    if report.url.startswith("file://"):
+        return dg.MetadataValue.path(report.url)
+    return dg.MetadataValue.url(report.url)
+
+
+def _subjects(numbers: ComplianceNumbers) -> dg.MetadataValue:
+    subjects = numbers.subjects
+    breakdowns = {
+        "status": subjects.by_status,
+        "vertical": subjects.by_vertical,
+        "consent general_pii": subjects.by_general_pii_consent,
+        "consent biometric": subjects.by_biometric_consent,
+        "retention policy": subjects.by_policy,
+        "retention ends": subjects.retention,
+        "biometric retention ends": subjects.biometric_retention,
+    }
+    rows: list[Row] = [
+        {"by": by, "value": shown(value), "subjects": count}
+        for by, counts in breakdowns.items()
+        for value, count in list(counts.items())[:_SHOWN]
+    ]
+    return _table(rows, ["by", "value", "subjects"])
+
+
+def _results(name: str, counts: Mapping[str, Results]) -> dg.MetadataValue:
+    rows: list[Row] = [
+        {name: shown(value), "accesses": sum(results.values()), **results}
+        for value, results in list(counts.items())[:_SHOWN]
+    ]
+    return _table(rows, [name, "accesses", *RESULT_STATES])
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> dg.MetadataValue:
+    numbers = {name for row in rows for name, value in row.items() if isinstance(value, int)}
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(row)) for row in rows],
+        schema=dg.TableSchema(
+            columns=[dg.TableColumn(name, type="int" if name in numbers else "string") for name in columns]
+        ),
+    )
+
+
+def _markdown(words: str) -> str:
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>()#+!|" else char for char in words)

@@ -1,0 +1,54 @@
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from subject_pipeline.orchestration.json_logs import JsonLines
+
+CONFIGURED = """
+telemetry: {enabled: false}
+python_logs:
+  dagster_handler_config:
+    formatters:
+      json_lines: {(): subject_pipeline.orchestration.json_logs.JsonLines}
+    handlers:
+      json_lines: {class: logging.StreamHandler, formatter: json_lines, stream: ext://sys.stdout}
+"""
+RUN = """
+import dagster as dg
+
+@dg.asset
+def greeting(context) -> None:
+    context.log.info('two\\nlines, "quoted", \\u00fc')
+
+with dg.DagsterInstance.get() as instance:
+    dg.materialize([greeting], instance=instance)
+"""
+
+
+def test_a_runs_logs_are_json_lines_where_dagster_is_told_so(tmp_path: Path) -> None:
+    """Every line of standard output is an object that names the run; a message of two lines is one line."""
+    (tmp_path / "dagster.yaml").write_text(CONFIGURED)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"DAGSTER_HOME": str(tmp_path), "PYTHONIOENCODING": "utf-8"},
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    said = next(line for line in lines if line["message"].startswith("two"))
+    assert said["message"] == 'two\nlines, "quoted", ü'
+    assert (said["level"], said["step"]) == ("info", "greeting")
+    assert {line["run_id"] for line in lines} == {said["run_id"]}
+    assert {"RUN_SUCCESS", "STEP_SUCCESS"} <= {line.get("event") for line in lines}
+
+
+def test_a_record_of_any_other_logger_is_a_line_too() -> None:
+    """What has no run has no run's fields."""
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, "%s is late", ("it",), None)
+    line = json.loads(JsonLines().format(record))
+    assert set(line) == {"ts", "level", "logger", "message"}
+    assert (line["level"], line["message"]) == ("warning", "it is late")
