@@ -8,16 +8,16 @@ from typing import NoReturn
 
 import click
 
-from subject_pipeline.cli.audit import audit, rebuild
-from subject_pipeline.cli.backfill import backfill
-from subject_pipeline.cli.datasets import datasets
-from subject_pipeline.cli.doctor import doctor
+from subject_pipeline.cli.commands.audit import audit, rebuild
+from subject_pipeline.cli.commands.backfill import backfill
+from subject_pipeline.cli.commands.datasets import datasets
+from subject_pipeline.cli.commands.doctor import doctor
+from subject_pipeline.cli.commands.keys import keys
+from subject_pipeline.cli.commands.report import report
+from subject_pipeline.cli.commands.sample import sample
+from subject_pipeline.cli.commands.subjects import subjects
 from subject_pipeline.cli.endings import ending
-from subject_pipeline.cli.keys import keys
-from subject_pipeline.cli.report import report
-from subject_pipeline.cli.sample import sample
 from subject_pipeline.cli.shell import Shell
-from subject_pipeline.cli.subjects import subjects
 
 _TERMINATED = 128 + signal.SIGTERM
 

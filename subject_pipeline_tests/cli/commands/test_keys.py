@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.cli import keys as module
+from subject_pipeline.cli.commands import keys as module
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.keys.ring_file import read_ring
 from subject_pipeline_tests.cli.conftest import Ran, Run

@@ -11,7 +11,7 @@ import click
 from subject_pipeline.audit.events import AccessEvent, parse_event, recorded_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show as show_rows
-from subject_pipeline.cli.audit_reports import (
+from subject_pipeline.cli.commands.audit_reports import (
     checkpoint_words,
     ingest_words,
     unknown_words,
