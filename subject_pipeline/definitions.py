@@ -4,8 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.lineage import connected
-from subject_pipeline.orchestration.operations import Operations
 
 
 @dg.definitions

@@ -11,10 +11,10 @@ from pydantic import Field, field_validator
 from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, DatasetError
 from subject_pipeline.objects.location import refuse_credentials
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import (
     LayoutResource,

@@ -5,7 +5,7 @@ Each dataset brings the sensor of its own source; times and numbers are in `oper
 
 import dagster as dg
 
-from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource
 from subject_pipeline.orchestration.sensors.automation import all_partitions, schedule_of
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor

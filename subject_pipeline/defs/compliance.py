@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.partitions import last_note
 from subject_pipeline.orchestration.history.verifications import verification_history
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.orchestration.ui.reports import report_check_specs, report_checks, report_metadata

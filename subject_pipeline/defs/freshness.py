@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.freshness import checkpoint_check, full_verification_check
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource
 from subject_pipeline.orchestration.sensors.automation import schedule_of
 

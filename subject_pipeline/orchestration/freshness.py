@@ -7,9 +7,9 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
 from subject_pipeline.orchestration.history.partitions import PastPartitions
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 

@@ -15,8 +15,8 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.verifications import verification_history
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.defs.test_audit_assets import (

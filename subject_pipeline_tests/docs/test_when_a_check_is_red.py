@@ -8,7 +8,7 @@ import pytest
 from subject_pipeline.alerts.alert import Alert, RedCheck, message
 from subject_pipeline.alerts.delivery import ROUNDS, State
 from subject_pipeline.definitions import defs
-from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.sensors.alerts import STATE_TAG, alert_sensors
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "when_a_check_is_red.md").read_text(encoding="utf-8")

@@ -25,7 +25,6 @@ from typing import Any
 import pydantic
 import pytest
 
-from subject_pipeline import gateway
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -38,7 +37,7 @@ from subject_pipeline.errors import (
     WithheldError,
 )
 from subject_pipeline.formats.canonical_json import canonical_json
-from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.gateway import AuditedTools, recording
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.protocol import ObjectStore
@@ -629,7 +628,7 @@ def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
 ) -> None:
     """Each call is withheld at its own deadline however many hang; none is recorded that no thread had begun."""
-    calls = gateway._THREADS + 8
+    calls = recording._THREADS + 8
 
     async def in_the_loop(tools: AuditedTools) -> list[object]:
         return await asyncio.gather(
@@ -656,20 +655,20 @@ def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     assert not isinstance(crowded.value.__cause__, OutcomeUnknownError)
     causes = [type(error.__cause__) for error in outcomes if isinstance(error, WithheldError)]
     assert len(causes) == calls
-    assert causes.count(OutcomeUnknownError) == gateway._THREADS
+    assert causes.count(OutcomeUnknownError) == recording._THREADS
     hanging.let_go.set()
-    _soon(store, "W-1", gateway._THREADS)
+    _soon(store, "W-1", recording._THREADS)
     payload = {"candidate_id": "W-2"}
     assert _after(tools, payload, in_loop=in_loop) is payload
     tools.close()
-    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [gateway._THREADS, 1]
+    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [recording._THREADS, 1]
 
 
 def test_a_cancelled_call_that_no_thread_had_begun_is_not_recorded(
     hung: Hung, hanging: Hanging, store: SubjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It leaves no row behind when the store wakes up."""
-    monkeypatch.setattr(gateway, "_THREADS", 1)
+    monkeypatch.setattr(recording, "_THREADS", 1)
 
     async def give_up() -> None:
         async with hung() as tools:

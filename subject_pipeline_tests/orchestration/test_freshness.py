@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.freshness import (
     CHECKPOINT,
     CHECKPOINT_IS_RECENT,
@@ -16,7 +17,6 @@ from subject_pipeline.orchestration.freshness import (
     full_verification_check,
 )
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.defs.test_audit_assets import CHUNKS, AuditBench, bench, checks, red

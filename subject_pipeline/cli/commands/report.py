@@ -6,6 +6,7 @@ import click
 
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.operations import Operations
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.reports.report import (
     ComplianceReport,
@@ -32,7 +33,7 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
     if out is not None:
         prepare_folder(out)
     with bar("counted", "chunks") as shown:
-        days = consent_pending_days or _configured_days()
+        days = consent_pending_days or Operations.read().consent_pending_days
         numbers = collect_numbers(store, ring, pending_days=days, progress=shown)
     done = write_compliance_report(store, numbers)
     copied = copy_report(done, out) if out is not None else None
@@ -52,13 +53,6 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
         say(words)
     lost = numbers.accesses.unreadable_rows or numbers.accesses.unreadable_segments
     end(SOMETHING_FAILED if numbers.verification.problems or lost else DONE)
-
-
-def _configured_days() -> float:
-    # Dagster comes with it, whose import takes longer than a report of a small store.
-    from subject_pipeline.orchestration.operations import Operations  # noqa: PLC0415
-
-    return Operations.read().consent_pending_days
 
 
 def _words(done: ComplianceReport, copied: Path | None) -> str:

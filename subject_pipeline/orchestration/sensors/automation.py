@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import run_in_progress
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.settings import Settings
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.objects.protocol import ObjectInfo
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import (
     going_run,
     next_attempt,
@@ -21,7 +22,6 @@ from subject_pipeline.orchestration.history.runs import (
     run_in_progress,
 )
 from subject_pipeline.orchestration.lineage import DATASET, MANIFESTS
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.orchestration.sensors.automation import sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import (
     PastRun,
     latest_of,
@@ -19,7 +20,6 @@ from subject_pipeline.orchestration.history.runs import (
     pause_before,
     run_in_progress,
 )
-from subject_pipeline.orchestration.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.automation import all_partitions, sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor

@@ -1,5 +1,7 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -9,7 +11,7 @@ from dagster.components.core.component_tree import ComponentTreeException
 
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.orchestration.operations import FILE, Operations
+from subject_pipeline.operations import FILE, Operations
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
@@ -93,24 +95,30 @@ def test_a_schedule_waits_while_a_run_of_its_job_is_going(name: str, job: str, i
     assert isinstance(evaluated(name, instance), dg.RunRequest)
 
 
+def test_a_time_zone_that_cannot_be_used_is_refused_with_its_name(tmp_path: Path) -> None:
+    """The file, the setting and what is wrong with it are in the message."""
+    file = tmp_path / "operations.yaml"
+    text = FILE.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"(?m)^timezone:.*$", "timezone: Mars/Olympus", text), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"operations.yaml: [^$]*timezone[^$]*no IANA time zone"):
+        Operations.read(file)
+
+
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("setting", "complaint"),
     [
-        ("owners: [nobody]", "neither an e-mail address nor team:name"),
-        ("timezone: Mars/Olympus", "no IANA time zone"),
-        ("weekly_maintenance: often", "no cron expression"),
+        ({"owners": ("nobody",)}, "Invalid owner 'nobody'"),
+        ({"weekly_maintenance": "often"}, "invalid cron schedule 'often' for schedule 'weekly_maintenance'"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused_with_their_name(line: str, complaint: str, tmp_path: Path) -> None:
-    """The file, the setting and what is wrong with it are in the message."""
-    text = FILE.read_text(encoding="utf-8")
-    name = line.partition(":")[0]
-    kept = [one for one in text.splitlines() if not one.startswith(f"{name}:")]
-    file = tmp_path / "operations.yaml"
-    file.write_text("\n".join([*kept, line]), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=complaint) as refused:
-        Operations.read(file)
-    assert name in str(refused.value)
+def test_what_dagster_knows_better_is_refused_by_dagster_with_its_name(
+    setting: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Definitions with a bad owner or schedule do not load."""
+    read = Operations.read()
+    monkeypatch.setattr(Operations, "read", lambda: read.model_copy(update=setting))
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match=complaint):
+        load_definitions()
 
 
 def test_lineage_runs_from_the_files_to_the_checkpoint_chunk_by_chunk() -> None:

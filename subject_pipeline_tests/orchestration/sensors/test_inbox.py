@@ -11,7 +11,7 @@ from dagster import DagsterRunStatus
 from subject_pipeline.ingestion.inbox import _receipt_key, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
-from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors import inbox as module
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor

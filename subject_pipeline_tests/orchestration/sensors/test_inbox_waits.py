@@ -10,7 +10,7 @@ from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors import inbox as module
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor

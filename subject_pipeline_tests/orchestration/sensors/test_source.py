@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from subject_pipeline.orchestration.operations import Operations
+from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors import source as module
 from subject_pipeline.orchestration.sensors.source import source_sensor

@@ -1,1 +1,0 @@
-"""Effects: parquet sources, the object store, the Delta table."""
