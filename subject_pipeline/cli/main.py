@@ -8,21 +8,38 @@ from typing import NoReturn
 
 import click
 
-from subject_pipeline.cli.commands.audit import audit, rebuild
-from subject_pipeline.cli.commands.backfill import backfill
-from subject_pipeline.cli.commands.datasets import datasets
-from subject_pipeline.cli.commands.doctor import doctor
-from subject_pipeline.cli.commands.keys import keys
-from subject_pipeline.cli.commands.report import report
-from subject_pipeline.cli.commands.sample import sample
-from subject_pipeline.cli.commands.subjects import subjects
 from subject_pipeline.cli.endings import ending
+from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 from subject_pipeline.cli.shell import Shell
 
+_HERE = "subject_pipeline.cli.commands"
+_COMMANDS = (
+    Lazy("audit", f"{_HERE}.audit", "Append to the audit log, read it, verify it, anchor it."),
+    Lazy("backfill", f"{_HERE}.backfill", "Give every person of a dataset a manifest, unless they have one."),
+    Lazy("datasets", f"{_HERE}.datasets", "Register datasets, list them, and retire them."),
+    Lazy(
+        "doctor",
+        f"{_HERE}.doctor",
+        "Examine store access, conditional writes, clock, layout, key ring, checkpoint, table, inbox and sources.",
+    ),
+    Lazy("keys", f"{_HERE}.keys", "Make and rotate the key ring ($SUBJECT_KEY_RING), and print its public key."),
+    Lazy(
+        "rebuild",
+        f"{_HERE}.audit_verify",
+        "Write everything that is derived again, from the table and the log: the audit index.",
+    ),
+    Lazy(
+        "report",
+        f"{_HERE}.report",
+        "Report who is held, on which consent, until when, and who touched it, to `reports/<time>/` of the store.",
+    ),
+    Lazy("sample", f"{_HERE}.sample", "Write sample data that looks real."),
+    Lazy("subjects", f"{_HERE}.subjects", "Look subjects up, count, delete, export and import them."),
+)
 _TERMINATED = 128 + signal.SIGTERM
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="subject-pipeline")
 @click.option("--store", "store_url", metavar="URL", help="Where the store is. Default: $SUBJECT_STORE_URL, ./data")
 @click.option("--storage-root", metavar="DIR", help="The same for a local folder.")
@@ -36,10 +53,6 @@ def cli(shell: Shell, store_url: str | None, storage_root: str | None, as_json: 
     an error came from.
     """
     shell.store_url, shell.storage_root, shell.as_json = store_url, storage_root, as_json
-
-
-for command in (audit, backfill, datasets, doctor, keys, rebuild, report, sample, subjects):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:

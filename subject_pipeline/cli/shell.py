@@ -16,7 +16,6 @@ from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import home_expanded
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.settings import Settings, json_logs, system_user
 from subject_pipeline.store.opened import SubjectStore
 
@@ -85,10 +84,6 @@ class Shell:
     def actor(self) -> str:
         """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""
         return self.settings().actor or system_user()
-
-    def evidence(self, store: SubjectStore) -> ManifestEvidence:
-        """What announces changes of manifests in the audit log."""
-        return ManifestEvidence(store, self.key_ring(), self.actor())
 
     def tell(self, result: Mapping[str, Any], words: str) -> None:
         """Print a command's result: one JSON object, or words for people."""

@@ -1022,12 +1022,3 @@ def test_a_gateway_that_could_record_nothing_does_not_start(
     monkeypatch.setenv("SUBJECT_CHUNKS", "7")
     with pytest.raises(ConfigurationError, match=r"7 chunks .* 64"):
         AuditedTools.open(url, key_ring=ring.path)
-
-
-def test_importing_the_hook_needs_no_dagster() -> None:
-    """In a fresh process neither Dagster nor the terminal's libraries are loaded."""
-    code = "import sys, subject_pipeline.gateway; print(sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60).stdout
-
-    assert "'polars'" in loaded
-    assert not [name for name in ("dagster", "click", "rich") if f"'{name}'" in loaded]

@@ -10,6 +10,7 @@ from subject_pipeline.cli.progress import backfill_progress
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.registry import backfill as use_case
+from subject_pipeline.registry.evidence import ManifestEvidence
 
 _SHOWN_FAILURES = 20
 
@@ -69,7 +70,7 @@ def backfill(
                 dry_run=dry_run,
                 watcher=watcher,
                 report=report,
-                evidence=shell.evidence(store),
+                evidence=ManifestEvidence(store, shell.key_ring(), shell.actor()),
             )
         except KeyboardInterrupt:
             reading = report.source_rows is None

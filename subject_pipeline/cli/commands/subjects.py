@@ -11,6 +11,7 @@ from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shel
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.manifests.manifest import translations
 from subject_pipeline.registry import exporting
+from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import ImportReport, import_manifests
 from subject_pipeline.registry.maintenance import compact as compact_store
 from subject_pipeline.registry.subjects import SubjectRegistry
@@ -46,7 +47,7 @@ def count(shell: Shell) -> None:
 def delete(shell: Shell, candidate_id: str) -> None:
     """Delete a subject's manifest, and what is staged of it."""
     store = shell.existing_store()
-    forgotten = SubjectRegistry(store, shell.evidence(store)).delete(candidate_id)
+    forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.key_ring(), shell.actor())).delete(candidate_id)
     shell.tell(
         {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
         f"deleted {candidate_id}",
@@ -83,7 +84,7 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     status, ending = DONE, ""
     try:
         store = shell.open_store()
-        import_manifests(store, path, report, shell.evidence(store), words)
+        import_manifests(store, path, report, ManifestEvidence(store, shell.key_ring(), shell.actor()), words)
     except KeyboardInterrupt:
         status, ending = INTERRUPTED, "interrupted"
     except SubjectPipelineError as error:

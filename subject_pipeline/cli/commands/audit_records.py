@@ -1,0 +1,73 @@
+"""`audit ingest` and `audit show`: rows into the audit log from files, and out of it as they are stored."""
+
+import json
+from pathlib import Path
+
+import click
+
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.audit.reading import show as show_rows
+from subject_pipeline.cli.commands.audit_reports import (
+    ingest_words,
+)
+from subject_pipeline.cli.progress import bar
+from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.ingestion import ingesting
+from subject_pipeline.registry.subjects import SubjectRegistry
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@command_options
+def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
+    """Append the access events of .jsonl or .parquet files, each once however often its file is read."""
+    sources = [ingesting.EventFile.local(path) for path in files]
+    ring = shell.key_ring()
+    ring.ring()
+    log = AuditLog(shell.open_store(), ring)
+    report = ingesting.IngestReport()
+    ending = ""
+    with bar("read", "events") as shown:
+        try:
+            ingesting.ingest(log, sources, report=report, progress=lambda done: shown(done, None))
+        except SubjectPipelineError as error:
+            if not report.events:
+                raise
+            ending = str(error)
+    words = ingest_words(report)
+    shell.tell(
+        {
+            "files": report.files,
+            "events": report.events,
+            "appended": report.appended,
+            "already_present": report.already_present,
+            "conflicting": report.conflicting,
+            "unregistered": report.unregistered,
+            "rejected": report.rejected,
+            "rejections": [
+                {"file": one.file, "line": one.line, "reason": one.reason, "line_sha256": one.line_sha256}
+                for one in report.rejections
+            ],
+            "dead_letters": report.dead_letters,
+            "elapsed_s": round(report.elapsed_s, 3),
+        },
+        words,
+    )
+    if shell.as_json:
+        say(words)
+    if ending:
+        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
+    end(SOMETHING_FAILED if report.rejected or report.conflicting or ending else DONE)
+
+
+@click.command()
+@click.argument("candidate_id", metavar="ID")
+@command_options
+def show(shell: Shell, candidate_id: str) -> None:
+    """Print a subject's rows, each as stored; nothing is verified."""
+    store = shell.existing_store()
+    rows = show_rows(store, shell.key_ring(), candidate_id)
+    if not rows:
+        SubjectRegistry(store).get(candidate_id)  # an error where nobody has this id
+    shell.tell({"rows": rows}, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) or "no rows")

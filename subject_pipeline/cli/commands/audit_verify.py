@@ -1,0 +1,108 @@
+"""`audit verify`, `checkpoint` and `prove`, and `rebuild`: is the log whole, and who can tell."""
+
+import json
+from pathlib import Path
+
+import click
+
+from subject_pipeline.cli.commands.audit_reports import (
+    checkpoint_words,
+    unknown_words,
+    verification_json,
+    verification_words,
+)
+from subject_pipeline.cli.progress import bar
+from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.errors import SourceError, UnknownSubjectError
+from subject_pipeline.objects.durability import whole_file
+from subject_pipeline.verification import checkpointing, whole_store
+from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
+
+
+@click.command()
+@click.argument("candidate_ids", nargs=-1, metavar="[ID...]")
+@click.option("--incremental", is_flag=True, help="Read only what changed since the last checkpoint.")
+@click.option("--known-note", "notes", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="A checkpoint's note kept elsewhere: it must be among the stored ones.")  # fmt: skip
+@command_options
+def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...]) -> None:
+    """Check chains, logs and manifests against MACs, links and the last checkpoint; exit 1 on a finding."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
+    with bar("verified", "chunks") as shown:
+        report = whole_store.verify(
+            store,
+            ring,
+            candidate_ids=candidate_ids,
+            incremental=incremental,
+            known_notes=[_note(path) for path in notes],
+            watch=lambda _, done, total: shown(done, total),
+        )
+    if report.sound and len(report.unknown) == len(candidate_ids) > 0:
+        raise UnknownSubjectError(unknown_words(report))
+    shell.tell(verification_json(report), verification_words(report))
+    if shell.as_json:
+        say(verification_words(report))
+    end(DONE if report.sound and not report.unknown else SOMETHING_FAILED)
+
+
+@click.command()
+@click.option("--known-note", "notes", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="A checkpoint's note kept elsewhere: it must be among the stored ones.")  # fmt: skip
+@command_options
+def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
+    """Verify what is new since the last checkpoint, then sign the next."""
+    ring, store = shell.usable_key_ring(), shell.existing_store()
+    with bar("verified", "chunks") as shown:
+        report = checkpointing.write_checkpoint(
+            store, ring, known_notes=[_note(path) for path in notes], progress=shown
+        )
+    written = report.written
+    shell.tell(
+        {
+            "number": written.note.number if written else None,
+            "root": written.note.root if written else None,
+            "time": written.note.time if written else None,
+            "note": written.signed if written else None,
+            "entries": report.entries,
+            "carried": sorted([*report.carried, *report.pending]),
+            "verification": verification_json(report.verification),
+        },
+        checkpoint_words(report),
+    )
+    if shell.as_json:
+        say(checkpoint_words(report))
+    end(DONE if written and report.verification.sound else SOMETHING_FAILED)
+
+
+def _note(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"cannot read the note {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@click.command()
+@click.argument("candidate_id", metavar="ID")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where the proof goes.")
+@command_options
+def prove(shell: Shell, candidate_id: str, out: Path) -> None:
+    """Write a self-contained proof that the head of a subject's chain is in the latest checkpoint."""
+    proof = checkpointing.prove(shell.existing_store(), shell.key_ring(), candidate_id)
+    with whole_file(out) as unfinished:
+        unfinished.write_text(json.dumps(proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    shell.tell(
+        {"candidate_id": candidate_id, "seq": proof["seq"], "mac": proof["mac"], "out": str(out)},
+        f"{out}: row {proof['seq']} of {candidate_id} is in the latest checkpoint; check it with docs/verify_proof.py",
+    )
+
+
+@click.command()
+@command_options
+def rebuild(shell: Shell) -> None:
+    """Write everything that is derived again, from the table and the log: the audit index."""
+    with bar("indexed", "chunks") as shown:
+        done = rebuild_store(shell.existing_store(), shell.key_ring(), shown)
+    shell.tell(
+        {"chunks": done.chunks, "segments": done.segments, "removed": done.removed},
+        f"audit index of {done.chunks:,} chunks made anew from {done.segments:,} segments",
+    )

@@ -1,0 +1,63 @@
+"""What is loaded when: importing Polars, deltalake or Dagster costs a second and a hundred MiB."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import create_ring
+
+HEAVY = {"polars", "polars_hash", "deltalake", "pyarrow", "dagster", "matplotlib", "numpy"}
+TERMINAL = {"click", "rich"}
+_MIB = 1 << 20
+
+
+def _loaded_by(code: str, **environment: str) -> set[str]:
+    """The top-level modules that a fresh process has after running some code."""
+    code += "\nimport json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60, env=environment
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("package", ["gateway", "audit.log", "store.opened", "keys.rotation", "objects.opening"])
+def test_recording_loads_nothing_heavy(package: str) -> None:
+    """Neither Polars nor the table, Dagster or the terminal, at import."""
+    assert not _loaded_by(f"import subject_pipeline.{package}") & (HEAVY | TERMINAL)
+
+
+def test_the_command_line_loads_what_a_command_needs(tmp_path: Path) -> None:
+    """Help and one append load nothing heavy."""
+    run = (
+        "import sys; from subject_pipeline.cli.main import main\n"
+        "sys.argv = ['subject-pipeline', *{arguments}]\n"
+        "try: main()\nexcept SystemExit as left: assert not left.code, left.code"
+    )
+    assert not _loaded_by(run.format(arguments=["--help"])) & HEAVY
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    arguments = ["audit", "append", "P", "--action", "read", "--storage-root", str(tmp_path / "store")]
+    loaded = _loaded_by(run.format(arguments=arguments), SUBJECT_KEY_RING=str(tmp_path / "ring.json"))
+    assert not loaded & HEAVY
+    assert (tmp_path / "store" / "audit").is_dir()
+
+
+def test_a_first_append_takes_little_memory(tmp_path: Path) -> None:
+    """Under 40 MiB more than Python with the client library that speaks to buckets."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    append = (
+        "from subject_pipeline.gateway import AuditedTools\n"
+        f"with AuditedTools.open({str(tmp_path / 'store')!r}, key_ring={str(tmp_path / 'ring.json')!r}) as tools:\n"
+        "    tools.after('read', {'candidate_id': 'P'})\n"
+    )
+
+    def measured(code: str) -> int:
+        done = subprocess.run([sys.executable, "-c", code + peak], capture_output=True, check=True, timeout=60)
+        return int(done.stdout)
+
+    assert measured(append) - measured("import obstore\n") < 40 * _MIB
+    assert (tmp_path / "store" / "audit").is_dir()
