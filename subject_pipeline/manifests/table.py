@@ -16,7 +16,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
-from subject_pipeline.manifests.snapshot import Commit, Snapshot, table_errors
+from subject_pipeline.manifests.snapshot import CROWDED, Commit, Snapshot, table_errors
 from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
@@ -133,16 +133,35 @@ class ManifestTable:
             How many files went.
         """
         try:
-            snapshot = self.snapshot()
-            if snapshot is None:
-                return 0
-            crowded = snapshot.crowded()
-            return snapshot.compact([chunk for chunk in crowded if chunks is None or chunk in chunks])
+            return self.compact(CROWDED, chunks)
         except ConflictError:
             return 0
         except StoreError as error:
             _LOG.warning("small files were left as they are: %s", error)
             return 0
+
+    def compact(self, more_than: int, chunks: Sequence[str] | None = None) -> int:
+        """Rewrite the chunks that have more files than this, a group of chunks a commit.
+
+        Args:
+            more_than: how many files a chunk may keep.
+            chunks: look at these alone; None: at all.
+
+        Returns:
+            How many files went.
+
+        Raises:
+            ConflictError: another writer committed to some of these chunks meanwhile; the groups before them are done.
+            StoreError: the store failed.
+        """
+        snapshot = self.snapshot()
+        went = 0
+        for group in snapshot.crowded(more_than) if snapshot else []:
+            wanted = [chunk for chunk in group if chunks is None or chunk in chunks]
+            # Each group is read and replaced at one version, the latest.
+            if wanted and (latest := self.snapshot()) is not None:
+                went += latest.compact(wanted)
+        return went
 
     def _commit_of(self, operation: str, since: int) -> Commit | None:
         """The commit that carries an operation's id, among those after version `since`."""
