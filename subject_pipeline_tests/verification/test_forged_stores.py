@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.audit import log
 from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
-from subject_pipeline.audit.segment import LogHead, write_segment
+from subject_pipeline.audit.group_commit import row_size
+from subject_pipeline.audit.segment import MAX_BYTES, LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
@@ -174,14 +174,14 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
         *(text, text, "2026-06-30T12:00:00.000000Z", text, text, "not_found"),
         *(text, (text,) * MAX_FIELDS, text, text, "f" * 64),
     )
-    counted = log._row_size(worst)
+    counted = row_size(worst)
     head = LogHead("a" * 32, "chunk-00000", 999_999_999_998)
     one, two = (
         len(write_segment(head, {}, [worst] * rows, key_id="k" * 32, key=b"k" * 32, written_at=worst.ts).data)
         for rows in (1, 2)
     )
     assert two - one <= 6 * counted
-    assert one - (two - one) < MAX_STORED_BYTES - 6 * log.MAX_BYTES
+    assert one - (two - one) < MAX_STORED_BYTES - 6 * MAX_BYTES
 
 
 def test_one_damaged_log_stops_the_registration_of_its_own_people_alone(anchored: Place, declared: Declared) -> None:
