@@ -221,17 +221,16 @@ class LogJudge:
             row = _row_of(line)
             if row is None:
                 self._malformed(line)
-            elif row["candidate_id"] not in broken:
-                self._row(line, row)
+            elif row[0]["candidate_id"] not in broken:
+                self._row(line, *row)
 
-    def _row(self, line: bytes, row: dict[str, Any]) -> None:
+    def _row(self, line: bytes, row: dict[str, Any], inner: bytes) -> None:
         """One row that has the form of rows: its MAC, then its place, in the order of the module's plan."""
         action, candidate_id, event_id, key_id, prev, result, _, found_seq, ts, _ = _FIELDS(row)
         mac = self._row_macs.get(key_id)
         if mac is None:
             self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
             return
-        inner = line[_INNER:-1]
         computed = mac.hex(inner)
         if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
             self._malformed(line)  # which tells a wrong MAC from another form
@@ -304,10 +303,11 @@ class LogJudge:
             )
 
 
-def _row_of(line: bytes) -> dict[str, Any] | None:
-    """The row in a line of the one right form, its MAC aside: what is between is canonical and holds what rows hold."""
+def _row_of(line: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The row in a line of the right form but for its MAC, and its bytes: canonical, and holding what rows hold."""
+    inner = line[_INNER:-1]
     try:
-        row: dict[str, Any] = orjson.loads(inner := line[_INNER:-1])
+        row: dict[str, Any] = orjson.loads(inner)
         action, candidate_id, event_id, key_id, prev, result, schema, seq, ts, actor = _FIELDS(row)
         canonical = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -323,7 +323,7 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
         or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
     ):
         return None
-    return row
+    return row, inner
 
 
 def _announces(row: dict[str, Any]) -> bool:
