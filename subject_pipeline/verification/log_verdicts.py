@@ -213,50 +213,49 @@ class LogJudge:
             seq = self._before.get(candidate_id, (-1, NO_MAC))[0] + 1
         self.verdict.broken[candidate_id] = BrokenChain(candidate_id, storage_key(candidate_id), kind, seq, detail)
 
-    def _rows(self, lines: list[bytes]) -> None:
-        """The form of each line, then its place in its chain; what is no row as rows are written is charged apart."""
-        self.verdict.rows += len(lines)
-        broken = self.verdict.broken
+    def _rows(self, lines: list[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
+        verdict, following, last, seen, anchors = self.verdict, self._next, self._last, self._seen, self._anchors
+        chunk, broken = verdict.head.chunk, verdict.broken
+        verdict.rows += len(lines)
+        known_id, mac = "", None
         for line in lines:
             row = _row_of(line)
             if row is None:
                 self._malformed(line)
-            elif row[0]["candidate_id"] not in broken:
-                self._row(line, *row)
-
-    def _row(self, line: bytes, row: dict[str, Any], inner: bytes) -> None:
-        """One row that has the form of rows: its MAC, then its place, in the order of the module's plan."""
-        action, candidate_id, event_id, key_id, prev, result, _, found_seq, ts, _ = _FIELDS(row)
-        mac = self._row_macs.get(key_id)
-        if mac is None:
-            self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
-            return
-        computed = mac.hex(inner)
-        if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
-            self._malformed(line)  # which tells a wrong MAC from another form
-            return
-        following, last, anchor = self._next, self._last, self._anchors.get(candidate_id)
-        if candidate_id not in following and not self._begin(candidate_id, self.verdict.head.chunk):
-            return
-        if found_seq != (seq := following[candidate_id]):
-            if self._blind and found_seq > seq:
-                # What is missing may stand in what could not be read.
-                following[candidate_id], last[candidate_id] = found_seq + 1, computed
+                continue
+            inner, values, fields = row
+            action, candidate_id, event_id, key_id, prev, result, _, found_seq, ts, _ = fields
+            if candidate_id in broken:
+                continue
+            if key_id != known_id:
+                known_id, mac = key_id, self._row_macs.get(key_id)
+            if mac is None:
+                self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
+                continue
+            computed = mac.hex(inner)
+            if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
+                self._malformed(line)  # which tells a wrong MAC from another form
+            elif candidate_id not in following and not self._begin(candidate_id, chunk):
+                continue
+            elif found_seq != (seq := following[candidate_id]):
+                if self._blind and found_seq > seq:
+                    # What is missing may stand in what could not be read.
+                    following[candidate_id], last[candidate_id] = found_seq + 1, computed
+                else:
+                    self._break(candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}")
+            elif prev != last[candidate_id]:
+                self._break(candidate_id, "bad_prev", "the row does not link to the one before it")
+            elif (event := f"{ts[:7]}{len(candidate_id)}:{candidate_id}{event_id}") in seen:
+                self._break(candidate_id, "duplicate_event", "an earlier row records the same event")
+            elif candidate_id in anchors and anchors[candidate_id][0] == seq and anchors[candidate_id][1] != computed:
+                self._break(candidate_id, "rewritten", "the last checkpoint anchored another row in this place")
             else:
-                self._break(candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}")
-        elif prev != last[candidate_id]:
-            self._break(candidate_id, "bad_prev", "the row does not link to the one before it")
-        elif (event := f"{ts[:7]}{len(candidate_id)}:{candidate_id}{event_id}") in self._seen:
-            self._break(candidate_id, "duplicate_event", "an earlier row records the same event")
-        elif anchor is not None and anchor[0] == seq and anchor[1] != computed:
-            self._break(candidate_id, "rewritten", "the last checkpoint anchored another row in this place")
-        else:
-            self._seen.add(event)
-            following[candidate_id] = seq + 1
-            last[candidate_id] = computed
-            self.verdict.results[result] += 1
-            if action.startswith(EVIDENCE_PREFIX):
-                self._evidence(row, seq)
+                seen.add(event)
+                following[candidate_id] = seq + 1
+                last[candidate_id] = computed
+                verdict.results[result] += 1
+                if action.startswith(EVIDENCE_PREFIX):
+                    self._evidence(values, seq)
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Take up a chain at its first row here; False where it does not belong here."""
@@ -303,15 +302,19 @@ class LogJudge:
             )
 
 
-def _row_of(line: bytes) -> tuple[dict[str, Any], bytes] | None:
-    """The row in a line of the right form but for its MAC, and its bytes: canonical, and holding what rows hold."""
+def _row_of(line: bytes) -> tuple[bytes, dict[str, Any], tuple[Any, ...]] | None:
+    """The row of a line that has the form of rows but for its MAC: its bytes, which are canonical, and its values.
+
+    Its MAC is compared apart: a line of the one right form is what is made again from these bytes and their MAC.
+    """
     inner = line[_INNER:-1]
     try:
         row: dict[str, Any] = orjson.loads(inner)
-        action, candidate_id, event_id, key_id, prev, result, schema, seq, ts, actor = _FIELDS(row)
+        fields = _FIELDS(row)
         canonical = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+    action, candidate_id, event_id, key_id, prev, result, schema, seq, ts, actor = fields
     if (
         not type(action) is type(candidate_id) is type(event_id) is type(key_id) is type(prev) is str
         or not type(result) is type(ts) is type(actor) is str
@@ -323,7 +326,7 @@ def _row_of(line: bytes) -> tuple[dict[str, Any], bytes] | None:
         or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
     ):
         return None
-    return row, inner
+    return inner, row, fields
 
 
 def _announces(row: dict[str, Any]) -> bool:
