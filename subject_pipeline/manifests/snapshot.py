@@ -3,30 +3,22 @@
 No candidate id ever enters Delta's log: operations join on a source frame instead of naming ids in a predicate.
 """
 
-import contextlib
-import os
-import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
 
 from subject_pipeline.errors import (
     AmbiguousSubjectError,
-    ConflictError,
-    OutcomeUnknownError,
-    StoreError,
-    VanishedFileError,
 )
+from subject_pipeline.manifests.commits import Commits, table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.live_files import LiveFile, live_files
 from subject_pipeline.manifests.rows import (
     OTHER_CHUNK,
     PROBLEM,
@@ -35,9 +27,8 @@ from subject_pipeline.manifests.rows import (
     told,
     with_problems,
 )
-from subject_pipeline.objects.durability import sync_file, sync_folders
-from subject_pipeline.objects.remote import reason
-from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import TABLE
+from subject_pipeline.store.opened import SubjectStore
 
 CROWDED = 8
 """A chunk with more files than this is worth compacting."""
@@ -46,57 +37,21 @@ _REWRITTEN_ROWS = 250_000
 """Rows that one commit of a compaction holds in memory; a chunk that has more is rewritten alone."""
 
 _CHUNK_OF_PATH = r"chunk=(chunk-[0-9a-f]+)[/\\][^/\\]*$"
-_PLACE = re.compile(r"chunk=(chunk-[0-9a-f]+)/([^/\\]+)")
 _ORPHAN_AGE = timedelta(hours=24)
-
-
-class Commit:
-    """One landed commit: its version and the files it added, relative to the table."""
-
-    __slots__ = ("added", "version")
-
-    def __init__(self, version: int, added: tuple[str, ...]) -> None:
-        self.version = version
-        self.added = added
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFile:
-    """One file that a version of the table consists of.
-
-    Attributes:
-        path: relative to the table, as Delta's log has it: URL-encoded.
-        chunk: its partition value; empty where it has none.
-        stray: why no row of it may be believed; empty where its place is that of its partition value.
-        inside: it lies in a chunk's folder of the table, so that it may be read at all.
-        claimed: how many rows Delta's log says that it has; 0 where it does not. Nothing is decided by that.
-    """
-
-    path: str
-    chunk: str
-    stray: str = ""
-    inside: bool = True
-    claimed: int = 0
 
 
 class Snapshot:
     """The table at one version. Reads are of this version; one write may follow, decided against it."""
 
-    def __init__(
-        self,
-        table: DeltaTable,
-        layout: ChunkLayout,
-        commit_of: Callable[[str, int], Commit | None],
-        folder: Path | None,
-        options: dict[str, str] | None,
-    ) -> None:
+    def __init__(self, table: DeltaTable, store: SubjectStore) -> None:
+        folder = store.location.local_path
         self._table = table
-        self._layout = layout
-        self._commit_of = commit_of
-        self._folder = folder
-        self._options = options
-        self._base = table.table_uri.rstrip("/") if folder is None else str(folder)
-        self._known = frozenset(layout.names)
+        self._commits = Commits(store)
+        self._layout = store.catalog.chunks()
+        self._folder = None if folder is None else folder / TABLE
+        self._options = dict(store.location.options) or None
+        self._base = table.table_uri.rstrip("/") if self._folder is None else str(self._folder)
+        self._known = frozenset(self._layout.names)
         self._files: list[LiveFile] | None = None
         self.version = table.version()
 
@@ -267,41 +222,7 @@ class Snapshot:
         merge = merge.when_matched_delete(same) if what == "delete" else merge.when_not_matched_insert_all()
         if what == "upsert":
             merge = merge.when_matched_update_all(same)
-        self._settle(operation, merge.execute)
-
-    def _settle(self, operation: str, commit: Callable[[], Any]) -> None:
-        """Run a commit, and learn by reading back whether it landed where it says that it did not."""
-        since = self.version
-        try:
-            with table_errors("commit to the manifests"):
-                commit()
-        except StoreError as error:
-            try:
-                landed = self._commit_of(operation, since)
-            except StoreError as second:
-                raise OutcomeUnknownError(
-                    f"cannot tell whether a commit to the manifests landed: {error}; then {second}"
-                ) from error
-            if landed is None:
-                raise
-            self._sync(landed)
-        else:
-            if self._folder is not None:
-                self._sync(self._commit_of(operation, since))
-
-    def _sync(self, commit: Commit | None) -> None:
-        if commit is None or self._folder is None:
-            return
-        files = [self._folder / name for name in commit.added]
-        log = self._folder / "_delta_log"
-        try:
-            for file in files:
-                with contextlib.suppress(FileNotFoundError):  # it was compacted and vacuumed meanwhile
-                    sync_file(file)
-            sync_file(log / f"{commit.version:020d}.json")
-            sync_folders([log, self._folder, *(file.parent for file in files)])
-        except OSError as error:
-            raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
+        self._commits.settle(operation, self.version, merge.execute)
 
     def files(self) -> list[LiveFile]:
         """The live files, sorted by path.
@@ -310,31 +231,8 @@ class Snapshot:
             DeltaError: the log cannot be read; callers translate it.
         """
         if self._files is None:
-            actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-            columns = ("path", "partition.chunk", "num_records")
-            named = [] if actions.is_empty() else actions.select(columns).rows()
-            self._files = [
-                replace(self._live(path, chunk or ""), claimed=rows or 0)
-                for path, chunk, rows in sorted(named, key=str)
-            ]
+            self._files = live_files(self._table, self._folder, self._known)
         return self._files
-
-    def _live(self, path: str, chunk: str) -> LiveFile:
-        place = _PLACE.fullmatch(unquote(path))
-        if place is None or place[2].startswith("."):
-            stray = f"Delta's log names the file {path!r}, which lies in no chunk's folder"
-            return LiveFile(path, chunk, stray, inside=False)
-        if self._folder is not None:
-            file = self._folder / unquote(path)
-            if (
-                file.is_symlink()
-                or os.path.realpath(file.parent) != os.path.realpath(self._folder) + f"/{file.parent.name}"
-            ):
-                stray = f"the file {path!r} of the table is a link, or lies behind one"
-                return LiveFile(path, chunk, stray, inside=False)
-        if place[1] != chunk or chunk not in self._known:
-            return LiveFile(path, chunk, f"Delta's log says that the file {path!r} holds the chunk {chunk!r}")
-        return LiveFile(path, chunk)
 
     def crowded(self, more_than: int = CROWDED) -> list[list[str]]:
         """The chunks that have more files than this, sorted, in groups that one commit rewrites in bounded memory."""
@@ -373,8 +271,9 @@ class Snapshot:
         named = ", ".join(f"'{chunk}'" for chunk in chunks)
         operation = uuid.uuid4().hex
         properties = CommitProperties(custom_metadata={"operationId": operation})
-        self._settle(
+        self._commits.settle(
             operation,
+            self.version,
             lambda: write_deltalake(
                 self._table, rows, mode="overwrite", predicate=f"chunk IN ({named})", commit_properties=properties
             ),
@@ -395,18 +294,3 @@ class Snapshot:
             self._table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
             self._table.create_checkpoint()
             self._table.cleanup_metadata()
-
-
-@contextlib.contextmanager
-def table_errors(doing: str) -> Iterator[None]:
-    """Turn what delta-rs and Polars raise into our errors; a file that is gone was vacuumed under the reader."""
-    try:
-        yield
-    except CommitFailedError as error:
-        raise ConflictError(f"cannot {doing}: another writer won: {reason(error)}") from error
-    except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        text = str(error).lower()
-        # A file that is gone was vacuumed after this version was opened.
-        if isinstance(error, FileNotFoundError) or "not found" in text or "no such file" in text:
-            raise VanishedFileError(f"cannot {doing}: a file is gone: {reason(error)}") from error
-        raise StoreError(f"cannot {doing}: {reason(error)}") from error

@@ -449,7 +449,7 @@ def test_a_commit_that_landed_but_could_not_be_synced_stays_unknown(
     def sync_file(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("subject_pipeline.manifests.snapshot.sync_file", sync_file)
+    monkeypatch.setattr("subject_pipeline.manifests.commits.sync_file", sync_file)
     with pytest.raises(OutcomeUnknownError):
         snapshot.insert(_rows("W-1"))
     assert _ids(table) == ["W-1"]
