@@ -8,7 +8,18 @@ import jinja2
 
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.reports.charts import accesses_chart, actors_chart, retention_chart
+from subject_pipeline.reports.charts import (
+    BAND_COLOURS,
+    INK,
+    LINE,
+    PAPER,
+    RESULT_COLOURS,
+    WIDTH,
+    Chart,
+    accesses_chart,
+    actors_chart,
+    retention_chart,
+)
 from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers, rate
 from subject_pipeline.reports.tables import (
     DAYS,
@@ -27,7 +38,7 @@ from subject_pipeline.reports.tables import (
 )
 from subject_pipeline.reports.words import TIME, age, findings, moment, people, percent, plural
 
-_TEMPLATE, _STYLE = "compliance_report.html.j2", "compliance_report.css"
+_TEMPLATE, _STYLE, _CHART = "compliance_report.html.j2", "compliance_report.css", "chart.svg.j2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +120,20 @@ def page(numbers: ComplianceNumbers) -> str:
     )  # fmt: skip
 
 
+def svg(chart: Chart) -> str:
+    """A chart as one SVG document that refers to nothing outside itself; the same for the same chart."""
+    return _environment().get_template(_CHART).render(chart=chart)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     folder = files("subject_pipeline.reports") / "templates"
-    sources = {name: (folder / name).read_text(encoding="utf-8") for name in (_TEMPLATE, _STYLE)}
-    return jinja2.Environment(
+    sources = {name: (folder / name).read_text(encoding="utf-8") for name in (_TEMPLATE, _STYLE, _CHART)}
+    environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.globals.update(width=WIDTH, paper=PAPER, ink=INK, line=LINE, colours=BAND_COLOURS | RESULT_COLOURS)
+    return environment
 
 
 def _tiles(numbers: ComplianceNumbers) -> list[Tile]:
