@@ -28,9 +28,11 @@ from subject_pipeline.reports.tables import (
     Table,
     by_result_table,
     counts_table,
+    datasets_table,
     held_table,
     most_accessed_table,
     problems_table,
+    purposes_table,
     results_table,
     retention_table,
     unregistered_table,
@@ -66,6 +68,7 @@ def page(numbers: ComplianceNumbers) -> str:
             findings=findings(numbers),
             subject_tables=[
                 counts_table("Subjects by status", "Status", subjects.by_status, subjects.subjects),
+                datasets_table(numbers),
                 counts_table("Subjects by vertical", "Vertical", subjects.by_vertical, subjects.subjects),
                 counts_table("Consent to general personal data", "Consent", subjects.by_general_pii_consent,
                         subjects.subjects),
@@ -97,6 +100,7 @@ def page(numbers: ComplianceNumbers) -> str:
                             {f"{day}": one for day, one in reversed(list(accesses.by_day.items()))}, DAYS),
             by_action=results_table("Accesses by action", "Action", accesses.by_action, ROWS),
             by_actor=results_table("Accesses by actor", "Actor", accesses.by_actor, ROWS),
+            by_purpose=purposes_table(numbers),
             most_accessed=most_accessed_table(numbers),
             unregistered=unregistered_table(numbers),
             checkpoint=checkpoint and {

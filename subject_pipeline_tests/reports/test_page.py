@@ -53,11 +53,13 @@ def hostile(days: int = 40) -> ComplianceNumbers:
     held = [HeldSubject(one, "general_pii", NOW - dt.timedelta(days=9), 9, one) for one in HOSTILE]
     counts = dict.fromkeys(HOSTILE, 3)
     bands = {"overdue": 14, "within_30_days": 1, "within_90_days": 2, "within_365_days": 3, "later": 4}
-    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
+    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
     accesses = AccessNumbers(
         {(NOW - dt.timedelta(days=ago)).date(): results(ago + 1, denied=2) for ago in reversed(range(days))},
         {one: results(4) for one in HOSTILE},
         {one: results(40 - at, denied=at) for at, one in enumerate(HOSTILE)},
+        {one: results(4) for one in ["", "(none given)", *HOSTILE]},
+        results(2),
         results(90),
         {"manifest_updated": 3},
         14,
@@ -86,7 +88,7 @@ SOUND = replace(
     hostile(1),
     store="s3://bucket/store",
     subjects=SubjectNumbers(1, {"active": 1}, {"unknown": 1}, {"granted": 1}, {"never_collected": 1}, {"p": 1}),
-    accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, results(1)),
+    accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, recent=results(1)),
     verification=VerificationState(),
 )
 BAD = hostile()
@@ -259,6 +261,19 @@ def test_whatever_ids_and_actors_hold_is_text() -> None:
     assert all(
         list(cell.all("bdi")) for cell in rows if isinstance(cell, Element) and cell.attributes.get("scope") == "row"
     )
+
+
+def test_datasets_and_purposes_are_on_the_page() -> None:
+    """Nothing merges what has no name with something named to look so, and what is not named is counted below."""
+    tables = {next(one.all("caption")).text: one for one in parse(shown(BAD)).all("table")}
+    names = [next(row.all("th", "td")).text for row in tables["Accesses by purpose"].all("tr")]
+    assert names.count("(none given)") == 2
+    assert "(in no dataset)" not in tables["Subjects by dataset"].text
+    assert "Not named: 5 accesses for further purposes." in parse(shown(BAD)).text
+    assert "A subject of several datasets counts in each." in parse(shown(BAD)).text
+    assert "Not named" not in parse(shown(SOUND)).text
+    of_one = replace(SOUND, subjects=SubjectNumbers(1, by_dataset={"": 1}))
+    assert "(in no dataset)" in parse(page(of_one)).text
 
 
 def test_an_empty_store_has_a_page() -> None:

@@ -43,6 +43,7 @@ def report_metadata(report: ComplianceReport) -> Mapping[str, dg.MetadataValue]:
     found["subjects_table"] = _subjects(numbers)
     found["accesses_by_action"] = _results("action", numbers.accesses.by_action)
     found["accesses_by_actor"] = _results("actor", numbers.accesses.by_actor)
+    found["accesses_by_purpose"] = _results("purpose", numbers.accesses.by_purpose)
     found["most_accessed"] = _table(
         [
             {"candidate_id": shown(one.candidate_id), "accesses": one.accesses, "denied": one.denied,
@@ -115,11 +116,12 @@ def _subjects(numbers: ComplianceNumbers) -> dg.MetadataValue:
         "consent general_pii": subjects.by_general_pii_consent,
         "consent biometric": subjects.by_biometric_consent,
         "retention policy": subjects.by_policy,
+        "dataset": subjects.by_dataset,
         "retention ends": subjects.retention,
         "biometric retention ends": subjects.biometric_retention,
     }
     rows: list[Row] = [
-        {"by": by, "value": shown(value), "subjects": count}
+        {"by": by, "value": shown(value) or "(none)", "subjects": count}
         for by, counts in breakdowns.items()
         for value, count in list(counts.items())[:_SHOWN]
     ]
@@ -128,7 +130,7 @@ def _subjects(numbers: ComplianceNumbers) -> dg.MetadataValue:
 
 def _results(name: str, counts: Mapping[str, Results]) -> dg.MetadataValue:
     rows: list[Row] = [
-        {name: shown(value), "accesses": sum(results.values()), **results}
+        {name: shown(value) or "(none)", "accesses": sum(results.values()), **results}
         for value, results in list(counts.items())[:_SHOWN]
     ]
     return _table(rows, [name, "accesses", *RESULT_STATES])
