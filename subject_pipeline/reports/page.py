@@ -20,7 +20,7 @@ from subject_pipeline.reports.charts import (
     actors_chart,
     retention_chart,
 )
-from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers, rate
+from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers
 from subject_pipeline.reports.tables import (
     DAYS,
     ROWS,
@@ -38,7 +38,7 @@ from subject_pipeline.reports.tables import (
     unregistered_table,
     verification_table,
 )
-from subject_pipeline.reports.words import TIME, age, findings, moment, people, percent, plural
+from subject_pipeline.reports.words import TIME, age, findings, moment, people, plural, things
 
 _TEMPLATE, _STYLE, _CHART = "compliance_report.html.j2", "compliance_report.css", "chart.svg.j2"
 
@@ -142,29 +142,39 @@ def _environment() -> jinja2.Environment:
 
 def _tiles(numbers: ComplianceNumbers) -> list[Tile]:
     subjects, accesses, checkpoint = numbers.subjects, numbers.accesses, numbers.checkpoint
-    recent = sum(accesses.recent.values())
-    problems = numbers.verification.problems
+    held, late, undecided = subjects.subjects, subjects.overdue, subjects.pending_too_long
+    recent, denied, failed = sum(accesses.recent.values()), accesses.recent["denied"], accesses.recent["error"]
+    days, problems = subjects.pending_days, numbers.verification.problems
     return [
-        Tile(f"{subjects.subjects:,}", "subjects held"),
-        Tile(f"{subjects.overdue:,}", "past their retention date", "warn" if subjects.overdue else "good"),
+        Tile(f"{held:,}", f"{things(held, 'subject')} held"),
+        Tile(f"{late:,}", f"{things(late, 'subject')} held past the retention date", _level(late)),
         Tile(
-            f"{subjects.pending_too_long:,}",
-            f"consents undecided for more than {subjects.pending_days:g} days",
-            "warn" if subjects.pending_too_long else "good",
+            f"{undecided:,}", f"{things(undecided, 'consent')} undecided for more than {days:g} days", _level(undecided)
         ),
-        Tile(f"{accesses.unregistered:,}", "in the log, unregistered", "warn" if accesses.unregistered else "good"),
-        Tile(f"{recent:,}", f"accesses in the last {RECENT_DAYS} days, {accesses.accesses:,} in all"),
         Tile(
-            percent(rate(accesses.recent, "denied")),
-            f"denied, {percent(rate(accesses.recent, 'error'))} failed, in {RECENT_DAYS} days",
+            f"{accesses.unregistered:,}",
+            f"{things(accesses.unregistered, 'subject')} in the log without a manifest",
+            _level(accesses.unregistered),
         ),
-        Tile(f"{problems:,}", "problems found by verification", "bad" if problems else "good"),
+        Tile(
+            f"{recent:,}",
+            f"{things(recent, 'access')} in the last {RECENT_DAYS} days, {accesses.accesses:,} in all",
+        ),
+        Tile(
+            f"{denied:,} of {recent:,}" if recent else "0",
+            f"{things(recent, 'access')} denied in the last {RECENT_DAYS} days; {failed:,} failed",
+        ),
+        Tile(f"{problems:,}", f"{things(problems, 'problem')} found by verification", _level(problems, "bad")),
         Tile(
             "none" if checkpoint is None else age(checkpoint.age_days),
             "age of the last checkpoint" if checkpoint is None else f"age of checkpoint {checkpoint.number}",
             "bad" if checkpoint is None else "good",
         ),
     ]
+
+
+def _level(count: int, level: str = "warn") -> str:
+    return level if count else "good"
 
 
 def _verification_words(numbers: ComplianceNumbers) -> str:

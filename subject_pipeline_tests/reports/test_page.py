@@ -306,6 +306,57 @@ def test_equal_numbers_make_equal_bytes() -> None:
     assert page(hostile()) == page(hostile())
 
 
+def tiles(subjects: SubjectNumbers, accesses: AccessNumbers, problems: int = 0) -> list[str]:
+    """What each tile of a page says, in one line."""
+    numbers = replace(
+        SOUND, subjects=subjects, accesses=accesses, verification=VerificationState(problems=problems)
+    )  # fmt: skip
+    found = (one for one in parse(page(numbers)).all("li") if "tile" in one.attributes["class"].split())
+    return [" ".join(part.text for part in one.all("strong", "span")) for one in found]
+
+
+def test_a_tile_reads_as_one_sentence() -> None:
+    """One is singular, any other count plural, and what was denied stands with what it is out of."""
+    once = {"success": 0, "error": 0, "denied": 1, "not_found": 0}
+    one = tiles(
+        SubjectNumbers(1, overdue=1, pending_too_long=1, pending_days=30),
+        AccessNumbers({NOW.date(): once}, recent=once, unregistered=1),
+        problems=1,
+    )
+    assert one[:7] == [
+        "1 subject held",
+        "1 subject held past the retention date",
+        "1 consent undecided for more than 30 days",
+        "1 subject in the log without a manifest",
+        "1 access in the last 30 days, 1 in all",
+        "1 of 1 access denied in the last 30 days; 0 failed",
+        "1 problem found by verification",
+    ]
+    twelve = {"success": 7, "error": 1, "denied": 3, "not_found": 1}
+    many = tiles(
+        SubjectNumbers(2_000, pending_days=7.5),
+        AccessNumbers({NOW.date(): twelve, dt.date(2020, 1, 1): twelve}, recent=twelve),
+    )
+    assert many[:7] == [
+        "2,000 subjects held",
+        "0 subjects held past the retention date",
+        "0 consents undecided for more than 7.5 days",
+        "0 subjects in the log without a manifest",
+        "12 accesses in the last 30 days, 24 in all",
+        "3 of 12 accesses denied in the last 30 days; 1 failed",
+        "0 problems found by verification",
+    ]
+    assert "0 accesses denied in the last 30 days; 0 failed" in tiles(SubjectNumbers(), AccessNumbers())
+
+
+@REPORTS
+def test_no_share_stands_without_its_count(numbers: ComplianceNumbers) -> None:
+    """A percentage is in a table alone, in a row that has the count beside it."""
+    for one in parse(shown(numbers)).all():
+        if re.search(r"\d%", one.own_text) and one.own_text not in HOSTILE and not one.inside("style"):
+            assert one.inside("tr") or one.inside("svg"), one.own_text
+
+
 def test_findings_say_the_worst_first() -> None:
     """What must be acted upon comes before what is to be looked at, and that before what is in order."""
     levels = [one.level for one in findings(hostile())]
