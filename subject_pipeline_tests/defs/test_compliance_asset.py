@@ -95,7 +95,9 @@ def test_one_run_verifies_anchors_and_reports(bench: AuditBench) -> None:
     assert began <= shown["fully_verified_since"].value <= ended
     rows = [dict(record.data) for record in shown["subjects_table"].records]
     assert {"by": "status", "value": "active", "subjects": len(SUBJECTS)} in rows
+    assert {"by": "dataset", "value": "(none)", "subjects": len(SUBJECTS)} in rows
     assert [dict(one.data)["actor"] for one in shown["accesses_by_actor"].records] == ["agent:1"]
+    assert [dict(one.data)["purpose"] for one in shown["accesses_by_purpose"].records] == ["(none)"]
     chart = shown["accesses_chart"].value
     assert chart.startswith("![Accesses by day and result](data:image/svg+xml;base64,")
     picture = base64.b64decode(chart.rpartition(",")[2].removesuffix(")"), validate=True)
