@@ -424,7 +424,7 @@ def test_what_a_commit_added_is_synced_before_it_is_reported(
     """The data files, the log entry and their folders are flushed to disk, as delta-rs does not do it."""
     snapshot = table.snapshot_or_create()
     synced: set[Path] = set()
-    module = "subject_pipeline.manifests.snapshot"
+    module = "subject_pipeline.manifests.commits"
 
     def sync_folders(folders: Iterable[Path]) -> None:
         synced.update(folders)
