@@ -15,19 +15,10 @@ from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
-from subject_pipeline.orchestration.ui.audit import (
-    RED_NUMBERS,
-    VerifiedChunks,
-    checkpoint_check_specs,
-    checkpoint_checks,
-    checkpoint_metadata,
-    ingest_check_specs,
-    ingest_checks,
-    ingest_metadata,
-    verification_check_specs,
-    verification_findings,
-    was_read,
-)
+from subject_pipeline.orchestration.ui.checkpoints import checkpoint_check_specs, checkpoint_checks, checkpoint_metadata
+from subject_pipeline.orchestration.ui.ingestions import ingest_check_specs, ingest_checks, ingest_metadata
+from subject_pipeline.orchestration.ui.verifications import verification_check_specs, verification_findings
+from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS, VerifiedChunks, was_read
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.findings import ChunkFindings

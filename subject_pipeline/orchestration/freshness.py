@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -12,6 +13,9 @@ from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.verification.last_checkpoint import stored_checkpoint
+
+if TYPE_CHECKING:
+    from subject_pipeline.orchestration.ui.tables import Value
 
 FULL_VERIFICATION_IS_RECENT = "full_verification_is_recent"
 CHECKPOINT_IS_RECENT = "checkpoint_is_recent"
@@ -77,15 +81,15 @@ def _verification_result(found: Freshness, partitions: int, within: float) -> dg
         words = f"all {partitions:,} partitions within {within:g} days"
     else:
         words = f"{late:,} of {partitions:,} partitions overdue, {found.never:,} of them never verified in full"
-    metadata: dict[str, dg.MetadataValue] = {
-        "stale_partitions": dg.MetadataValue.int(late),
-        "never_verified": dg.MetadataValue.int(found.never),
-        "partitions": dg.MetadataValue.int(partitions),
-        "allowed_days": dg.MetadataValue.float(within),
+    metadata: dict[str, Value] = {
+        "stale_partitions": late,
+        "never_verified": found.never,
+        "partitions": partitions,
+        "allowed_days": within,
         "stale": _table(found.stale),
     }
     if found.oldest_days is not None:
-        metadata["oldest_days"] = dg.MetadataValue.float(round(found.oldest_days, 3))
+        metadata["oldest_days"] = round(found.oldest_days, 3)
     return dg.AssetCheckResult(
         passed=not late, severity=dg.AssetCheckSeverity.ERROR, description=words, metadata=metadata
     )
@@ -135,16 +139,16 @@ def _checkpoint_result(
     number: int | None, when: dt.datetime | None, now: dt.datetime, within: float, differs: str | None
 ) -> dg.AssetCheckResult:
     age = None if when is None else max(now - when, dt.timedelta())
-    metadata: dict[str, dg.MetadataValue] = {
-        "allowed_days": dg.MetadataValue.float(within),
-        "store": dg.MetadataValue.text(differs or "as recorded"),
+    metadata: dict[str, Value] = {
+        "allowed_days": within,
+        "store": differs or "as recorded",
     }
     if number is not None:
-        metadata["number"] = dg.MetadataValue.int(number)
+        metadata["number"] = number
     if when is None or age is None:
         words = "Dagster recorded none"
     else:
-        metadata["age_hours"] = dg.MetadataValue.float(round(age / _HOUR, 3))
+        metadata["age_hours"] = round(age / _HOUR, 3)
         metadata["recorded"] = dg.MetadataValue.timestamp(when)
         words = f"checkpoint {'?' if number is None else number} is {age / _DAY:.1f} days old, {within:g} are allowed"
     return dg.AssetCheckResult(

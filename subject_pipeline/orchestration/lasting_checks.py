@@ -1,12 +1,13 @@
 """Checks on partitioned assets: red while any partition's last record is, whichever run ends last."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster import DagsterInstance
 
 from subject_pipeline.orchestration.history.partitions import PastPartitions
+from subject_pipeline.orchestration.ui.tables import Metadata
 
 RED_PARTITIONS = "red_partitions"
 """Metadata of an evaluation: every partition that was red when it was made, whichever run found it so."""
@@ -33,7 +34,7 @@ class Finding:
     check: str
     number: str
     words: str
-    metadata: Mapping[str, dg.MetadataValue]
+    metadata: Metadata
     partitions: Collection[str] = ()
     everywhere: bool = False
     severity: dg.AssetCheckSeverity = field(default=dg.AssetCheckSeverity.ERROR)

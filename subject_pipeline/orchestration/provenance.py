@@ -1,14 +1,12 @@
 """Which store a run worked on, with which version of this package, and how the store is laid out."""
 
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-import dagster as dg
-
+from subject_pipeline.orchestration.ui.tables import Metadata
 from subject_pipeline.store.opened import SubjectStore
 
 
-def provenance(store: SubjectStore) -> Mapping[str, dg.MetadataValue]:
+def provenance(store: SubjectStore) -> Metadata:
     """What every run's metadata says of the store; it is read after the work, so the layout is there.
 
     Raises:
@@ -17,9 +15,9 @@ def provenance(store: SubjectStore) -> Mapping[str, dg.MetadataValue]:
     layout = store.layout()
     chunks = "nothing was written yet" if layout is None else f"{layout.chunk_count} chunks, log {layout.log_id}"
     return {
-        "store": dg.MetadataValue.text(store.location.url),
-        "package_version": dg.MetadataValue.text(_version()),
-        "chunk_layout": dg.MetadataValue.text(chunks),
+        "store": store.location.url,
+        "package_version": _version(),
+        "chunk_layout": chunks,
     }
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from subject_pipeline.orchestration.history.partitions import PastPartitions
-from subject_pipeline.orchestration.ui.audit import RED_NUMBERS
+from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS
 from subject_pipeline.reports.numbers import VerificationHistory
 
 

@@ -72,7 +72,7 @@ def source_sensor(
         "times or e_tags of its files. Taken once unchanged over one tick; a failed run is tried "
         f"{operations.attempts} times.",
         tags={"dataset": declaration.name},
-        metadata={"source": dg.MetadataValue.text(declaration.source)},
+        metadata={"source": declaration.source},
     )
     def sense(  # noqa: PLR0911 - one return for each reason not to run
         context: dg.SensorEvaluationContext, store: StoreResource

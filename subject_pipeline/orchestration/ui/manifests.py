@@ -1,11 +1,12 @@
 """What the Dagster UI shows of stagings and registrations: numbers to plot, tables, checks."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 
 from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
 from subject_pipeline.orchestration.lasting_checks import Finding
+from subject_pipeline.orchestration.ui.tables import Metadata, Value
 from subject_pipeline.registry.backfill import BackfillReport
 from subject_pipeline.registry.deciding import Failure
 from subject_pipeline.registry.registering import ChunkOutcome, Registration
@@ -18,19 +19,17 @@ COUNTS_ADD_UP = "counts_add_up"
 EVERY_CANDIDATE_REGISTERED = "every_staged_candidate_has_a_manifest"
 NO_COLLISIONS = "no_collisions"
 
-Metadata = Mapping[str, dg.MetadataValue]
-
 
 def staging_metadata(staged: StagedCandidates) -> Metadata:
     """Numbers of one staging."""
     return {
-        "dagster/row_count": dg.MetadataValue.int(staged.rows_scanned),
-        "rows_scanned": dg.MetadataValue.int(staged.rows_scanned),
-        "source_rows": dg.MetadataValue.int(staged.source_rows),
-        "rows_taken": dg.MetadataValue.text(describe_limit(staged.limit)),
+        "dagster/row_count": staged.rows_scanned,
+        "rows_scanned": staged.rows_scanned,
+        "source_rows": staged.source_rows,
+        "rows_taken": describe_limit(staged.limit),
         "source": dg.MetadataValue.path(staged.source),
-        "source_version": dg.MetadataValue.text(staged.version),
-        "staged_parts": dg.MetadataValue.int(len(staged.parts)),
+        "source_version": staged.version,
+        "staged_parts": len(staged.parts),
         "first_ids": _ids(staged.sample),
     }
 
@@ -42,31 +41,31 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
         raise ValueError("only a dry run has a forecast")
     return {
         "dry_run": dg.MetadataValue.bool(True),
-        "rows_scanned": dg.MetadataValue.int(report.rows_scanned),
-        "source_rows": dg.MetadataValue.int(report.source_rows or 0),
-        "would_attempt": dg.MetadataValue.int(forecast.attempted),
-        "would_insert": dg.MetadataValue.int(forecast.inserted),
-        "would_skip": dg.MetadataValue.int(forecast.skipped),
-        "would_fail": dg.MetadataValue.int(forecast.failed),
-        "duplicates": dg.MetadataValue.int(forecast.duplicates),
+        "rows_scanned": report.rows_scanned,
+        "source_rows": report.source_rows or 0,
+        "would_attempt": forecast.attempted,
+        "would_insert": forecast.inserted,
+        "would_skip": forecast.skipped,
+        "would_fail": forecast.failed,
+        "duplicates": forecast.duplicates,
         "first_ids": _ids(report.sample),
         "failures": failures_table(report.failures),
-        "seconds": dg.MetadataValue.float(report.elapsed_s),
+        "seconds": report.elapsed_s,
     }
 
 
 def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
     """One partition's own numbers."""
     counts = outcome.counts
-    metadata: dict[str, dg.MetadataValue] = {
-        "attempted": dg.MetadataValue.int(counts.attempted),
-        "inserted": dg.MetadataValue.int(counts.inserted),
-        "skipped": dg.MetadataValue.int(counts.skipped),
-        _FAILED: dg.MetadataValue.int(counts.failed),
-        _COLLISIONS: dg.MetadataValue.int(outcome.collisions),
-        "duplicates": dg.MetadataValue.int(counts.duplicates),
-        _ASTRAY: dg.MetadataValue.int(_astray(outcome)),
-        "seconds": dg.MetadataValue.float(round(outcome.seconds, 3)),
+    metadata: dict[str, Value] = {
+        "attempted": counts.attempted,
+        "inserted": counts.inserted,
+        "skipped": counts.skipped,
+        _FAILED: counts.failed,
+        _COLLISIONS: outcome.collisions,
+        "duplicates": counts.duplicates,
+        _ASTRAY: _astray(outcome),
+        "seconds": round(outcome.seconds, 3),
         "first_ids": _ids(outcome.sample),
     }
     if outcome.failures:
@@ -125,7 +124,7 @@ def registration_findings(done: Registration) -> list[Finding]:
             COUNTS_ADD_UP,
             _ASTRAY,
             f"not in {', '.join(astray[:10])}" if astray else "in all of the run's partitions",
-            {name: dg.MetadataValue.int(count) for name, count in sums.items()},
+            sums,
             astray,
         ),
         _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, lambda _: True),
@@ -147,7 +146,7 @@ def _failures(
         check,
         number,
         f"{total:,} in {', '.join(partitions[:10])}" if total else "none in this run",
-        {"candidates": dg.MetadataValue.int(total), "offenders": failures_table(offenders)},
+        {"candidates": total, "offenders": failures_table(offenders)},
         partitions,
     )
 
@@ -157,5 +156,5 @@ def _astray(outcome: ChunkOutcome) -> int:
     return abs(outcome.rows - outcome.counts.attempted - outcome.counts.duplicates)
 
 
-def _ids(sample: Iterable[str]) -> dg.MetadataValue:
-    return dg.MetadataValue.text(", ".join(sample) or "none")
+def _ids(sample: Iterable[str]) -> str:
+    return ", ".join(sample) or "none"

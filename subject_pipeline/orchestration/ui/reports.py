@@ -7,7 +7,7 @@ import dagster as dg
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.orchestration.ui.audit import check
+from subject_pipeline.orchestration.ui.tables import Metadata, Value, check
 from subject_pipeline.reports.charts import accesses_chart
 from subject_pipeline.reports.numbers import ComplianceNumbers, HeldSubject, Results
 from subject_pipeline.reports.page import svg
@@ -22,16 +22,13 @@ _SHOWN = 100
 Row = dict[str, str | int]
 
 
-def report_metadata(report: ComplianceReport) -> Mapping[str, dg.MetadataValue]:
+def report_metadata(report: ComplianceReport) -> Metadata:
     """Numbers of one report, its tables, and where it lies."""
     numbers = report.numbers
-    found: dict[str, dg.MetadataValue] = {
-        name: dg.MetadataValue.int(value) if isinstance(value, int) else dg.MetadataValue.float(value)
-        for name, value in numbers.headline.items()
-    }
+    found: dict[str, Value] = dict(numbers.headline)
     found["report"] = _place(report)
-    found["report_key"] = dg.MetadataValue.text(report.stored.key("report.html"))
-    found["report_sha256"] = dg.MetadataValue.text(report.page_sha256)
+    found["report_key"] = report.stored.key("report.html")
+    found["report_sha256"] = report.page_sha256
     found["findings"] = dg.MetadataValue.md(
         "\n".join(f"- **{one.mark}**: {_markdown(one.words)}" for one in findings(numbers))
     )
@@ -53,14 +50,12 @@ def report_metadata(report: ComplianceReport) -> Mapping[str, dg.MetadataValue]:
         ["candidate_id", "accesses", "denied", "error", "has_manifest"],
     )  # fmt: skip
     if numbers.checkpoint is not None:
-        found["checkpoint_note_sha256"] = dg.MetadataValue.text(numbers.checkpoint.note_sha256)
-        found["checkpoint_root"] = dg.MetadataValue.text(numbers.checkpoint.root)
+        found["checkpoint_note_sha256"] = numbers.checkpoint.note_sha256
+        found["checkpoint_root"] = numbers.checkpoint.root
     if numbers.history is not None:
         since = numbers.history.full_since
-        found["fully_verified_since"] = (
-            dg.MetadataValue.timestamp(since) if since else dg.MetadataValue.text("not every partition ever was")
-        )
-        found["red_partitions"] = dg.MetadataValue.text(", ".join(numbers.history.red) or "none")
+        found["fully_verified_since"] = dg.MetadataValue.timestamp(since) if since else "not every partition ever was"
+        found["red_partitions"] = ", ".join(numbers.history.red) or "none"
     return found
 
 

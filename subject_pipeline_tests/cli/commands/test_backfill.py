@@ -1,4 +1,7 @@
 import datetime as dt
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -355,16 +358,20 @@ def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch:
     assert run("backfill", "--dataset", "first").status == 0
     register(["C", "D"])
 
-    def interrupt(*_: object, **_options: object) -> None:
-        raise KeyboardInterrupt
+    register_group = registering._Job.register
 
-    monkeypatch.setattr(registering, "wait", interrupt)
+    def interrupted(*arguments: Any) -> Any:
+        time.sleep(0.2)  # until it is waited for
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return register_group(*arguments)
+
+    monkeypatch.setattr(registering._Job, "register", interrupted)
     ran = run("backfill", "--dataset", "people", "--json")
 
     assert ran.status == 130
     assert {name: type(value) for name, value in ran.json.items()} == REPORT
     assert "run the same command again" in ran.err
-    assert ran.json["subjects_total"] == 2 + ran.json["inserted"]
+    assert (ran.json["inserted"], ran.json["subjects_total"]) == (2, 4), "the commit under way is done and counted"
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])

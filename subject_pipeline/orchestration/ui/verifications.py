@@ -1,0 +1,95 @@
+"""What the Dagster UI shows of verifications: the sums of a run, and its checks."""
+
+from collections import Counter
+
+import dagster as dg
+
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
+from subject_pipeline.orchestration.lasting_checks import Finding
+from subject_pipeline.orchestration.ui.tables import Metadata, problems_table
+from subject_pipeline.orchestration.verified_chunks import (
+    CHAINS_INTACT,
+    CHECKS,
+    EVERY_SUBJECT_REGISTERED,
+    LOG_MATCHES_CHECKPOINT,
+    MANIFESTS_UNCHANGED,
+    NOT_READ,
+    NOTHING_UNREADABLE,
+    VerifiedChunks,
+    check_of,
+    log_rows,
+    number,
+)
+from subject_pipeline.verification.whole_store import Verification
+
+
+def _sums(report: Verification, verified: VerifiedChunks) -> Metadata:
+    """Numbers of one whole verification: over what it holds."""
+    read = Counter(verified.read.values())
+    return {
+        "mode": "incremental" if report.incremental else "full",
+        "checkpoint": _name(report.checkpoint),
+        "verified_chains": report.chains,
+        "intact": report.intact,
+        "broken": report.broken,
+        "unreadable": report.unreadable,
+        "verified_rows": report.rows,
+        **{f"rows_{result}": count for result, count in report.results.items()},
+        "partitions_read_whole": len(verified.whole),
+        "partitions_not_read": read[NOT_READ],
+        "seconds": round(report.elapsed_s, 3),
+    }
+
+
+def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks that every verification reports."""
+    told = {
+        CHAINS_INTACT: "Every segment and every row of every chain is as it was written. The table names subject, "
+        "kind, first bad row and what is wrong; the sums are those of the run.",
+        LOG_MATCHES_CHECKPOINT: "The log holds all that the last checkpoint anchored, and the checkpoint that Dagster "
+        "recorded is among the stored ones. Red: something was cut off, rewritten or rolled back.",
+        MANIFESTS_UNCHANGED: "Every manifest is as the registry's own evidence, or the last checkpoint, says. Red: it "
+        "was changed or removed behind the registry's back, or an announced change was never made.",
+        NOTHING_UNREADABLE: "The store gave everything that was asked for. Red: neither intact nor tampered; look at "
+        "the store, then run again.",
+        EVERY_SUBJECT_REGISTERED: "Every chain's subject has a manifest, or had one until the registry deleted it. "
+        "This only warns.",
+    }
+    ending = " A partition that was red stays so until it is verified again itself."
+    return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
+
+
+def verification_findings(report: Verification, verified: VerifiedChunks) -> list[Finding]:
+    """What one verification found under each check; the first of them has the run's sums."""
+    scope = ""
+    if report.incremental:
+        scope = (
+            f"; incremental: {len(verified.whole):,} of {len(verified.read):,} partitions were read whole, the others "
+            "count as they were when last read"
+        )
+    findings = []
+    for name in CHECKS:
+        # Of the checkpoint, or of the store as such: no partition's record has it.
+        store_wide = log_rows(one for one in report.broken_logs if one.chunk is None and check_of(one.kind) == name)
+        count = len(store_wide) + sum(found[name] for found in verified.found.values())
+        warns = name == EVERY_SUBJECT_REGISTERED
+        findings.append(
+            Finding(
+                name,
+                number(name),
+                (f"{count:,} found" if count else "nothing found") + scope,
+                {
+                    "found": count,
+                    "offenders": problems_table([*store_wide, *verified.rows[name]]),
+                    **(_sums(report, verified) if name == CHAINS_INTACT else {}),
+                },
+                [chunk for chunk, found in verified.found.items() if found[name]],
+                everywhere=bool(store_wide),
+                severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+            )
+        )
+    return findings
+
+
+def _name(checkpoint: Checkpoint | None) -> str:
+    return "none" if checkpoint is None else f"{checkpoint.note.number} of {checkpoint.note.time}"
