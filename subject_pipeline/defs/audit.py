@@ -43,7 +43,7 @@ class IngestOptions(dg.Config):
 
     files: list[str] = Field(
         default_factory=list,
-        description="Names below inbox/ of the store, or local paths. Empty: whatever the inbox holds that was not "
+        description="Names below inbox/ of the store, or local paths. Empty: everything in the inbox that was not "
         "ingested before. A file may be named again: no event is recorded twice.",
     )
 

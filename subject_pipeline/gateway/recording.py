@@ -171,10 +171,10 @@ class AuditedTools:
         """Return the payload once the access is on record; to be called after a tool, before its answer is released.
 
         Subjects are those given and those that the payload names (`find_subjects`), each once; if there are none,
-        nothing is recorded. The rows' `result` is `audit_result_state` of the payload, of its fields where it is an
-        object, of what it says where it is JSON text. Their `payload_sha256` is of its canonical JSON, with the fields of objects
-        as in `as_json`; a payload that has none (a datetime in it, an integer beyond 2^53) is recorded without, with a
-        warning in the log.
+        nothing is recorded. The rows' `result` is `audit_result_state` of the payload, of its fields if it is an
+        object, of what it says if it is JSON text. Their `payload_sha256` is of its canonical JSON, with the fields of
+        objects as in `as_json`; a payload that has none (a datetime in it, an integer beyond 2^53) is recorded without,
+        with a warning in the log.
 
         Args:
             action: what was done, such as the tool's name.

@@ -2,8 +2,8 @@
 
 A few bytes of parquet can ask for any amount of memory, in more ways than can be foreseen: dictionaries, compression,
 false counts. So the system enforces the limit: if many rows at once are too much, fewer are read, and anything else
-that happens ends this process and the file, nothing else. (Dictionaries are not read as such: pyarrow would then keep every
-text of a row group, even those that are in no dictionary of the file.)
+that happens ends this process and the file, nothing else. (Dictionaries are not read as such: pyarrow would then
+keep every text of a row group, even those that are in no dictionary of the file.)
 
 Over stdout come frames (`FRAME`: kind, length of what follows): `READ` asks for bytes of the file, which come over
 stdin, `ROWS` are lines, each a row as an object, or `[reason, other cells]`, `FAILED` is why the file cannot be read.

@@ -251,7 +251,7 @@ def _comparable(rows: pl.DataFrame) -> list[str]:
 
 
 def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Announce every change of an existing manifest: the rows as they will be written, and whether any was announced."""
+    """Announce every change of an existing manifest; returns the rows to write, and whether any was announced."""
     if not evidence.open():
         return rows, False
     announced = False
