@@ -729,7 +729,7 @@ def test_closing_does_not_hang_behind_an_index_either(
     tools.close()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "closed, but the store has not taken the audit log's index yet; a later append makes up for it"
+        "closed, but the store has not taken the audit log's index yet; a later append writes it"
     ]
     let_go.set()
     assert closed.wait(30)
