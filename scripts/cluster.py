@@ -287,7 +287,7 @@ def _prepare_data(running: Cluster, project: Path, *, sample: bool) -> None:
 def _tell(running: Cluster, page_port: int) -> None:
     environment = running.environment
     for name, words in {
-        "page": f"http://127.0.0.1:{page_port}   (no login: it listens on this machine alone)",
+        "page": f"http://127.0.0.1:{page_port}   (no login: it listens only on this machine)",
         "store": environment["SUBJECT_STORE_URL"] + f"   {environment.get('AWS_ENDPOINT_URL', '')}",
         "postgres": f"127.0.0.1:{environment['DAGSTER_PG_PORT']}",
         "redis": environment["DAGSTER_CELERY_BROKER"].rpartition("@")[2],

@@ -45,7 +45,7 @@ DECIDING = [
     "verification/log_verdicts",
     "verification/manifest_verdicts",
 ]
-# Beside the files whose names begin as the module's does.
+# In addition to the files whose names begin like the module's.
 ALSO_TESTED_BY = {"verification/checkpointing": ["verification/test_whole_store.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"

@@ -47,7 +47,7 @@ class FailedStep:
     Attributes:
         step: its key.
         asset: the asset that it makes; None where it makes none.
-        error: the error's class alone, as `StoreError`.
+        error: only the error's class, such as `StoreError`.
     """
 
     step: str

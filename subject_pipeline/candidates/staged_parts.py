@@ -227,7 +227,7 @@ def folder_of(dataset: str, version: str) -> str:
 
 
 def private_folder_of(dataset: str, name: str) -> str:
-    """The prefix below which one backfill of the command line stages for itself alone."""
+    """The prefix below which one backfill of the command line stages, and no other."""
     return f"{root_of(dataset)}backfill-{name}/"
 
 

@@ -127,7 +127,7 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
 
 @contextmanager
 def clear_failures() -> Iterator[None]:
-    """Fail the step with our message alone, instead of a page of traceback, where the cause is not a defect."""
+    """Fail the step with only our message, instead of a page of traceback, if the cause is not a defect."""
     try:
         yield
     except SubjectPipelineError as error:

@@ -1,4 +1,4 @@
-"""Rebuilding: everything that is derived, from the table and the log alone."""
+"""Rebuilding: everything that is derived, from nothing but the table and the log."""
 
 from dataclasses import dataclass
 
