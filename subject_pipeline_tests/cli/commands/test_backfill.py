@@ -1,5 +1,6 @@
 import datetime as dt
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -355,10 +356,21 @@ def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch:
     assert run("backfill", "--dataset", "first").status == 0
     register(["C", "D"])
 
-    def interrupt(*_: object, **_options: object) -> None:
-        raise KeyboardInterrupt
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *work: Any, **options: Any) -> Any:
+            going = super().submit(*work, **options)
+            result, waited = going.result, []
 
-    monkeypatch.setattr(registering, "wait", interrupt)
+            def first_interrupted() -> Any:
+                if not waited:
+                    waited.append(True)
+                    raise KeyboardInterrupt
+                return result()
+
+            going.result = first_interrupted
+            return going
+
+    monkeypatch.setattr(registering, "ThreadPoolExecutor", Interrupted)
     ran = run("backfill", "--dataset", "people", "--json")
 
     assert ran.status == 130
