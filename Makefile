@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e '.[postgres,celery,kubernetes]'
 	@touch $@
 
-demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show what came of it
+demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show the result
 	$(BIN)/python scripts/demo.py
 
 dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample dataset
@@ -44,7 +44,7 @@ cluster: $(READY) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an S3 
 	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
-# tests stand together.
+# tests follow each other.
 test: $(READY) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real"
 
@@ -59,10 +59,10 @@ check-real: $(READY) real-parts ## The tests that need servers and a browser
 	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start.
 	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile
 
-real-parts: ## Install what check-real needs and pip cannot give, where this may
+real-parts: ## Install what check-real needs and pip does not have, if the user may
 	scripts/install_real_parts.sh
 
-screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictures of what it sees
+screenshots: $(READY) ## Take the pictures of docs/images/ again: the browser's test, with pictures of what it sees
 	CI=true scripts/install_real_parts.sh browser
 	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real --basetemp=/tmp/subject-pipeline \
 		subject_pipeline_tests/real/test_browser.py
@@ -70,7 +70,7 @@ screenshots: $(READY) ## Write docs/images/ anew: the browser's test, with pictu
 mutants: $(READY) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
 	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
-format: $(READY) ## Format, and mend what the linter can
+format: $(READY) ## Format, and fix what the linter can
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
@@ -81,10 +81,10 @@ bench: $(READY) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
 bench-scale: $(READY) ## Measure what too few chunks cost
 	$(BIN)/python benchmarks/scale.py
 
-bench-buckets: $(READY) ## Count the requests to an S3 server, and make each of them late
+bench-buckets: $(READY) ## Count the requests to an S3 server, and delay each of them
 	$(BIN)/python benchmarks/buckets.py
 
-constraints: $(READY) ## Write constraints.txt anew, with the newest versions that fit
+constraints: $(READY) ## Write constraints.txt again, with the newest versions that fit
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-annotate --no-header -q -o constraints.txt

@@ -2,9 +2,9 @@
 
     python docs/gateway_example.py
 
-Everything is made in a temporary folder and gone at the end. A service has its key ring made by
+Everything is made in a temporary folder and removed at the end. A service has its key ring made by
 `subject-pipeline keys new FILE`, names it in $SUBJECT_KEY_RING, its store in $SUBJECT_STORE_URL, and calls
-`AuditedTools.open()` alone.
+only `AuditedTools.open()`.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ def find_workers(skill: str) -> dict[str, Any]:
 
 
 def read_salary(candidate_id: str) -> dict[str, Any]:
-    """Refused. The answer names nobody, so the loop tells whom the call was about."""
+    """Refused. The answer names nobody, so the loop says whom the call was about."""
     del candidate_id
     return {"status": 403, "message": "salaries are for the payroll team"}
 
 
 def read_worker(candidate_id: str) -> dict[str, Any]:
-    """Fails for want of its database."""
+    """Fails because its database is not reachable."""
     raise TimeoutError(candidate_id)
 
 
@@ -51,7 +51,7 @@ def read_shift(candidate_id: str) -> dict[str, Any]:
 
 
 def read_notes(candidate_id: str) -> dict[str, Any]:
-    """Words, which may be about anybody: they are withheld (`on_opaque="release"` would let them go)."""
+    """Free text, which may be about anyone: it is withheld (`on_opaque="release"` would release it)."""
     return {"content": [{"type": "text", "text": f"{candidate_id} likes to work with Ada"}], "isError": False}
 
 
@@ -74,7 +74,7 @@ async def answer(
     """One tool's answer, fit to be shown to the model."""
     try:
         payload = await asyncio.to_thread(TOOLS[name], **arguments)
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises is an answer too, and an access
+    except Exception as error:  # noqa: BLE001 - anything a tool raises is an answer too, and an access
         payload = {"error": type(error).__name__}
     subjects = [arguments["candidate_id"]] if "candidate_id" in arguments else []
     try:

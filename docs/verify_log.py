@@ -1,10 +1,10 @@
-"""Verify one chunk's audit log. Stands alone: Python's standard library, the log's files and a key ring.
+"""Verify one chunk's audit log. Needs only Python's standard library, the log's files and a key ring.
 
     python verify_log.py FOLDER_OF_A_CHUNK KEY_RING_FILE [--log-id ID]
 
 The folder is `audit/<chunk>` of a store, or a copy under the same name. Every problem is printed, then a summary.
-Rows and segments cut off the end leave nothing to see here: signed checkpoints are what shows that. Nor is it checked
-whether the subjects belong to this chunk.
+Rows and segments cut off the end leave no trace here: only signed checkpoints show that. Whether the subjects belong to
+this chunk is not checked either.
 
 Exit status: 0 intact; 1 problems were found; 2 the call was wrong.
 """
@@ -24,7 +24,7 @@ ROW_TEXTS = ("candidate_id", "prev", "ts", "actor", "action", "result", "event_i
 
 
 def read_line(line: bytes, kind: str, keys: dict[str, bytes]) -> tuple[dict, str, str]:
-    """What stands in a line, its MAC ("" if it has none), and what is wrong with it as such ("" if nothing)."""
+    """What a line holds, its MAC ("" if it has none), and what is wrong with the line itself ("" if nothing)."""
     try:
         inner = json.loads(line.decode())[kind]
         key_id = inner["key_id"]
@@ -42,7 +42,7 @@ def read_line(line: bytes, kind: str, keys: dict[str, bytes]) -> tuple[dict, str
 
 
 def header_problems(header: dict, facts: dict[str, object]) -> list[str]:
-    """Where a segment's header says other than what is found."""
+    """Where a segment's header differs from what is found."""
     facts = {"schema": "subject_audit_segment.v1", **facts}
     return [f"{name} is {header.get(name)!a}, not {fact!a}" for name, fact in facts.items() if header.get(name) != fact]
 
@@ -86,7 +86,7 @@ def problems(folder: Path, keys: dict[str, bytes], log_id: str | None, counts: C
             problem = problem or row_problem(row, *chains.get(subject, (0, NONE)), events)
             if problem:
                 yield f"{path.name}: subject {subject!a}, seq {row.get('seq')!a}: {problem}"
-            if type(row.get("seq")) is int:  # go on from what stands there, so that one break is told once
+            if type(row.get("seq")) is int:  # continue from what is there, so that one break is reported once
                 chains[subject] = (row["seq"] + 1, row_mac)
         counts.update(segments=1, rows=len(lines))
         number, prev, counts["subjects"] = number + 1, mac, len(chains)

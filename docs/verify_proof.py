@@ -1,10 +1,10 @@
-"""Check a proof that a subject's audit chain is in a signed checkpoint. Stands alone: Python and `cryptography`.
+"""Check a proof that a subject's audit chain is in a signed checkpoint. Needs only Python and `cryptography`.
 
     python verify_proof.py PROOF.json [VERIFIER_LINE]
 
 It needs neither the store nor a secret key. VERIFIER_LINE is the signer's public key, as `subject-pipeline keys public`
-prints it: get it from somebody you trust, not from whoever gave you the proof. Without it the proof's own is used,
-and only that its parts fit together is shown. Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong.
+prints it: get it from somebody you trust, not from the person who gave you the proof. Without it, the proof's own is
+used, which only shows that its parts fit together. Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong.
 """
 
 import base64
@@ -39,7 +39,7 @@ def public_key(line: str) -> tuple[str, bytes, Ed25519PublicKey]:
 
 
 def signed_text(note: str, name: str, key_id: bytes, key: Ed25519PublicKey) -> str:
-    """The text of a signed note: what stands before its last blank line, if the key signed that."""
+    """The text of a signed note: what is before its last blank line, if the key signed that."""
     must(note.endswith("\n") and "\n\n" in note, "the note is not a signed note")
     end, signed = note.rindex("\n\n"), False
     for line in note[end + 2 : -1].split("\n"):

@@ -5,8 +5,8 @@ two Celery workers, all on loopback, all with one environment. What they write i
 `environment`, a file to `source` for a shell that works on the same store. A worker that ends is started again, as a
 supervisor of a deployment does. Ctrl-C stops all of it.
 
-moto's server keeps its buckets in memory, so with it the history starts anew each time; with a store of one's own it
-stays.
+moto's server keeps its buckets in memory, so with it the history starts from the beginning each time; with
+your own store it stays.
 """
 
 import argparse
@@ -71,7 +71,7 @@ class Cluster:
         return self.state / "logs" / f"{name}.log"
 
     def start(self, name: str, command: list[str | Path], cwd: Path, given: str | None = None) -> None:
-        """Start a part in a session of its own, so that Ctrl-C does not reach it before its turn.
+        """Start a part in its own session, so that Ctrl-C does not reach it before its turn.
 
         Args:
             name: its name, and its log's.
@@ -124,7 +124,7 @@ class Cluster:
 def _stop(process: subprocess.Popen[bytes], kindly: signal.Signals) -> None:
     with suppress(psutil.Error, ProcessLookupError):
         family = psutil.Process(process.pid).children()
-        # `dagster-celery` does not hand a signal on to Celery, which ends its run first and then itself.
+        # `dagster-celery` does not pass a signal on to Celery, which ends its run first and then itself.
         for child in family if kindly == signal.SIGTERM else []:
             child.send_signal(kindly)
         if kindly == signal.SIGINT:
@@ -162,7 +162,7 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def cluster(state: Path, project: Path, page_port: int, settings: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start all parts, and stop them in the other order.
+    """Start all parts, and stop them in the reverse order.
 
     Args:
         state: the folder of all that they write.
@@ -287,7 +287,7 @@ def _prepare_data(running: Cluster, project: Path, *, sample: bool) -> None:
 def _tell(running: Cluster, page_port: int) -> None:
     environment = running.environment
     for name, words in {
-        "page": f"http://127.0.0.1:{page_port}   (no login: it listens on this machine alone)",
+        "page": f"http://127.0.0.1:{page_port}   (no login: it listens only on this machine)",
         "store": environment["SUBJECT_STORE_URL"] + f"   {environment.get('AWS_ENDPOINT_URL', '')}",
         "postgres": f"127.0.0.1:{environment['DAGSTER_PG_PORT']}",
         "redis": environment["DAGSTER_CELERY_BROKER"].rpartition("@")[2],

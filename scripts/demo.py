@@ -1,8 +1,8 @@
-"""`make demo`: the main Dagster jobs over 100,000 sample people, end to end, in a store of the demo's own.
+"""`make demo`: the main Dagster jobs over 100,000 sample people, end to end, in the demo's own store.
 
 People are registered twice (the second run finds everybody there), access events are ingested twice, all chains are
 verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red.
-The demo's store, key ring and Dagster history live below `.demo/` and are made anew each time; your own store in
+The demo's store, key ring and Dagster history live below `.demo/` and are made again each time; your own store in
 `./data` is not touched.
 """
 
@@ -161,7 +161,7 @@ def main() -> None:
         "   .venv/bin/subject-pipeline audit verify\n"
         f"   .venv/bin/subject-pipeline audit prove {whose} --out proof.json\n"
         "   .venv/bin/python docs/verify_proof.py proof.json\n"
-        "   README.md                      a dataset of your own is one YAML file",
+        "   docs/first_dataset.md          a dataset of your own is one YAML file",
         highlight=False,
     )
 

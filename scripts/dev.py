@@ -63,7 +63,7 @@ def main() -> None:
     except SubjectPipelineError as error:
         sys.exit(f"error: {error}")
     for name, words in {
-        "page": f"{page}   (no login: it listens on this machine alone)",
+        "page": f"{page}   (no login: it listens only on this machine)",
         "history": str(home),
         "store": settings.store_url,
         "key ring": settings.key_ring or "",

@@ -45,7 +45,7 @@ DECIDING = [
     "verification/log_verdicts",
     "verification/manifest_verdicts",
 ]
-# Beside the files whose names begin as the module's does.
+# In addition to the files whose names begin like the module's.
 ALSO_TESTED_BY = {"verification/checkpointing": ["verification/test_whole_store.py"]}
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"
@@ -61,7 +61,7 @@ NOT_CODE = {"annotation", "returns", "decorator_list"}
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A change of one module: what stands in `holder` under `field` (at `index`, if that is a list) becomes `new`."""
+    """A change of one module: what is in `holder` under `field` (at `index`, if that is a list) becomes `new`."""
 
     name: str
     line: int
@@ -91,7 +91,7 @@ def mutants_of(module: str, tree: ast.Module) -> Iterator[Mutant]:
 
 
 def _places(holder: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST, str, int | None, ast.stmt | ast.expr]]:
-    """Every statement and expression that runs, but for docstrings and the words of errors."""
+    """Every statement and expression that runs, except docstrings and the messages of errors."""
     for field, value in ast.iter_fields(holder):
         if field in NOT_CODE:
             continue

@@ -1,4 +1,4 @@
-"""A Postgres cluster of one's own on loopback, from Debian's package, for `make cluster` and the tests."""
+"""A private Postgres cluster on loopback, from Debian's package, for `make cluster` and the tests."""
 
 import os
 import secrets
@@ -55,7 +55,7 @@ def binaries() -> Path:
 def postgres_server(folder: Path, port: int) -> Iterator[PostgresServer]:
     """Run the cluster in a folder, made at the first use and kept, and stop it.
 
-    It listens on 127.0.0.1 alone, and asks for a password that is made with it. Postgres refuses to run as root: then
+    It listens only on 127.0.0.1, and asks for a password that is made with it. Postgres refuses to run as root: then
     it runs as the system's user `postgres`, who has to reach the folder.
 
     Raises:
@@ -109,7 +109,7 @@ def _as_server(command: list[str | Path], folder: Path) -> None:
         if subprocess.run([*as_postgres, "test", "-w", folder], check=False, cwd="/").returncode:
             raise PostgresError(f"the user postgres cannot reach {folder}: choose a folder that it can")
         command = [*as_postgres, *command]
-    # The server would keep a pipe open for ever: its words go to its log.
+    # The server would keep a pipe open forever: its output goes to its log.
     _said(command, {**os.environ, "LC_ALL": "C.UTF-8"}, silent="start" in command)
 
 

@@ -1,4 +1,4 @@
-"""`doctor`: is this store fit for work from here, and if not, what is wrong and how is it mended."""
+"""`doctor`: is this store fit for work from here, and if not, what is wrong and how to fix it."""
 
 import datetime as dt
 import secrets
@@ -41,7 +41,7 @@ class Finding:
 
     Attributes:
         name: the examination.
-        level: `problem`: work will fail or cannot be trusted until it is mended; `warning`: it should be looked at.
+        level: `problem`: work will fail or cannot be trusted until it is fixed; `warning`: it should be looked at.
         detail: what was found; holds no secret.
         mend: what to do; empty where there is nothing to do.
     """
@@ -59,14 +59,14 @@ def diagnose(
     read_only: bool = False,
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> list[Finding]:
-    """Examine a store as this process reaches it; nothing is raised, and all but short-lived probes is left as it is.
+    """Examine a store as this process reaches it; nothing is raised, and only short-lived probes are written.
 
-    An examination that fails, in whatever way, is a finding of its own and stops no other.
+    An examination that fails, in whatever way, is a finding and does not stop the others.
 
     Args:
         store: where the work is to be done.
-        ring: the keys that it is to be done with.
-        read_only: write no probes, as fits credentials that only verify or read.
+        ring: the keys for it.
+        read_only: write no probes, for credentials that only verify or read.
         clock: this machine's time, UTC.
     """
     findings: list[Finding] = []
@@ -106,7 +106,7 @@ def diagnose(
 
 @contextmanager
 def _examining(name: str, findings: list[Finding]) -> Iterator[None]:
-    """One examination: whatever is raised in it is a finding, and the next one follows."""
+    """One examination: anything raised in it is a finding, and the next one follows."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -149,7 +149,7 @@ def _probes(store: SubjectStore, clock: Callable[[], dt.datetime]) -> Iterator[F
             "writing",
             "problem",
             f"a probe below {PROBES} could not be written and read back: {error or 'it was not listed'}",
-            "these credentials need to read, list and create here; for ones that shall not write, use --read-only",
+            "these credentials need to read, list and create here; for ones that must not write, use --read-only",
         )
         return
     finally:
@@ -210,7 +210,7 @@ def _key_ring(ring: KeyRingFile) -> tuple[KeyRing | None, Finding]:
         return None, Finding(
             "key ring",
             "warning",
-            "none is configured: subjects can be registered, but nothing of the audit log works",
+            "none is configured: subjects can be registered, but the audit log cannot be used",
             "subject-pipeline keys new FILE, then set SUBJECT_KEY_RING=FILE",
         )
     try:
@@ -286,7 +286,7 @@ def _source(store: SubjectStore, name: str) -> Finding:
             "problem",
             str(error),
             "runs of this dataset fail: register it again with the right key column (in its YAML too, where it has "
-            "one), or mend the source",
+            "one), or correct the source",
         )
     size = sum(file.size for file in files.files)
     told = f"{len(files.files):,} files, {size / 1e6:,.1f} MB, {keys.total_rows:,} rows at {dataset.source}"

@@ -1,7 +1,7 @@
 """The one tree of errors that this package raises.
 
-A message says what was being done, to which object, what is wrong and how to mend it. Whatever a user can
-cause ends in one of these, never in a bare `ValueError` or `KeyError`.
+A message says what was being done, to which object, what is wrong and how to fix it. Everything that a user
+can cause ends in one of these, never in a bare `ValueError` or `KeyError`.
 """
 
 
@@ -22,7 +22,7 @@ class SourceError(SubjectPipelineError):
 
 
 class StagingError(SubjectPipelineError):
-    """What was staged is missing, damaged or was staged for something else than is asked."""
+    """What was staged is missing or damaged, or was staged for other options."""
 
 
 class ManifestError(SubjectPipelineError):
@@ -50,7 +50,7 @@ class VanishedFileError(ConflictError):
 
 
 class OutcomeUnknownError(StoreError):
-    """A write was sent and it could not be learnt whether it landed."""
+    """A write was sent, and it is not known whether it was done."""
 
 
 class IncompleteError(StoreError):
@@ -58,7 +58,7 @@ class IncompleteError(StoreError):
 
 
 class AmbiguousSubjectError(StoreError):
-    """The manifests' table holds rows that no honest writer makes, so it cannot tell what a subject's manifest is."""
+    """The table holds rows that no honest writer makes, so what a subject's manifest is cannot be decided."""
 
 
 class CanonicalJsonError(SubjectPipelineError):
@@ -82,4 +82,4 @@ class CheckpointError(SubjectPipelineError):
 
 
 class WithheldError(SubjectPipelineError):
-    """A tool's answer is withheld: the access to it could not be recorded, or it cannot be looked into."""
+    """A tool's answer is withheld: the access could not be recorded, or the answer cannot be examined."""

@@ -1,4 +1,4 @@
-"""Settings from the environment, read once by a shell and handed on."""
+"""Settings from the environment, read once by a shell and passed on."""
 
 import getpass
 import os
@@ -66,20 +66,20 @@ class Settings:
 
 
 def json_logs(environment: Mapping[str, str]) -> bool:
-    """Whether words beside results are one JSON object a line: `$SUBJECT_LOG_FORMAT` is `json`.
+    """Whether messages are one JSON object a line: `$SUBJECT_LOG_FORMAT` is `json`.
 
-    Any other value means text: a wrong setting of the log's form must not keep an error from being told.
+    Any other value means text: a wrong setting of the format must not keep an error from being shown.
     """
     return environment.get(LOG_FORMAT, "").strip().lower() == "json"
 
 
 def traceback_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether errors of the command line come with their traceback: `$SUBJECT_TRACEBACK` is `1`, `on`, or so."""
+    """Whether errors of the command line come with their traceback: `$SUBJECT_TRACEBACK` is `1`, `on` or the like."""
     return environment.get(TRACEBACK, "").strip().lower() not in {"", "0", "off", "no", "false"}
 
 
 def system_user() -> str:
-    """The name of whoever runs this process; `uid:N` where the system has no name for it, as in many containers."""
+    """The name of the user who runs this process; `uid:N` if the system has no name for it, as in many containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -98,6 +98,6 @@ def _whole_number(environment: Mapping[str, str], name: str) -> int | None:
 def _switch(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "").strip()
     if text.lower() not in {"", "on", "off"}:
-        # Read as "off", a misspelt "on" would leave the nightly verification out, and nobody would know.
+        # Read as "off", a misspelt "on" would turn the nightly verification off, and nobody would know.
         raise ConfigurationError(f"{name} must be on or off, not {text[:40]!r}")
     return text.lower() == "on"

@@ -47,7 +47,7 @@ class FailedStep:
     Attributes:
         step: its key.
         asset: the asset that it makes; None where it makes none.
-        error: the error's class alone, as `StoreError`.
+        error: only the error's class, such as `StoreError`.
     """
 
     step: str
@@ -81,12 +81,12 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        """`error` where the run failed or any red check is one; `warn` where all that is red only warns."""
+        """`error` where the run failed or any red check is one; `warn` where every red check only warns."""
         return "error" if self.failed or any(check.severity == "error" for check in self.checks) else "warn"
 
 
 def alert_id(run: str) -> str:
-    """The same for every message about one run: a receiver that must not show one twice drops ids that it has seen."""
+    """The same for every message about one run, so that a receiver can drop ids that it has seen."""
     return f"run/{run}"
 
 
@@ -109,8 +109,8 @@ def span(first: str | None, last: str | None) -> str | None:
 def message(alert: Alert) -> Message:
     """The message: `text` for a chat, the rest for programs. Bounded, whatever names hold.
 
-    `asset` and `check` are those of the gravest finding, for receivers that route by them; `steps` and `checks` hold
-    at most 20 each, and `checks_red` counts all.
+    `asset` and `check` are those of the most severe finding, for receivers that route by them; `steps` and `checks`
+    hold at most 20 each, and `checks_red` counts all.
     """
     checks = sorted(alert.checks, key=lambda one: (one.severity != "error", one.asset, one.check))
     steps = list(alert.steps)

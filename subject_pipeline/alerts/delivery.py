@@ -1,4 +1,4 @@
-"""How far an alert's delivery has come, and what is to be done about it next.
+"""The state of an alert's delivery, and what to do about it next.
 
 It is noted on the run itself, before each request and after it, because a sensor's cursor is saved after its tick and
 a tick may die in between.
@@ -20,15 +20,15 @@ class State(Enum):
     """How far."""
 
     sending = "sending"
-    """A request is on its way, or its process died with it."""
+    """A request is under way, or its process died during it."""
     waiting = "waiting"
     """The receiver has not taken it; it is tried again when it is due."""
     delivered = "delivered"
     refused = "refused"
-    """The receiver answered that it never will take it."""
+    """The receiver answered that it will never take it."""
     given_up = "given_up"
     unconfirmed = "unconfirmed"
-    """The process died with a request on its way: it may have been taken, so it is not repeated."""
+    """The process died during a request: it may have been taken, so it is not repeated."""
 
 
 OPEN = (State.sending, State.waiting)
@@ -40,7 +40,7 @@ class Delivery:
     """What is noted of one alert.
 
     Attributes:
-        state: how far it is.
+        state: of the delivery.
         rounds: ticks that tried, this one included.
         at: UTC; when that was noted, or, while waiting, when it is due.
     """
@@ -51,7 +51,7 @@ class Delivery:
 
 
 class Step(Enum):
-    """What is to be done."""
+    """What to do next."""
 
     post = "post"
     leave = "leave"
@@ -59,7 +59,7 @@ class Step(Enum):
 
 
 def next_step(noted: Delivery | None, now: dt.datetime) -> Step:
-    """What a tick has to do about an alert of which this is noted."""
+    """What a tick has to do about an alert in this state."""
     if noted is None:
         return Step.post
     if noted.state is State.waiting:

@@ -26,18 +26,18 @@ def post_alert(
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Delivery | None, str]:
-    """Do what is due about one alert; what is noted of it now, and in words what was done.
+    """Do what is due about one alert; returns what is noted of it now, and a description of what was done.
 
-    Once the receiver has answered that it took the message, and once a process has died with a request on its way,
+    Once the receiver has answered that it took the message, and once a process has died during a request,
     nothing is posted again. A request that is not answered in time, refused a connection, or answered with 429, 408
-    or 5xx counts as not taken: it is repeated, in this round once and in `ROUNDS` rounds at most. Other answers, a
-    redirect among them, are final.
+    or 5xx counts as not taken: it is repeated, in this round once and in `ROUNDS` rounds at most. Other answers,
+    including a redirect, are final.
 
     Args:
         message: what to post.
         webhook: where to.
         noted: what is noted so far.
-        note: notes what comes of it, where whoever comes next will find it.
+        note: keeps the new state where the next tick finds it.
         clock: UTC.
         sleep: waits between the requests of a round.
     """
@@ -48,13 +48,13 @@ def post_alert(
     if step is Step.note_death:
         dead = Delivery(State.unconfirmed, rounds - 1, clock())
         note(dead)
-        return dead, "a process died while it was posted: it may have been taken, so it is not repeated"
+        return dead, "a process died while posting it: it may have been taken, so it is not repeated"
 
     def request() -> Answer:
         note(Delivery(State.sending, rounds, clock()))
         answer = webhook.post(message)
         if answer.outcome == "not_now":
-            # Noted before the pause: who dies in it leaves behind that the message was not taken.
+            # Noted before the pause: if the process dies in it, it is known that the message was not taken.
             note(after_round(rounds, clock(), asked_s=answer.after_s))
         return answer
 

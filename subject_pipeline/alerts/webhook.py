@@ -25,7 +25,7 @@ class Answer:
     """What came of one request.
 
     Attributes:
-        outcome: `taken`; `refused`, which trying again will not change; or `not_now`.
+        outcome: `taken`; `refused`, which will not change on another try; or `not_now`.
         detail: in words that hold no part of the URL.
         after_s: the seconds after which the receiver asked to be tried again.
     """
@@ -77,7 +77,7 @@ class Webhook:
         self._opener = urllib.request.build_opener(_NoRedirects())
 
     def post(self, message: Mapping[str, object]) -> Answer:
-        """Post one message, once; nothing is raised for whatever the receiver or the network does."""
+        """Post one message, once; nothing that the receiver or the network does is raised."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was looked at above
             self._url,
             json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"),
@@ -92,7 +92,7 @@ class Webhook:
             with error:
                 return _answer(error.code, error.headers.get("Retry-After"))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # Their words may repeat the URL; their class says enough.
+            # Their text may repeat the URL; their class says enough.
             cause = getattr(error, "reason", error)
             return Answer("not_now", type(cause if isinstance(cause, Exception) else error).__name__)
 

@@ -13,7 +13,7 @@ from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs
 
 
 class ChunkState:
-    """One chunk's log as its writer sees it; not thread-safe, one leader at a time holds it."""
+    """One chunk's log as its writer sees it; not thread-safe: only one leader at a time uses it."""
 
     def __init__(self, index: AuditIndex, segments: AuditSegments, base: IndexState, keys: KeyLookup) -> None:
         self._index = index
@@ -68,12 +68,12 @@ class ChunkState:
         before = head._replace(number=head.number - 1)
         problem = segment.problem(before, self._macs, prev_known=False)
         if problem is None and segment.mac != head.mac:
-            problem = "it is not the one that the audit index was made of"
+            problem = "it is not the one that the audit index was made from"
         if problem is not None:
             raise AuditLogError(f"{where} is damaged: {problem}; {_ADVICE}")
 
     def take(self, data: bytes) -> None:
-        """Go one segment on, one that another has written.
+        """Advance by one segment that another writer wrote.
 
         Raises:
             AuditLogError: it does not follow from what was read so far.
@@ -104,7 +104,7 @@ class ChunkState:
         self._add(SegmentDelta(self.head.number + 1, segment.mac, len(data), chains, events))
 
     def advance(self, written: Written, events: Sequence[AccessEvent], records: Sequence[bytes]) -> None:
-        """Go one segment on, one of our own: with its events, and their records."""
+        """Advance by one segment of our own, with its events and their records."""
         months: dict[str, list[bytes]] = {}
         for event, record in zip(events, records, strict=True):
             months.setdefault(event.ts[:7], []).append(record)
@@ -130,7 +130,7 @@ class ChunkState:
         return {candidate_id: head for candidate_id, head in found.items() if head is not None}
 
     def with_evidence(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
-        """Where the chains end of those among these subjects of whom a row speaks of their manifest."""
+        """Where the chains end of those among these subjects that have a registry row."""
         indexed = evidence_digests(self.base.heads)
         recent = {candidate_id for candidate_id, head in self._chains.items() if head.evidence is not None}
         if not indexed and not recent:
@@ -141,7 +141,7 @@ class ChunkState:
         """All events of a month, read from the index at the month's first use.
 
         Raises:
-            IndexLostError: the index is damaged: load the state anew without it.
+            IndexLostError: the index is damaged: load the state again without it.
             StoreError: the store failed.
         """
         if month not in self._events:
@@ -152,7 +152,7 @@ class ChunkState:
         return self._events[month]
 
     def indexed(self, base: IndexState) -> None:
-        """An index was written: what it covers need not be kept beside it."""
+        """An index was written: what it covers need not be kept in addition."""
         self.base = base
         self.pending = [delta for delta in self.pending if delta.number > base.head.number]
         self._pending_events = sum(len(records) for delta in self.pending for records in delta.events.values())

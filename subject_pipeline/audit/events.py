@@ -30,7 +30,7 @@ MAX_TEXT = 1_024
 MAX_FIELDS = 1_000
 
 IDENTITY, CONTENT = 16, 8
-"""Bytes of the digests that tell whether two events are the same, and whether they say the same."""
+"""Bytes of the digests that show whether two events are the same, and whether they say the same."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -66,7 +66,7 @@ class AccessEvent(NamedTuple):
         return hashlib.blake2b(text.encode(), digest_size=IDENTITY).digest()
 
     def content(self) -> bytes:
-        """8 bytes that are the same for events that say the same of the access: all that is recorded beside the ids."""
+        """8 bytes that are the same for events that say the same of the access: everything recorded but the ids."""
         return hashlib.blake2b(orjson.dumps(self[2:]), digest_size=CONTENT).digest()
 
     def record(self) -> bytes:
@@ -157,7 +157,7 @@ def checked_action(value: object) -> str:
     """An action that a row of an access can name; EventError: it cannot, or it is the registry's own."""
     action = _text("action", value)
     if action.startswith(EVIDENCE_PREFIX):
-        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded by the registry alone")
+        raise EventError(f"action: {EVIDENCE_PREFIX}* is recorded only by the registry")
     return action
 
 

@@ -77,7 +77,7 @@ class Records:
 
 
 def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
-    """A chain's head among the records of all, or None where the subject has no chain."""
+    """A chain's head among the records of all chains; None if the subject has no chain."""
     for record in Records(heads, _HEAD.size).starting(subject_digest(candidate_id)):
         _, seq, mac, root, kind, sha256, prior = _HEAD.unpack(record)
         evidence = None
@@ -88,7 +88,7 @@ def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
 
 
 def evidence_digests(heads: bytes) -> set[bytes]:
-    """The digests of the subjects of whom a row speaks of their manifest."""
+    """The digests of the subjects that have a registry row."""
     kinds = heads[_KIND_AT :: _HEAD.size]
     return {heads[at * _HEAD.size : at * _HEAD.size + DIGEST] for at, kind in enumerate(kinds) if kind != _NONE}
 
@@ -143,7 +143,7 @@ def seal(header: Mapping[str, Any], payload: bytes, *, key_id: str, key: bytes) 
 
 
 def unseal(data: bytes | None, macs: Macs) -> tuple[dict[str, Any], bytes] | None:
-    """The header and payload of an object of the index, or None where it is not as we sealed it.
+    """The header and payload of an object of the index, or None if it is not as it was sealed.
 
     Args:
         data: the object's bytes.

@@ -14,7 +14,7 @@ _HIGH = 8
 """Bytes of an identity that a part is searched by."""
 _FRESH = 32_768
 _FRESH_BYTES = 160
-"""What an event takes that is not in a part yet."""
+"""Bytes that an event takes which is not in a part yet."""
 
 
 class KnownEvents:
@@ -29,7 +29,7 @@ class KnownEvents:
         self._fresh: dict[bytes, bytes] = {}
 
     def contents(self, identity: bytes) -> Iterator[bytes]:
-        """The contents that are recorded under an identity: none, or one; more only in a log of other making."""
+        """The contents that are recorded under an identity: none or one; more only if another program wrote the log."""
         fresh = self._fresh.get(identity)
         if fresh is not None:
             yield fresh
@@ -37,14 +37,14 @@ class KnownEvents:
             yield from part.contents(identity)
 
     def add(self, records: Iterable[bytes]) -> None:
-        """Take records in; of several with one identity the first counts."""
+        """Add records; of several with one identity the first counts."""
         for record in records:
             self._fresh.setdefault(record[:IDENTITY], record[IDENTITY:])
         if len(self._fresh) < _FRESH:
             return
         records = sorted(identity + content for identity, content in self._fresh.items())
         self._fresh = {}
-        # As the index grows: a part swallows the one before it that is not twice its size.
+        # Like the index: a part swallows the one before it that is not twice its size.
         while self._parts and len(self._parts[-1].data) < 2 * len(records) * EVENT_WIDTH:
             records = sorted([*self._parts.pop().records(), *records])
         self._parts.append(_Part(b"".join(records)))

@@ -18,7 +18,7 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
     """A subject's rows in the log's order, each as stored: `{"mac": ..., "row": {...}}`. Nothing is verified.
 
     With a key ring only the segments that the audit index names, and those after it, are read; without one, all of
-    the chunk's. Somebody whom the log does not know has none.
+    the chunk's. A subject that is not in the log has none.
 
     Raises:
         StoreError: the store failed.

@@ -51,11 +51,11 @@ def audit_result_state(payload: object) -> ResultState:
 
 
 def _is_set(value: object) -> bool:
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - how a NaN is told
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 - how a NaN is recognised
         return False
     try:
         return bool(value)
-    except Exception:  # noqa: BLE001 - an object of the caller's; what refuses to say that it is nothing is something
+    except Exception:  # noqa: BLE001 - the caller's own object; what refuses to say that it is empty counts as set
         return True
 
 

@@ -1,7 +1,7 @@
 """Segments of the audit log: bytes of rows, chained by subject, under a header that is chained by chunk.
 
 Line 1 is `{"mac":M,"segment":S}`, every further line `{"mac":M,"row":R}`; S and R are canonical JSON (RFC 8785), M is
-HMAC-SHA256 over exactly the bytes of S or R under a domain of its own. Whoever verifies MACs the bytes as stored.
+HMAC-SHA256 over exactly the bytes of S or R under a domain of its own. A verifier computes MACs of the bytes as stored.
 """
 
 import hashlib
@@ -204,7 +204,7 @@ class Segment:
 
     Attributes:
         header: its header; None where line 1 is not one.
-        mac: the MAC that stands in line 1; empty where there is none.
+        mac: the MAC in line 1; empty where there is none.
         inner: the bytes that it is over.
         body: everything after line 1.
     """
@@ -259,7 +259,7 @@ class Segment:
         if header.get("rows") != rows:
             return f"it has {rows:,} rows, its header says {header.get('rows')!r}"
         same = header.get("rows_sha256") == hashlib.sha256(self.body).hexdigest()
-        return None if same else "its rows are not those that its header vouches for: their SHA-256 differs"
+        return None if same else "its rows are not those of its header: their SHA-256 differs"
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of a segment without a problem, in order, each with its own MAC under `mac`.

@@ -50,7 +50,7 @@ class Increment:
     count: int
 
     def as_json(self) -> list[str | int]:
-        """As it stands in the heads' header."""
+        """As it is in the heads' header."""
         return [self.kind, self.first, self.last, self.segment_mac, self.count]
 
 
@@ -94,7 +94,7 @@ class AuditIndex:
                 continue
             header, heads = opened
             if (header.get("log_id"), header.get("chunk"), "number" in header) != (log_id, chunk, True):
-                continue  # soundly sealed, and put here from elsewhere
+                continue  # properly sealed, but copied here from elsewhere
             head = LogHead(log_id, chunk, header["number"], header["segment_mac"])
             if item.key == _heads_key(head):
                 return IndexState(head, heads, tuple(Increment(*parts) for parts in header["increments"]))
@@ -157,7 +157,7 @@ class AuditIndex:
         return state
 
     def remove(self, chunk: str, keep: IndexState | None = None) -> int:
-        """Delete a chunk's index, but for the objects of one state; returns how many objects went.
+        """Delete a chunk's index, except the objects of one state; returns how many objects were deleted.
 
         Raises:
             StoreError: the store failed.
@@ -199,7 +199,7 @@ class AuditIndex:
         return opened[1]
 
     def _forget_superseded(self, state: IndexState) -> None:
-        """Delete what no newer index needs, once no reader can still be at it; failing at that loses nothing."""
+        """Delete what no newer index needs, once no reader can still use it; if that fails, nothing is lost."""
         wanted = _keys(state)
         before = dt.datetime.now(dt.UTC) - _SUPERSEDED_AFTER
         with contextlib.suppress(StoreError):

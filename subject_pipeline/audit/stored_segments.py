@@ -24,7 +24,7 @@ class Listing:
     """What a LIST of some chunks' logs showed.
 
     Attributes:
-        segments: by chunk and number; a LIST beside a writer may have gaps that are none.
+        segments: by chunk and number; a LIST during an append may show gaps that are none.
         foreign: objects below `audit/` that are no segment of these chunks.
     """
 
@@ -40,12 +40,12 @@ class AuditSegments:
 
     @staticmethod
     def key(chunk: str, number: int) -> str:
-        """Where a segment lies."""
+        """The key of a segment."""
         return f"{AUDIT}{chunk}/{number:012d}.jsonl"
 
     @classmethod
     def place(cls, key: str) -> tuple[str, int] | None:
-        """The chunk and number of the segment that lies exactly here; None where the key is no segment's."""
+        """The chunk and number of the segment with exactly this key; None if no segment can have it."""
         match = _KEY.fullmatch(key)
         found = (match[1], int(match[2])) if match else None
         return found if found and cls.key(*found) == key else None
@@ -75,7 +75,7 @@ class AuditSegments:
 
         Args:
             chunks: their names.
-            whole: they are all the chunks that the store has, so that one LIST serves, and what lies beside is foreign.
+            whole: they are all the chunks that the store has, so one LIST is enough, and anything else is foreign.
 
         Raises:
             StoreError: the store failed.
@@ -107,9 +107,9 @@ class AuditSegments:
         Args:
             chunk: whose log.
             after: the last number that is known; -1 for the whole log.
-            listed: look past the end too, so that a log with a gap is told from one that ends: by a LIST, or on a local
-                disk, where the end of a long log is wanted, 128 numbers far. False: ask for the next until there is
-                none.
+            listed: look past the end too, to distinguish a log with a gap from one that ends: by a LIST, or on a local
+                disk, where the end of a long log is wanted, by the next 128 numbers. False: ask for the next until
+                there is none.
 
         Raises:
             AuditLogError: a segment is gone with later ones still there; nothing may be appended to such a log.
@@ -131,7 +131,7 @@ class AuditSegments:
             yield number, data
             number += 1
         if listed and after >= 0 and self._objects.local:
-            # A folder's LIST takes the longer the more it holds; an index is never far behind a log's end.
+            # A folder's LIST takes longer the more it holds; an index is never far behind a log's end.
             for later in range(number + 1, number + _LOOKED_PAST):
                 if self._objects.exists(self.key(chunk, later)):
                     raise AuditLogError(self._gone(chunk, number))

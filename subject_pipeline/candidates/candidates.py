@@ -23,8 +23,8 @@ value as text."""
 REFUSAL_SCHEMA = pl.Schema(
     {"chunk_index": pl.UInt32, "candidate_id": pl.String, "kind": pl.String, "reason": pl.String}
 )
-"""One candidate that did not become a subject a row, charged to the chunk that its storage key hashes to. `kind` is
-`refused`, `collision`, `not_written` or `unknown` (it could not be learnt whether it was written)."""
+"""One candidate a row that did not become a subject, counted in the chunk that its storage key hashes to. `kind` is
+`refused`, `collision`, `not_written` or `unknown` (it is not known whether it was written)."""
 
 
 def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataFrame:
@@ -54,7 +54,7 @@ def distinct(staged: pl.DataFrame) -> pl.DataFrame:
 
 
 def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Distinct candidates parted into those that may become subjects and those that may not.
+    """Distinct candidates, divided into those that may become subjects and those that may not.
 
     Returns:
         (`CANDIDATE_SCHEMA`, `REFUSAL_SCHEMA`); together they have one row per row of `staged`.

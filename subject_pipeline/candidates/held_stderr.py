@@ -1,4 +1,4 @@
-"""Descriptor 2 held back while a library may print to it what people should not see."""
+"""Holds descriptor 2 back while a library may print to it what people should not see."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from typing import IO
 
 
 class HeldStderr:
-    """Holds back what is written to descriptor 2: a Rust panic prints there before anybody can catch it.
+    """Holds back what is written to descriptor 2: a Rust panic prints there before anyone can catch it.
 
     Passed on when the last holder is done, unless one of them failed. Shared by all threads, since the descriptor is.
     """

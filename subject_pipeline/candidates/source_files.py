@@ -109,7 +109,7 @@ def _local_files(path: str) -> list[SourceFile]:
 
 
 def _unreadable(error: OSError) -> None:
-    """A folder that is passed over would leave its people out, and nobody would know."""
+    """Skipping a folder would leave its people out, and nobody would know."""
     raise SourceError(f"cannot read the source folder {error.filename}: {error.strerror}") from error
 
 
@@ -120,7 +120,7 @@ def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
     bucket = StoreLocation.parse(f"{scheme}://{container}", options)
     path = path.strip("/")
     wild = [path.index(mark) for mark in _MAGIC if mark in path]
-    # What a pattern matches lies below the folder that stands before its first wildcard.
+    # What a pattern matches is below the folder before its first wildcard.
     prefix = path[: min(wild)].rpartition("/")[0] if wild else path
     backend = open_backend(bucket)
     try:

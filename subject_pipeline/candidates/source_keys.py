@@ -1,4 +1,4 @@
-"""The key column of a source: its type, and its values as text, read alone and streaming."""
+"""The key column of a source: its type, and its values as text; no other column is read."""
 
 import itertools
 from bisect import bisect_right
@@ -169,7 +169,7 @@ def _key_kind(arrow_type: pa.DataType, logical: str) -> KeyKind | None:
         or pa.types.is_string_view(arrow_type)
     ):
         return "text"
-    # Polars reads a UUID as plain binary; only the parquet schema tells.
+    # Polars reads a UUID as plain binary; only the parquet schema shows it.
     return "uuid" if logical == "UUID" else None
 
 
@@ -197,7 +197,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _read_errors(uri: str) -> Iterator[None]:
-    """Turn what Polars raises on damaged files into our error, a Rust panic too, and keep its own words back."""
+    """Turn what Polars raises on damaged files, a Rust panic included, into our error, and hold its output back."""
     try:
         with HELD_STDERR.hold():
             yield

@@ -25,7 +25,7 @@ class ChunkGroup(BaseModel):
 
 
 class StagedCandidates(BaseModel):
-    """The record of a staging: what was read, under which options, and where it lies.
+    """The record of a staging: what was read, under which options, and where it is.
 
     Attributes:
         version: changes with the source's files, the key column, the prefix or the layout.
@@ -58,10 +58,10 @@ class StagedCandidates(BaseModel):
         return frozenset(part for group in self.groups for part in group.parts)
 
     def check_options(self, limit: int | None, declared: DatasetDeclaration | None = None) -> None:
-        """Refuse a staging that was made for something else than is asked now.
+        """Refuse a staging that was made with other options, or of another declaration.
 
         Raises:
-            StagingError: both limits, or what is declared otherwise since, are named.
+            StagingError: both limits, or the declaration that changed, are named.
         """
         for what in ("source", "key_column", "candidate_id_prefix", "safe_views"):
             then, now = getattr(self, what), getattr(declared or self, what)

@@ -80,7 +80,7 @@ class PartWriter:
         return tuple(self._groups)
 
     def discard(self) -> None:
-        """Delete every part written so far, as far as the store lets us."""
+        """Delete every part written so far, as far as the store allows it."""
         with contextlib.suppress(StoreError):
             for part in (part for group in self._groups for part in group.parts):
                 self._objects.delete(part)
@@ -107,7 +107,7 @@ def read_group(objects: ObjectStore, group: ChunkGroup, chunks: list[int] | None
     """The staged candidates of a group, `CANDIDATE_SCHEMA`, of all its chunks or of some (by index).
 
     Raises:
-        StagingError: a part is gone, as happens when the dataset was staged anew meanwhile.
+        StagingError: a part is gone, as happens when the dataset was staged again meanwhile.
         StoreError: the store failed.
     """
     frames = [_decode(objects, part) for part in group.parts]
@@ -165,8 +165,8 @@ def remove_stale(
         objects: the store.
         dataset: the dataset's name.
         kept: parts that the current record names.
-        superseded: parts that the record before it named; they go whatever their age.
-        before: whatever else was written before this time was left by a killed run, and goes.
+        superseded: parts that the record before it named; they are deleted whatever their age.
+        before: everything else that was written before this time was left by a killed run, and is deleted.
 
     Returns:
         How many objects were deleted.
@@ -199,7 +199,7 @@ def forget(objects: ObjectStore, layout: ChunkLayout, storage_key: str, candidat
             rows = _decode(objects, key)
         except StagingError:
             if objects.get(key) is None:
-                continue  # its dataset was staged anew meanwhile
+                continue  # its dataset was staged again meanwhile
             raise
         kept = rows.filter(pl.col("candidate_id") != candidate_id)
         if kept.height < rows.height:
@@ -227,7 +227,7 @@ def folder_of(dataset: str, version: str) -> str:
 
 
 def private_folder_of(dataset: str, name: str) -> str:
-    """The prefix below which one backfill of the command line stages for itself alone."""
+    """The prefix below which one backfill of the command line stages, and no other."""
     return f"{root_of(dataset)}backfill-{name}/"
 
 
@@ -253,7 +253,7 @@ def _encode(rows: pl.DataFrame) -> bytes:
 def _decode(objects: ObjectStore, key: str) -> pl.DataFrame:
     data = objects.get(key)
     if data is None:
-        raise StagingError(f"the staged part {key} is gone: the dataset was staged anew; run again")
+        raise StagingError(f"the staged part {key} is gone: the dataset was staged again meanwhile; run again")
     try:
         return pl.read_parquet(io.BytesIO(data)).select(CANDIDATE_SCHEMA.names())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

@@ -23,7 +23,7 @@ DEFAULT_CONCURRENCY = 32
 ABANDONED_AFTER = dt.timedelta(hours=24)
 
 Advance = Callable[[int, int], None]
-"""Told how many rows of how many are done."""
+"""Called with rows done, of how many."""
 
 
 def stage(
@@ -36,7 +36,7 @@ def stage(
     concurrency: int = DEFAULT_CONCURRENCY,
     advance: Advance = lambda _done, _total: None,
 ) -> StagedCandidates:
-    """Read a source once, streaming, and stage its candidates; nothing is left behind where that fails.
+    """Read a source once, streaming, and stage its candidates; if that fails, nothing is left behind.
 
     Args:
         objects: where to stage; a dry run gives a scratch store.
@@ -45,7 +45,7 @@ def stage(
         layout: the store's chunks.
         limit: read at most so many rows; None: all.
         concurrency: at most so many parts are written at once.
-        advance: told of progress.
+        advance: called after each batch.
 
     Raises:
         SourceError: the source cannot be read, or holds a key that cannot form an id.
@@ -106,7 +106,7 @@ def stage_dataset(
     layout = store.intended_chunks()
     before = current(store, declaration.name)
     staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency)
-    # Laid out first: of two first runs that want different counts, the second must not have replaced anything.
+    # The layout comes first: of two first runs that want different counts, the second must not have replaced anything.
     store.layout_or_create().check_wanted(layout.count)
     store.register(declaration)
     staged_parts.write_record(store.objects, staged)
@@ -139,9 +139,9 @@ def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = f
 
 
 def retire(store: SubjectStore, dataset: str) -> int:
-    """Take a dataset's declaration and all that is staged of it out of the store; its subjects' manifests stay.
+    """Remove a dataset's declaration and everything staged for it from the store; its subjects' manifests stay.
 
-    Killed in between, the dataset is still registered, and a second call finishes.
+    If it is killed in between, the dataset is still registered, and a second call finishes the work.
 
     Returns:
         How many staged objects were deleted.
@@ -157,7 +157,7 @@ def retire(store: SubjectStore, dataset: str) -> int:
 
 
 def private_folder(dataset: str) -> str:
-    """A prefix that one backfill of the command line has for itself."""
+    """A prefix that only one backfill of the command line uses."""
     return staged_parts.private_folder_of(dataset, uuid.uuid4().hex)
 
 

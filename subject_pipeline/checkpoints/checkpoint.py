@@ -1,7 +1,7 @@
 """Checkpoints: a roster entry per subject, a leaf per chunk, and the note that is signed over all of them.
 
 Subjects' leaves make a chunk's `roster_root`, chunks' leaves make the note's `root`, both by `merkle`. Every format
-here has one form alone: `parse` refuses whatever `leaf` or `text` would not have written.
+here has only one form: `parse` refuses what `leaf` or `text` would not have written.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from subject_pipeline.errors import CanonicalJsonError, CheckpointError
 from subject_pipeline.formats.canonical_json import canonical_row
 
 NO_HASH = "0" * 64
-"""What stands where there is no chain, no segment or no earlier note."""
+"""Used where there is no chain, no segment or no earlier note."""
 
 _is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
 _is_chunk = re.compile(r"chunk-[0-9a-f]+").fullmatch
@@ -81,14 +81,14 @@ class RosterEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChunkLeaf:
-    """One chunk as a checkpoint knew it: all its subjects under one hash, and where its log and its files stood.
+    """One chunk as a checkpoint knew it: all its subjects under one hash, and the state of its log and its files.
 
     Attributes:
         chunk: its name.
         roster_root: of its entries' leaves, sorted by (storage_key, candidate_id), 64 hex digits.
         segment: the log's last segment; -1 where there is none.
         segment_mac: that segment's header MAC, 64 hex digits; 64 zeros where there is none.
-        segments_sha256: of the list of segments kept beside the roster, 64 hex digits.
+        segments_sha256: of the list of segments that is kept with the roster, 64 hex digits.
         table_files_sha256: of the list of the table's files, likewise.
     """
 

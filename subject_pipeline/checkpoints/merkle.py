@@ -1,6 +1,6 @@
 """Merkle tree hashing: one root for many leaves, and short proofs that a leaf is under it (RFC 6962, section 2.1).
 
-Leaves and nodes are hashed under different prefixes, so that neither can stand in for the other.
+Leaves and nodes are hashed under different prefixes, so that neither passes for the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,9 +54,9 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """The root that a leaf and its path make (RFC 9162, section 2.1.3.2); equal to the tree's: the leaf is in it.
+    """The root that a leaf and its path make (RFC 9162, section 2.1.3.2); if it is the tree's, the leaf is in it.
 
-    That the leaf stands at just this index of a tree of just this size follows only where both are known from
+    That the leaf is at exactly this index of a tree of exactly this size follows only if both are known from
     elsewhere: some wrong pairs lead along the same path.
 
     Args:

@@ -1,4 +1,4 @@
-"""Inclusion proofs: that a signed checkpoint holds a subject's entry, for somebody who has neither the store nor a key.
+"""Inclusion proofs: a signed checkpoint holds a subject's entry, for anyone who has neither the store nor a key.
 
 What is proven is that the entry is among those signed. Index and size only lead along the path: they are not signed.
 """
@@ -28,7 +28,7 @@ def build_proof(
     roster_leaves: Sequence[bytes],
     roster_index: int,
 ) -> dict[str, Any]:
-    """A proof that holds, as JSON values; it is checked before it is handed out.
+    """A proof that holds, as JSON values; it is checked before it is returned.
 
     Args:
         note: the signed note.
@@ -66,7 +66,7 @@ def check_proof(proof: object, verifier: str) -> RosterEntry:
     4. The id, seq and MAC that the proof states are the entry's.
 
     Args:
-        proof: parsed JSON, from anybody.
+        proof: parsed JSON, from anyone.
         verifier: the verifier line, from somebody who is trusted; the one in the proof must equal it.
 
     Raises:

@@ -1,7 +1,7 @@
 """Signed notes: text that anyone with the public key can check (https://c2sp.org/signed-note), with Ed25519 (RFC 8032).
 
 A note is the text, a blank line, and signature lines: an em dash, a key's name, and base64 of its id and signature.
-The signature covers the text alone, not the key's name: whoever relies on the name looks for it in the text too.
+The signature covers the text alone, not the key's name: anyone who relies on the name must look for it in the text too.
 """
 
 import base64

@@ -1,9 +1,9 @@
 """Checkpoints in the store, `checkpoints/<number, 12 digits>/`: a signed note, the chunks' leaves and their rosters.
 
-Everything is create-only, and all but the note is named by its content, so that a killed or beaten writer's objects
-stand in nobody's way. The note is written last: with it the checkpoint is there.
+Everything is create-only, and all but the note is named by its content, so that the objects of a writer that was
+killed or lost a race are in nobody's way. The note is written last: once it is there, so is the checkpoint.
 
-Any other object below `checkpoints/` stands for nothing: it is not read, and never deleted here.
+Any other object below `checkpoints/` means nothing: it is not read, and never deleted here.
 """
 
 import hashlib
@@ -107,10 +107,10 @@ class CheckpointStore:
         """The newest checkpoint; None where there is none.
 
         Args:
-            whole: check the signatures and links of all notes, not of the last two alone.
+            whole: check the signatures and links of all notes, not only of the last two.
 
         Raises:
-            CheckpointError: a note is gone or unsound, or the leaves do not fit it. There is no falling back.
+            CheckpointError: a note is gone or unsound, or the leaves do not fit it. An older one is not used instead.
             StoreError: the store failed.
         """
         numbers = self._numbers()
@@ -146,7 +146,7 @@ class CheckpointStore:
         return f"the note of checkpoint {note.number}, known from elsewhere, is not the one that is stored"
 
     def roster(self, checkpoint: Checkpoint, chunk: str) -> Roster:
-        """One chunk of a checkpoint, held to its leaf.
+        """One chunk of a checkpoint, checked against its leaf.
 
         Raises:
             CheckpointError: it is gone, or not what the leaf says.
@@ -169,7 +169,7 @@ class CheckpointStore:
         return found
 
     def write_roster(self, number: int, chunk: str, roster: Roster) -> ChunkLeaf:
-        """Store one chunk of a checkpoint to be; returns its leaf.
+        """Store one chunk of the next checkpoint; returns its leaf.
 
         Raises:
             StoreError: the store failed.
@@ -184,14 +184,14 @@ class CheckpointStore:
         """Store the leaves, then the note: True if this is now the checkpoint of its number, False if another is.
 
         Raises:
-            OutcomeUnknownError: it could not be learnt whether the note is there.
+            OutcomeUnknownError: it is not known whether the note is there.
             StoreError: the store failed, and the checkpoint is not there.
         """
         self._create(_leaves_key(note), b"".join(leaf.leaf() + b"\n" for leaf in leaves))
         return self._objects.create(note_key(note.number), signed.encode())
 
     def forget_old_rosters(self, newest: int) -> None:
-        """Delete the rosters and leaves of all but the last two checkpoints, and what beaten writers left.
+        """Delete the rosters and leaves of all but the last two checkpoints, and what losers of a race left.
 
         Raises:
             StoreError: the store failed; nothing is lost by that.
@@ -229,7 +229,7 @@ class CheckpointStore:
 
     def _create(self, key: str, data: bytes) -> None:
         if not self._objects.create(key, data):
-            raise StoreError(f"another object stands in the place of {key!r}")
+            raise StoreError(f"another object is in the place of {key!r}")
 
 
 def _hold(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - the claim itself
@@ -238,7 +238,7 @@ def _hold(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - the claim itse
 
 
 def note_key(number: int) -> str:
-    """Where the signed note of a checkpoint lies."""
+    """The key of a checkpoint's signed note."""
     return f"{CHECKPOINTS}{number:012d}/note"
 
 

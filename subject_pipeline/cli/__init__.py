@@ -1,1 +1,1 @@
-"""The command line, a thin shell over the use cases."""
+"""The command line, a thin shell over the stages."""

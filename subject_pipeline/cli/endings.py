@@ -1,4 +1,4 @@
-"""How a command that raised ends: words for people, one JSON object where it is asked for, and an exit status."""
+"""How a command that raised ends: a message, one JSON object if `--json` is given, and an exit status."""
 
 import io
 import os
@@ -32,17 +32,17 @@ _LONG = 300
 
 
 def ending(shell: Shell, error: BaseException) -> int:
-    """Say how a command ended; nothing is raised, whatever was, and no traceback is shown that nobody asked for.
+    """Say how a command ended; nothing is raised, and a traceback is shown only on request.
 
     Returns:
         The exit status: 2 only where it is known that nothing was written.
     """
-    status = SOMETHING_FAILED  # also where nobody is left to read the words
+    status = SOMETHING_FAILED  # also if nobody is left to read the message
     try:
         status = _told(shell, error)
         sys.stdout.flush()
     except OSError:
-        # Keep the interpreter from trying once more when it ends.
+        # Keep the interpreter from trying again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
@@ -87,6 +87,6 @@ def _words(error: BaseException) -> tuple[str, int]:
 
 
 def _json_wanted(shell: Shell) -> bool:
-    """Also where the call was too wrong to be read; what stands after `--` is no option."""
+    """Also if the call could not be parsed; what follows `--` is not an option."""
     options = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     return shell.as_json or "--json" in options

@@ -1,4 +1,4 @@
-"""Command groups whose commands are imported when they are called: to list them, or to run another, loads none."""
+"""Command groups whose commands are imported when they are called: listing them, or running another, loads none."""
 
 from collections.abc import Sequence
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`subject-pipeline`: the command line's entry point, which turns errors into words and exit statuses."""
+"""`subject-pipeline`: the command line's entry point, which turns errors into messages and exit statuses."""
 
 import io
 import signal
@@ -31,7 +31,7 @@ _COMMANDS = (
     Lazy(
         "report",
         f"{_HERE}.report",
-        "Report who is held, on which consent, until when, and who touched it, to `reports/<time>/` of the store.",
+        "Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.",
     ),
     Lazy("sample", f"{_HERE}.sample", "Write sample data that looks real."),
     Lazy("subjects", f"{_HERE}.subjects", "Look subjects up, count, delete, export and import them."),
@@ -56,16 +56,16 @@ def cli(shell: Shell, store_url: str | None, storage_root: str | None, as_json: 
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its status; whatever is raised becomes words, and one object with `--json`."""
+    """Run the command line and exit with its status; anything raised becomes a message, and an object with `--json`."""
     signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: no letter ends a command
+        sys.stdout.reconfigure(errors="backslashreplace")  # as on standard error: no character ends a command
     shell = Shell()
     try:
         status = cli.main(standalone_mode=False, obj=shell)
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001 - a panic of a library's Rust is no Exception
+    except BaseException as error:  # noqa: BLE001 - a panic of a Rust library is not an Exception
         sys.exit(ending(shell, error))
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line from time to time."""
 
 import os
 import time
@@ -18,7 +18,7 @@ _LINE_EVERY_S = 10.0
 @contextmanager
 def backfill_progress() -> Iterator[Watcher]:
     """Shows a backfill's two stages while it runs."""
-    # A descriptor of its own: the usual one is held back while a source is read.
+    # Its own descriptor: the usual one is held back while a source is read.
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stream:
         if not stream.isatty():
             yield Watcher(staging=_Lines("rows read", stream), registering=_Lines("rows registered", stream))
@@ -35,7 +35,7 @@ def backfill_progress() -> Iterator[Watcher]:
 
 @contextmanager
 def bar(doing: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows work of one stage while it runs: called with how much is done, and of how much, where that is known."""
+    """Shows work of one stage while it runs: called with how much is done, and of how much, if that is known."""
     with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as stream:
         if not stream.isatty():
             yield _Lines(f"{unit} {doing}", stream)

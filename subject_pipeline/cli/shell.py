@@ -1,4 +1,4 @@
-"""What every command shares: the store it works on, where its words go, and its exit status."""
+"""What every command shares: the store it works on, its output, and its exit status."""
 
 import datetime as dt
 import json
@@ -72,7 +72,7 @@ class Shell:
         return KeyRingFile(home_expanded(path) if path else None)
 
     def usable_key_ring(self) -> KeyRingFile:
-        """The key ring, opened now: for commands that cannot do without one.
+        """The key ring, opened now: for commands that need one.
 
         Raises:
             KeyRingError: there is none, or it cannot be used.
@@ -92,7 +92,7 @@ class Shell:
 
 
 def say(words: str, *, level: Level = "info") -> None:
-    """Words beside the result, on standard error; no URL's credentials are among them."""
+    """Print a message on standard error, without any URL's credentials."""
     click.echo(log_line(without_credentials(words), level), err=True)
 
 
@@ -100,13 +100,13 @@ def _json(result: Mapping[str, Any], encoding: str) -> str:
     text = json.dumps(result, ensure_ascii=False)
     try:
         text.encode(encoding)
-    except UnicodeEncodeError:  # a terminal that lacks the letters, or an id that is no text: JSON can spell both out
+    except UnicodeEncodeError:  # a terminal that lacks the characters, or an id that is not text: JSON can escape both
         return json.dumps(result)
     return text
 
 
 def log_line(words: str, level: Level = "info") -> str:
-    """Words as they are said: for people as they are, or as one JSON object where `$SUBJECT_LOG_FORMAT` is json."""
+    """A message as it is printed: as it is, or as one JSON object if `$SUBJECT_LOG_FORMAT` is json."""
     if not json_logs(os.environ):
         return f"error: {words}" if level == "error" else words
     now = format_time(dt.datetime.now(dt.UTC))
@@ -114,7 +114,7 @@ def log_line(words: str, level: Level = "info") -> str:
 
 
 def command_options(command: Callable[P, R]) -> Callable[..., R]:
-    """Give a command `--json`, `--store` and `--storage-root`, and the shell as its first argument."""
+    """Give a command `--json`, `--store` and `--storage-root`, and pass it the shell as its first argument."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
     @click.option("--store", "store_url", metavar="URL", help="Where the store is; wins over $SUBJECT_STORE_URL.")

@@ -139,7 +139,7 @@ def _candidate_chunks(
         output_required=False,
         required_resource_keys={"store", options_key},
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
-        "in files that hold whole chunks. Reads the key column alone, once, streaming.",
+        "in files that hold whole chunks. Reads only the key column, once, streaming.",
     )
     def candidate_chunks(
         context: dg.AssetExecutionContext,
@@ -198,7 +198,7 @@ def _subject_manifests(
                 evidence=context.resources.key_ring.evidence(store),
             )
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
-            # Unlike a bad candidate, this is mended by running again, so the partitions must not look done.
+            # Unlike a bad candidate, this is fixed by running again, so the partitions must not look done.
             raise dg.Failure(
                 f"The store refused {len(unwritten):,} candidates; what else could be written is. Run again. First: "
                 f"{unwritten[0].reason}",

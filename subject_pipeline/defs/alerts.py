@@ -1,4 +1,4 @@
-"""Alerts: what tells people of failed runs and red checks."""
+"""Alerts: what reports failed runs and red checks to people."""
 
 import dagster as dg
 

@@ -34,7 +34,7 @@ class IngestOptions(dg.Config):
 
     files: list[str] = Field(
         default_factory=list,
-        description="Names below inbox/ of the store, or local paths. Empty: whatever the inbox holds that was not "
+        description="Names below inbox/ of the store, or local paths. Empty: everything in the inbox that was not "
         "ingested before. A file may be named again: no event is recorded twice.",
     )
 
@@ -104,7 +104,7 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=verification_check_specs("audit_verification"),
         description="One verdict per chain of a chunk: its rows' MACs and links, its log's segments, its subjects' "
-        "manifests, all held against the last checkpoint, and that against Dagster's own copy of its note.",
+        "manifests, all checked against the last checkpoint, and that against Dagster's own copy of its note.",
     )
     def audit_verification(
         context: dg.AssetExecutionContext, config: VerificationOptions, store: StoreResource, key_ring: KeyRingResource

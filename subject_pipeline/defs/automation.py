@@ -53,7 +53,7 @@ def automation() -> dg.Definitions:
                 "maintain_store",
                 operations.weekly_maintenance,
                 operations=operations,
-                description="Compacts and vacuums the table of manifests and cleans stagings up.",
+                description="Compacts and vacuums the table of manifests and cleans up stagings.",
             ),
         ],
     )

@@ -22,7 +22,7 @@ _VERIFICATION = dg.AssetKey("audit_verification")
     code_version="1",
     check_specs=report_check_specs("compliance_report"),
     description="One report a run, of all subjects and all accesses as of its time: who is held, on which consent, "
-    "until when, who touched it, and what vouches for that. A page to print, its numbers as parquet and CSV, in "
+    "until when, who accessed it, and what proves that. A page to print, its numbers as parquet and CSV, in "
     "`reports/<time>/` of the store; no report ever replaces another.",
 )
 def compliance_report(

@@ -1,4 +1,4 @@
-"""Freshness: what tells that verifications and checkpoints have stopped."""
+"""Freshness: what notices that verifications and checkpoints have stopped."""
 
 import dagster as dg
 
@@ -10,9 +10,9 @@ from subject_pipeline.orchestration.sensors.automation import schedule_of
 
 @dg.definitions
 def freshness() -> dg.Definitions:
-    """Two checks, a job that evaluates them alone, and its schedule.
+    """Two checks, a job that evaluates only them, and its schedule.
 
-    They are also evaluated by every run that materializes their assets, after it, so that none stays red behind it.
+    They are also evaluated at the end of every run that materializes their assets, so that none stays red after it.
     """
     operations = Operations.read()
     partitions = LayoutResource.from_environment().partitions().get_partition_keys()
@@ -20,7 +20,7 @@ def freshness() -> dg.Definitions:
     job = dg.define_asset_job(
         "check_freshness",
         selection=dg.AssetSelection.checks(*checks),
-        description="Look whether the last full verification and the last checkpoint are recent. Reads Dagster's own "
+        description="Check whether the last full verification and the last checkpoint are recent. Reads Dagster's own "
         "records, verifies nothing and writes nothing. Needs no config.",
         tags={"subject/job": "freshness"},
     )
@@ -29,6 +29,6 @@ def freshness() -> dg.Definitions:
         job.name,
         operations.daily_freshness_check,
         operations=operations,
-        description="Looks whether verifications and checkpoints still happen, so that their silence goes red too.",
+        description="Checks whether verifications and checkpoints still happen, so that their absence turns red too.",
     )
     return dg.Definitions(asset_checks=checks, jobs=[job], schedules=[schedule])

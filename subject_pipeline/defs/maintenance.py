@@ -15,7 +15,7 @@ from subject_pipeline.registry.maintenance import Compaction, compact
 @dg.op(
     out={"maintained": dg.Out(dg.Nothing)},
     description="Rewrites the table's small files into few, removes for good what only its earlier versions need, and "
-    "cleans up what killed runs staged. Reading, registering and ingesting may go on meanwhile.",
+    "cleans up what killed runs staged. Reading, registering and ingesting may continue meanwhile.",
     tags={"dagster/kind/deltalake": ""},
 )
 def compact_vacuum_and_clean(
@@ -39,13 +39,13 @@ def compact_vacuum_and_clean(
 
 
 @dg.job(
-    description="Compact and vacuum the table of manifests, and clean stagings up. Needs no config; safe to run again "
-    "at any time, beside anything else.",
+    description="Compact and vacuum the table of manifests, and clean up stagings. Needs no config; safe to run again "
+    "at any time, while anything else runs.",
     tags={"subject/job": "maintenance"},
     metadata={"writes": "subjects/, staging/", "deletes": "files that no current manifest needs"},
 )
 def maintain_store() -> None:
-    """One op: what it does is one use case, which goes on where an earlier run was stopped."""
+    """One op, which continues where an earlier run was stopped."""
     compact_vacuum_and_clean()
 
 

@@ -1,4 +1,4 @@
-"""Forms of values that stand in the store and on screens: canonical JSON, times, text as it may be shown.
+"""Formats of stored and shown values: canonical JSON, strict JSON, times, text that is safe to show.
 
 Values come in, bytes or text go out, and the same value always gives the same bytes. Everything here is pure.
 """

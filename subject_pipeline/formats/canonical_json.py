@@ -8,14 +8,14 @@ import rfc8785
 
 from subject_pipeline.errors import CanonicalJsonError
 
-# Beyond it a double, which is what JSON's readers hold a number in, cannot tell an integer from its neighbour.
+# Beyond it a double, which is what JSON's readers hold a number in, cannot distinguish an integer from its neighbour.
 _MAX_INTEGER = 2**53 - 1
 _ROW_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _TOO_DEEP = "cannot form canonical JSON: the value is nested too deeply, or contains itself"
 
 
 def canonical_json(value: object) -> bytes:
-    """The same bytes for the same JSON value, whoever serialises it, with whatever order of keys.
+    """The same bytes for the same JSON value, whatever program serialises it and in whatever order its keys are.
 
     Args:
         value: None, bool, int, float, str, or lists, tuples and dicts (with str keys) of these; subclasses count as
@@ -31,7 +31,7 @@ def canonical_json(value: object) -> bytes:
     """
     try:
         if _is_plain(value):
-            # It refuses lone surrogates and more than 254 levels; the general way names the one and takes the other.
+            # It refuses lone surrogates, which the general way names, and more than 254 levels, which that takes.
             with contextlib.suppress(orjson.JSONEncodeError):
                 return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         _check(value)
@@ -60,7 +60,7 @@ def canonical_row(row: dict[str, object]) -> bytes:
     try:
         return orjson.dumps(row, option=_ROW_OPTIONS)
     except orjson.JSONEncodeError as error:
-        # Its words name the kind of what is wrong, never the content.
+        # Its message names the kind of what is wrong, never the content.
         raise CanonicalJsonError(f"cannot form canonical JSON of a row: {error}") from error
 
 
@@ -82,7 +82,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _check(value: object) -> None:
-    """Refuse what has no canonical form, in words of our own: the library's echo the value, or come unforeseen."""
+    """Refuse what has no canonical form, with our own messages: the library's may repeat the value."""
     if isinstance(value, list | tuple):
         for item in value:
             _check(item)

@@ -1,4 +1,4 @@
-"""Text as it may be shown to people: nothing invisible, nothing that a spreadsheet runs, no URL's credentials."""
+"""Text that is safe to show to people: nothing invisible, nothing that a spreadsheet runs, no URL's credentials."""
 
 import re
 
@@ -13,8 +13,8 @@ _QUERY = re.compile(r"[?#](?=.*=).*")
 def shown(text: str, limit: int = _LONG) -> str:
     """The text with every invisible or direction-changing character spelt out, cut to a length.
 
-    So no two ids look the same, and none can change the look of what stands beside it; what a page's or a picture's
-    own syntax takes for special is for its writer to escape.
+    So no two ids look the same, and none can change how the text next to it looks. Escaping what is special in a page's
+    or a picture's own syntax is up to its writer.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return "".join(char if char.isprintable() else f"\\u{{{ord(char):x}}}" for char in cut)
@@ -23,8 +23,8 @@ def shown(text: str, limit: int = _LONG) -> str:
 def cell(text: str) -> str:
     """The text for a cell of CSV: an apostrophe goes before what a spreadsheet would take for a formula.
 
-    Source: OWASP, CSV Injection. Whatever reads the CSV takes the apostrophe away again where a formula's character
-    follows it; the parquet file beside has the text as it is.
+    Source: OWASP, CSV Injection. A program that reads the CSV removes the apostrophe again where a formula's character
+    follows it; the parquet file next to it has the text as it is.
     """
     return f"'{text}" if text.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA) else text
 

@@ -13,8 +13,8 @@ _TWICE = "an object has a key twice"
 def load_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON
     """What a JSON text holds.
 
-    Of a key that is there twice readers keep the one or the other, so what is hashed would not be what was seen. The
-    text and what was read of it, written again, have equally many strings only where nothing was dropped.
+    If a key is there twice, some readers keep the first and others the second, so what is hashed would not be what was
+    seen. The text and what was read from it, written again, have equally many strings only if nothing was dropped.
 
     Raises:
         EventError: it is not JSON, an object has a key twice, or it is nested too deeply; nothing of it is quoted.

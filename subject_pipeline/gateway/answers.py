@@ -1,12 +1,12 @@
-"""What a tool's answer holds: the people it names, and what nobody can look into.
+"""What a tool's answer holds: the people it names, and what cannot be examined.
 
-Looked into are mappings, lists and other sequences, sets, objects with fields (dataclasses, named tuples, attrs
+Examined are mappings, lists and other sequences, sets, objects with fields (dataclasses, named tuples, attrs
 classes, and pydantic models as their `model_dump` says), and JSON text in the places where tools answer in text: an
 answer that is a text itself, and the texts of MCP content (a record of `type: text`, or a resource's).
 
 Values, which name nobody by themselves, are numbers, dates, UUIDs, paths, addresses, enumerations, and every text in
-any other place. All else is opaque: bytes, iterators and generators, text in those places that is no JSON or gives a
-key twice, the data of MCP's images, sounds and resources, and any other object.
+any other place. Everything else is opaque: bytes, iterators and generators, text in those places that is not JSON or
+has a key twice, the data of MCP's images, sounds and resources, and any other object.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
     Attributes:
         subjects: in order of first sight, each with the names of its records' fields.
-        opaque: kinds of what could not be looked into, never its content.
+        opaque: kinds of what could not be examined, never its content.
         top: the answer itself: the fields of an object, the JSON of a text, or as it is.
         has_objects: it holds others than dicts, lists, tuples and values, so its JSON is that of `as_json`.
     """
@@ -63,11 +63,11 @@ class _Shape(NamedTuple):
 
 
 def find_subjects(answer: object, id_fields: Collection[str]) -> Found:
-    """The subjects that an answer names, and whether it holds what may name others.
+    """The subjects that an answer names, and whether it holds anything that may name others.
 
-    A record is a mapping, or an object with fields, that has an id field, wherever it lies: the answer itself, in
+    A record is a mapping, or an object with fields, that has an id field, wherever it is: the answer itself, in
     lists, below other fields; an envelope of any shape must not hide a person. An id is text or a UUID, or one of
-    several. Numbers are none, for an id has its dataset's prefix; a field that holds one is warned of.
+    several. Numbers are not ids, since an id has its dataset's prefix; a field that holds one causes a warning.
 
     Args:
         answer: anything; it is left as it is, and an iterator in it is not begun.
@@ -98,7 +98,7 @@ def find_subjects(answer: object, id_fields: Collection[str]) -> Found:
 
 
 class _Search:
-    """What was found so far, and how to look into one value more."""
+    """What was found so far, and how to examine another value."""
 
     def __init__(self, id_fields: Collection[str]) -> None:
         self._wanted = {_without_style(name): place for place, name in enumerate(id_fields)}
@@ -108,7 +108,7 @@ class _Search:
         self.numbered: set[str] = set()
 
     def look_into(self, value: object) -> Sequence[object]:
-        """Take down what a value says itself, and return what it holds, in order."""
+        """Note what a value says itself, and return what it holds, in order."""
         if type(value) is list or type(value) is tuple:
             return value
         if type(value) is dict:
@@ -134,12 +134,12 @@ class _Search:
         except (ValueError, RecursionError):
             value = text
         if isinstance(value, str):
-            self.opaque.add("text that is no JSON, or has a key twice")
+            self.opaque.add("text that is not JSON, or has a key twice")
             return []
         return [value]
 
     def _record(self, record: Mapping[Any, object]) -> list[object]:
-        """Take down whom a record is about; return what its text says if it is content."""
+        """Note whom a record is about; return what its text says if it is content."""
         names = tuple(record)
         shape = self._shapes.get(names)
         if shape is None:
@@ -165,7 +165,7 @@ class _Search:
 def as_json(answer: object) -> object:
     """An answer with its objects as dicts of their fields, and mappings and sequences as dicts and lists.
 
-    What JSON has no type for stays as it is, a set too: its order is nobody's.
+    What JSON has no type for stays as it is, even a set, since it has no order.
 
     Raises:
         RecursionError: the answer is nested too deeply, or contains itself.
@@ -197,7 +197,7 @@ def _opened(value: object) -> object:
 
 
 def _is_model(value: object) -> bool:
-    """Whether it is a pydantic model; where pydantic is not loaded nothing is, and it stays so."""
+    """Whether it is a pydantic model; if pydantic is not loaded nothing is one, and it is not loaded for this."""
     pydantic = sys.modules.get("pydantic.main")
     return pydantic is not None and isinstance(value, pydantic.BaseModel)
 
@@ -225,7 +225,7 @@ def _shape(names: tuple[object, ...], wanted: Mapping[str, int]) -> _Shape:
 def _ids(value: object) -> Iterator[str | numbers.Number]:
     several: Collection[object] = (value,)
     if isinstance(value, AbstractSet):
-        several = sorted(value, key=str)  # rows must not stand in the order of a hash
+        several = sorted(value, key=str)  # rows must not be in the order of a hash
     elif isinstance(value, Sequence) and not isinstance(value, _NO_SEQUENCES):
         several = value
     for one in several:
@@ -236,7 +236,7 @@ def _ids(value: object) -> Iterator[str | numbers.Number]:
 
 
 def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Of a key that is there twice each reader takes another, so the text says nothing that could be relied on."""
+    """If a key is there twice, readers disagree on its value, so the text cannot be relied on."""
     record = dict(pairs)
     if len(record) != len(pairs):
         raise ValueError("a key is there twice")

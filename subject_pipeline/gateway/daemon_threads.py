@@ -1,4 +1,4 @@
-"""Threads for calls that may hang: they bound what runs at once, and keep no process from ending."""
+"""Threads for calls that may hang: they limit what runs at once, and do not keep a process from ending."""
 
 import threading
 from collections import OrderedDict
@@ -50,7 +50,7 @@ class DaemonThreads:
         return future
 
     def close(self, timeout: float) -> int:
-        """Refuse further calls, and wait `timeout` seconds at most for those there are; what then waits is cancelled.
+        """Refuse further calls, and wait at most `timeout` seconds for those there are; what waits then is cancelled.
 
         Returns:
             How many calls still run.

@@ -1,4 +1,4 @@
-"""The hook of a tool-calling gateway: no answer about a person goes out before the access to it is on record.
+"""The hook of a tool-calling gateway: no answer about a person is released before the access is on record.
 
     with AuditedTools.open(actor="assistant") as tools:
         answer = read_worker(**arguments)
@@ -48,7 +48,7 @@ DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")
 DEFAULT_TIMEOUT = 10.0
 """Seconds."""
 MAX_FIELDS = 200
-"""Names of fields that a row takes."""
+"""How many names of fields a row takes."""
 
 Choice = Literal["withhold", "release"]
 Payload = TypeVar("Payload")
@@ -67,7 +67,7 @@ class Options(TypedDict, total=False):
 
 
 class Told(TypedDict, total=False):
-    """What a caller may tell of one call.
+    """What a caller may say about one call.
 
     Attributes:
         subjects: one id or more, from the tool's arguments: a denied or failed answer often names nobody.
@@ -88,19 +88,19 @@ class Told(TypedDict, total=False):
 
 
 class AuditedTools:
-    """Records which people a tool's answer was about before the answer goes on: one row per distinct subject.
+    """Records which people a tool's answer is about before the answer is released: one row per distinct subject.
 
     Safe to share between threads and tasks. Values of the answer are never kept, only its result, its hash and the
     names of its fields.
 
     Args:
         log: where the rows go.
-        actor: who calls the tools, where a call names nobody else.
+        actor: who calls the tools, if a call names nobody else.
         id_fields: the fields of an answer that hold a subject's id, in whatever case style: `candidate_id` is
             `candidateId`, `CandidateID` and `candidate-id` too.
         on_failure: what becomes of an answer whose access cannot be recorded.
-        on_opaque: what becomes of an answer that holds what cannot be looked into, and so may name people whom no
-            row would name: `subject_pipeline.gateway.answers` says what that is.
+        on_opaque: what becomes of an answer that holds something that cannot be examined, and so may name people whom
+            no row would name: `subject_pipeline.gateway.answers` says what that is.
         timeout: seconds after which an access that is not on record counts as one that cannot be recorded.
 
     Raises:
@@ -129,7 +129,7 @@ class AuditedTools:
         self._on_failure = on_failure
         self._on_opaque = on_opaque
         self._timeout = timeout
-        # Whoever waits for a store in their own thread cannot stop waiting; and the loop's own threads would starve.
+        # A thread that waits for a store cannot stop waiting; and the event loop's own threads would run out.
         self._threads = DaemonThreads(_THREADS, "audited-tools")
         weakref.finalize(self, self._threads.close, 0).atexit = False
         self._pid = os.getpid()
@@ -145,11 +145,11 @@ class AuditedTools:
     ) -> Self:
         """The hook of a store. What is not given comes from the environment.
 
-        Ring and store are looked at now, so that a gateway that could record nothing does not start.
+        Ring and store are checked now, so that a gateway that could not record anything does not start.
 
         Args:
             store_url: the store's URL or folder; else `$SUBJECT_STORE_URL`, else `./data`.
-            key_ring: the key ring's file, a writer's copy will do; else `$SUBJECT_KEY_RING`.
+            key_ring: the key ring's file, a writer's copy is enough; else `$SUBJECT_KEY_RING`.
             actor: who calls the tools; else `$SUBJECT_ACTOR`, else the system user.
             options: as of the class.
 
@@ -168,13 +168,13 @@ class AuditedTools:
         return cls(AuditLog(store, ring), actor=actor or settings.actor or system_user(), **options)
 
     def after(self, action: str, payload: Payload, **told: Unpack[Told]) -> Payload:
-        """Return the payload once the access to it is on record; to be called after a tool, before its answer goes on.
+        """Return the payload once the access is on record; to be called after a tool, before its answer is released.
 
-        Subjects are those given and those that the payload names (`find_subjects`), each once; of nobody, nothing is
-        recorded. The rows' `result` is `audit_result_state` of the payload, of its fields where it is an object, of
-        what it says where it is JSON text. Their `payload_sha256` is of its canonical JSON, with the fields of objects
-        as in `as_json`; a payload that has none (a datetime in it, an integer beyond 2^53) is recorded without, with a
-        warning in the log.
+        Subjects are those given and those that the payload names (`find_subjects`), each once; if there are none,
+        nothing is recorded. The rows' `result` is `audit_result_state` of the payload, of its fields if it is an
+        object, of what it says if it is JSON text. Their `payload_sha256` is of its canonical JSON, with the fields of
+        objects as in `as_json`; a payload that has none (a datetime in it, an integer beyond 2^53) is recorded without,
+        with a warning in the log.
 
         Args:
             action: what was done, such as the tool's name.
@@ -185,14 +185,14 @@ class AuditedTools:
         Raises:
             EventError: an action that no row can name; `manifest_*` is the registry's own. Nothing was appended.
             WithheldError: the access could not be recorded, or not in time; the cause says why. Rows of it may be
-                there all the same, or still land. With `on_failure="release"` that is logged as an error instead, and
-                the payload returned. Or: the payload holds what cannot be looked into; nothing was appended. With
+                there all the same, or still arrive. With `on_failure="release"` that is logged as an error instead, and
+                the payload returned. Or: the payload holds what cannot be examined; nothing was appended. With
                 `on_opaque="release"` that is logged as a warning instead.
         """
         under_way = self._start(action, payload, told)
         try:
             failure = under_way.result(self._timeout)
-        except TimeoutError:  # of the waiting: what is raised over there is returned
+        except TimeoutError:  # of the waiting: what the thread raises is returned
             failure = self._late(under_way)
         finally:
             under_way.cancel()  # what no thread has begun is not to be recorded when nobody waits for it
@@ -202,8 +202,8 @@ class AuditedTools:
     async def after_async(self, action: str, payload: Payload, **told: Unpack[Told]) -> Payload:
         """As `after`, without blocking the event loop; nobody may change the payload meanwhile.
 
-        If the task is cancelled, or a timeout around it strikes, the answer does not go out, but rows under way may
-        still land: they record an access that was prepared and not made.
+        If the task is cancelled, or a timeout around it ends it, the answer is not released, but rows under way may
+        still arrive: they record an access that was prepared and not made.
         """
         under_way = self._start(action, payload, told)
         try:
@@ -215,21 +215,21 @@ class AuditedTools:
         return payload
 
     def close(self) -> None:
-        """Wait for what is under way, `timeout` seconds at most; what `after` returned from is on disk without it.
+        """Wait for what is under way, at most `timeout` seconds; what `after` returned from is on disk without it.
 
-        Then the hook is done: whatever comes later is withheld. What a store that hangs has not answered by then is
-        logged as an error and left behind.
+        Then the hook is closed: everything that comes later is withheld. What a store that hangs has not answered by
+        then is logged as an error and abandoned.
         """
         if os.getpid() != self._pid:
-            return  # whoever forked closes it; here are none of its threads
+            return  # the process that forked closes it; its threads are not in this one
         ends = time.monotonic() + self._timeout
         if left := self._threads.close(self._timeout):
-            _LOG.error("closed, but the store has not answered %d calls yet; their rows may still land", left)
+            _LOG.error("closed, but the store has not answered %d calls yet; their rows may still arrive", left)
             return
         closer = DaemonThreads(1, "audited-tools-close")
         closing = closer.submit(self._log.close)
         if closer.close(max(0.0, ends - time.monotonic())):
-            _LOG.error("closed, but the store has not taken the audit log's index yet; a later append makes up for it")
+            _LOG.error("closed, but the store has not taken the audit log's index yet; a later append writes it")
         else:
             closing.result()
 
@@ -253,7 +253,7 @@ class AuditedTools:
         failed: Future[Exception | None] = Future()
         if os.getpid() != self._pid:
             failed.set_result(
-                StoreError("the hook was opened in another process; open it anew after a fork, or use spawn")
+                StoreError("the hook was opened in another process; open it again after a fork, or use spawn")
             )
             return failed
         record = partial(contextvars.copy_context().run, self._record, action, payload, told)
@@ -270,7 +270,7 @@ class AuditedTools:
                 self._log.append(events, unique=told.get("event_id") is None)
             else:
                 _LOG.debug("%s: the answer names no subject; nothing is recorded", action)
-        except Exception as error:  # noqa: BLE001 - a mapping that fails to be read must not let the answer go either
+        except Exception as error:  # noqa: BLE001 - a mapping that cannot be read must not release the answer either
             return error
         return None
 
@@ -280,7 +280,7 @@ class AuditedTools:
                 f"the {_THREADS} calls that are recorded at once left no room for it within {self._timeout:g} s;"
                 " nothing was appended; is the store reachable?"
             )
-        return OutcomeUnknownError(f"not on record within {self._timeout:g} s; its rows may still land")
+        return OutcomeUnknownError(f"not on record within {self._timeout:g} s; its rows may still arrive")
 
     def _settle(self, action: str, failure: Exception | None) -> None:
         if failure is None:
@@ -291,9 +291,9 @@ class AuditedTools:
         reason = str(failure) if isinstance(failure, SubjectPipelineError) else type(failure).__name__
         if self._on_failure != "release":
             raise WithheldError(
-                f"the answer of {action} is withheld, because the access to it could not be recorded: {reason}"
+                f"the answer of {action} is withheld, because the access could not be recorded: {reason}"
             ) from failure
-        _LOG.error("%s: the answer is released, but the access to it was not recorded: %s", action, reason)
+        _LOG.error("%s: the answer is released, but the access was not recorded: %s", action, reason)
 
     def _events(self, action: str, payload: object, told: Told) -> list[AccessEvent]:
         found = find_subjects(payload, self._id_fields)
@@ -324,10 +324,10 @@ class AuditedTools:
     def _check_opaque(self, action: str, kinds: str) -> None:
         if self._on_opaque != "release":
             raise WithheldError(
-                f"the answer of {action} is withheld, because it holds what cannot be looked into for people: {kinds};"
+                f"the answer of {action} is withheld, because it holds what cannot be examined for people: {kinds};"
                 " give its content as JSON values, or open the hook with on_opaque='release'"
             )
-        _LOG.warning("%s: the answer is released, though it holds what cannot be looked into: %s", action, kinds)
+        _LOG.warning("%s: the answer is released, although it holds what cannot be examined: %s", action, kinds)
 
 
 def _hash(action: str, payload: object, *, has_objects: bool) -> str | None:

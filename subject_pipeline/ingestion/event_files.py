@@ -13,7 +13,7 @@ from subject_pipeline.formats.strict_json import load_json
 from subject_pipeline.ingestion.parquet_events import parquet_lines
 
 MAX_LINE = 4 << 20
-"""Bytes of a line; a longer one is rejected without being read into memory whole."""
+"""Bytes of a line; a longer one is rejected and never wholly in memory."""
 
 _LINES = {".jsonl", ".ndjson"}
 _PARQUET = {".parquet", ".pq"}
@@ -28,8 +28,8 @@ class EventLine:
         number: from 1; of a parquet file the row's.
         raw: what the line is hashed over; of a parquet row its known columns as JSON, without cells that cannot be
             taken, and nothing where a cell is too long.
-        value: what it holds; None where `problem` says why not.
-        problem: why it cannot be an event; empty where nothing is known against it.
+        value: what it holds; None if `problem` says why not.
+        problem: why it cannot be an event; empty if no reason is known.
     """
 
     number: int
@@ -39,9 +39,9 @@ class EventLine:
 
 
 def is_event_file(name: str) -> bool:
-    """Whether a file's name says that it holds events; one that begins with `.` or `_` is another's unfinished work.
+    """Whether a file's name says that it holds events; one that begins with `.` or `_` is unfinished work.
 
-    A name that is not UTF-8 says nothing.
+    A name that is not UTF-8 does not.
     """
     try:
         name.encode()
@@ -62,10 +62,10 @@ def check_event_file(name: str) -> None:
 
 
 def read_events(name: str, file: BinaryIO) -> Iterator[EventLine]:
-    """The lines of a file, in order; one that holds no JSON is given with its problem and stops nothing.
+    """The lines of a file, in order; one that holds no JSON is returned with its problem and does not stop the others.
 
     Args:
-        name: the file's, whose ending tells its format.
+        name: the file's, whose ending says its format.
         file: open for reading; a parquet file must be seekable.
 
     Raises:

@@ -25,11 +25,11 @@ def waiting(objects: ObjectStore, ring: KeyRingFile | None = None, log_id: str |
     """The event files of the inbox that were not ingested as they are now, sorted by name.
 
     A file that was changed since waits again; its events that the log holds already are then left as they are. So does
-    one whose receipt is not ours. Receipts are read of files that are still in the inbox alone, each once a process.
+    one whose receipt is not ours. Only receipts of files that are still in the inbox are read, each once per process.
 
     Args:
         objects: the store's.
-        ring: the keys that receipts are checked with; without any, that there is a receipt is taken for a hint.
+        ring: the keys that receipts are checked with; without a ring, a receipt that is there is taken as a hint.
         log_id: that of the store's layout; None: the store has none yet, so no receipt can be ours.
 
     Raises:
@@ -62,19 +62,19 @@ def waiting(objects: ObjectStore, ring: KeyRingFile | None = None, log_id: str |
 def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress | None = None) -> IngestReport:
     """Ingest what waits in the inbox, or the files named, and note each as ingested once all of it is in the log.
 
-    A file that cannot be read, whatever the reason, stops no other: it is told of at the end.
+    A file that cannot be read, for whatever reason, does not stop the others: it is reported at the end.
 
     Args:
         log: where the events go.
-        names: names below `inbox/`, or paths of local files, ingested whether or not they were before; none: whatever
-            waits.
-        progress: told after each batch.
+        names: names below `inbox/`, or paths of local files, ingested whether or not they were before; none:
+            everything that waits.
+        progress: called after each batch.
 
     Raises:
         KeyRingError: there is no usable key ring.
         SourceError: files are not there or cannot be read; all others were ingested.
         AuditLogError: a log is damaged.
-        StoreError: the store failed; ingesting again goes on.
+        StoreError: the store failed; ingesting again continues.
     """
     log.ring.ring()
     objects = log.store.objects

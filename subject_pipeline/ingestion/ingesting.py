@@ -27,9 +27,9 @@ DEAD_LETTERS = "dead_letters/"
 MAX_NAMED = 10_000
 _BATCH = 100_000
 _BATCH_BYTES = 80 << 20
-"""What the events of a batch may take in memory; usual ones are 100,000 before they are that much."""
+"""Bytes that the events of a batch may take in memory; of usual ones, 100,000 take less."""
 _INDEX_AFTER_BYTES = 64 << 10
-_CONFLICTING = "conflicting: the log has an event of this subject, id and month that says otherwise; it stands"
+_CONFLICTING = "conflicting: the log has an event of this subject, id and month with other content, which is kept"
 
 Progress = Callable[[int], None]
 """Called with events done."""
@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A line that was not recorded: where it stands, why, and the SHA-256 of its bytes; its content is kept nowhere."""
+    """A line that was not recorded: its place, why, and the SHA-256 of its bytes; its content is kept nowhere."""
 
     file: str
     line: int
@@ -95,9 +95,9 @@ class IngestReport:
     """What an ingestion did; `events = appended + already_present + conflicting + rejected`.
 
     Attributes:
-        conflicting: events whose id the log has with other content: what came first stands.
+        conflicting: events whose id the log has with other content: the first is kept.
         unregistered: events, of those that are not rejected, about a subject that has no manifest.
-        rejected: lines that are no events.
+        rejected: lines that are not events.
         rejections: the first 10,000 of the lines rejected or conflicting; all are counted.
         dead_letters: the reports that were written of these lines, as keys of the store.
     """
@@ -115,11 +115,11 @@ class IngestReport:
 
     @property
     def events(self) -> int:
-        """Lines that were looked at, blank ones left out."""
+        """Lines that were read, without blank ones."""
         return self.appended + self.already_present + self.conflicting + self.rejected
 
     def add(self, tally: _Tally) -> None:
-        """Count a part of a batch in; not for two threads at once."""
+        """Add the counts of a part of a batch; not for two threads at once."""
         appended = tally.new.total()
         self.appended += appended
         self.already_present += tally.events - appended - len(tally.conflicting)
@@ -136,22 +136,22 @@ def ingest(
     progress: Progress | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
 ) -> IngestReport:
-    """Append the events of files; what the log holds already, and what is no event, is counted and stops nothing.
+    """Append the events of files; what the log holds already, and what is not an event, is counted and skipped.
 
-    Nor does a file that cannot be read, whatever the reason, stop another: it is told of at the end.
+    A file that cannot be read, for whatever reason, does not stop the others: it is reported at the end.
 
     Args:
         log: where they go.
         files: read in order, as streams.
-        report: filled while ingesting, so that one which ends early can be told too.
-        progress: told after each batch.
+        report: filled while ingesting, so that one which ends early can be reported too.
+        progress: called after each batch.
         concurrency: segments in flight at once, on a store that is not local.
 
     Raises:
         KeyRingError: there is no usable key ring.
         SourceError: files cannot be read, or not to their ends; all others were ingested.
         AuditLogError: a log is damaged; nothing is appended to it.
-        StoreError: the store failed. What is counted is in the log; ingesting again goes on.
+        StoreError: the store failed. What is counted is in the log; ingesting again continues.
     """
     log.ring.ring()
     report = report if report is not None else IngestReport()
@@ -206,7 +206,7 @@ def _ingest_file(
 
 
 def _lines(file: EventFile) -> Generator[EventLine, None, None]:
-    """A file's lines; whatever goes wrong while it is read is the file's own failure, and nothing else's.
+    """A file's lines; anything that goes wrong while it is read is a failure of this file alone.
 
     Raises:
         SourceError: it cannot be opened, or cannot be read to its end.
@@ -216,7 +216,7 @@ def _lines(file: EventFile) -> Generator[EventLine, None, None]:
             yield from read_events(file.name, stream)
     except (SourceError, GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # what a library of Rust panics with is no Exception
+    except BaseException as error:  # a panic of a Rust library is not an Exception
         # Others' errors may quote the file; ours never do.
         reason = str(error) if isinstance(error, SubjectPipelineError) else type(error).__name__
         raise SourceError(f"cannot read events from {file.name}: {reason}") from error
@@ -230,7 +230,7 @@ def _note(rejections: list[Rejection], rejection: Rejection) -> None:
 def _batches(
     lines: Iterable[EventLine], name: str, rejections: list[Rejection], report: IngestReport
 ) -> Iterator[list[_Placed]]:
-    """Lines as events, a batch at a time; those that are none are noted on the way."""
+    """Lines as events, a batch at a time; those that are not events are noted on the way."""
     batch: list[_Placed] = []
     size = 0
     for line in lines:
@@ -255,11 +255,11 @@ def _parsed(line: EventLine) -> AccessEvent | str:
     except EventError as error:
         return str(error)
     except (RecursionError, MemoryError, ValueError, ArithmeticError, LookupError, TypeError) as error:
-        return f"cannot be looked into ({type(error).__name__})"  # its words may quote the event
+        return f"cannot be examined ({type(error).__name__})"  # its message may quote the event
 
 
 def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int) -> Iterator[_Placed]:
-    """Append a batch, chunk by chunk; gives those that conflict with what is there."""
+    """Append a batch, chunk by chunk; returns the events that conflict with what is there."""
     chunk_of = log.layout.chunks.chunk_of
     homes: dict[str, str] = {}
     by_chunk: dict[str, list[_Placed]] = {}
@@ -290,7 +290,7 @@ def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concu
 
 
 def _each(one: Callable[[str], _Tally], chunks: Sequence[str], concurrency: int) -> Iterator[_Tally]:
-    """What became of each chunk; where some fail, of all others first."""
+    """What became of each chunk; if some fail, all others come first."""
     if concurrency == 1:
         yield from map(one, chunks)
         return

@@ -1,4 +1,4 @@
-"""Rows of a parquet file of events, read by a process of its own: `parquet_worker`, which see."""
+"""Rows of a parquet file of events, read by a separate process: see `parquet_worker`."""
 
 import io
 import os
@@ -26,7 +26,7 @@ def parquet_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
         OSError: the file cannot be read.
     """
     size = file.seek(0, io.SEEK_END)
-    # It needs no secret, so it has none; the allocators give back what they can, since all of it counts.
+    # It needs no secret, so it gets none; the allocators return what they can, since all of it counts.
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -75,4 +75,4 @@ def _answered(name: str, file: BinaryIO, answers: IO[bytes], frames: IO[bytes]) 
 
 
 def _died(name: str) -> str:
-    return f"cannot read events from {name}: what is in it ended the process that read it, for want of memory or worse"
+    return f"cannot read events from {name}: its content ended the process that read it, by lack of memory or worse"

@@ -1,9 +1,9 @@
 """The process that reads one parquet file of events: its rows as JSON lines, in an amount of memory that has a limit.
 
 A few bytes of parquet can ask for any amount of memory, in more ways than can be foreseen: dictionaries, compression,
-counts that lie. So the system holds the limit: where many rows at once are too much fewer are read, and whatever else
-happens ends this process and the file, nothing else. (Dictionaries are not asked for as such: pyarrow then keeps every
-text of a row group, also those that are in no dictionary of the file.)
+false counts. So the system enforces the limit: if many rows at once are too much, fewer are read, and anything else
+that happens ends this process and the file, nothing else. (Dictionaries are not read as such: pyarrow would then
+keep every text of a row group, even those that are in no dictionary of the file.)
 
 Over stdout come frames (`FRAME`: kind, length of what follows): `READ` asks for bytes of the file, which come over
 stdin, `ROWS` are lines, each a row as an object, or `[reason, other cells]`, `FAILED` is why the file cannot be read.
@@ -31,7 +31,7 @@ from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.times import format_time
 
 MEMORY = 192 << 20
-"""Bytes of address space that reading may take beside the interpreter and its libraries."""
+"""Bytes of address space that reading may take in addition to the interpreter and its libraries."""
 
 FRAME, REQUEST = struct.Struct(">cQ"), struct.Struct(">QQ")
 READ, ROWS, FAILED, END = b"R", b"L", b"X", b"E"
@@ -44,7 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 MAX_ROWS = 100_000_000
 MAX_TEXT, MAX_FIELDS = 1_024, 1_000
-"""As `domain.access_events` has them; a test holds the two together, for its imports would double the start."""
+"""As in `audit.events`; a test compares the two, since its imports would double the time to start."""
 
 _TEXT_BYTES = 4 * MAX_TEXT
 _SLICE_BYTES = 4 << 20
@@ -54,12 +54,12 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by what a parquet time co
 
 
 class UnreadableError(Exception):
-    """Why the file cannot be read on."""
+    """Why reading the file cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Bad:
-    """What stands in the place of a cell that cannot be taken, and why."""
+    """Replaces a cell that cannot be taken, and says why."""
 
     reason: str
 
@@ -182,7 +182,7 @@ def _batches(parquet: pq.ParquetFile, columns: list[str], group: int) -> Iterato
 
 
 def _lines(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """The lines of a batch. What is too long is found on the columns, before anything of it becomes an object."""
+    """The lines of a batch. What is too long is found in the columns, before any of it becomes an object."""
     problems: dict[int, str] = {}
     sizes = [0] * batch.num_rows
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -243,7 +243,7 @@ def _measured(name: str, column: pa.Array) -> Iterator[tuple[int, str]]:
 def _measured_list(column: pa.Array) -> Iterator[tuple[int, str]]:
     counts = pc.list_value_length(column).to_pylist()
     if any(count and count > MAX_FIELDS for count in counts):
-        # Only what is not too long is looked into.
+        # Only what is not too long is examined.
         refused = (0, f"fields: more than {MAX_FIELDS:,} names")
         for at, count in enumerate(counts):
             yield refused if count and count > MAX_FIELDS else next(_measured_list(column.slice(at, 1)))
@@ -266,7 +266,7 @@ def _lengths(column: pa.Array) -> list[int | None]:
 
 
 def _cells(name: str, column: pa.Array) -> list[Any]:
-    """The cells of a column as JSON has them; a payload of whatever type as its text."""
+    """The cells of a column as JSON has them; a payload of any type as its text."""
     kind = column.type
     if name == "ts" and pa.types.is_timestamp(kind):
         return _times(kind, column)
@@ -318,7 +318,7 @@ def _payload(cell: pa.Scalar) -> str | _Bad:
     except CanonicalJsonError as error:
         return _Bad(f"payload: {error}")
     except (ValueError, ArithmeticError, TypeError, LookupError) as error:
-        return _Bad(f"payload: cannot be looked into ({type(error).__name__})")
+        return _Bad(f"payload: cannot be examined ({type(error).__name__})")
 
 
 def _fields(cell: pa.Scalar) -> list[Any] | _Bad:
@@ -330,7 +330,7 @@ def _fields(cell: pa.Scalar) -> list[Any] | _Bad:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Texts and bytes: whatever has a length of its own in each cell."""
+    """Texts and bytes: everything that has its own length in each cell."""
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     of_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)

@@ -1,6 +1,6 @@
 """Receipts of ingested files: which file, as it was then, and what became of it, under a MAC of the key ring.
 
-Without the MAC whoever may write to the store could say of a file that it was ingested, and it never would be.
+Without the MAC, anyone who may write to the store could claim that a file was ingested, and it never would be.
 """
 
 from collections.abc import Mapping

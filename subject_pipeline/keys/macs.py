@@ -1,4 +1,4 @@
-"""The audit log's MACs: HMAC-SHA256 under a domain, so that no MAC can stand in for one of another kind."""
+"""The audit log's MACs: HMAC-SHA256 under a domain, so that no MAC passes for one of another kind."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ MAC_LENGTH = 64
 """Hex digits of a MAC."""
 
 NO_MAC = "0" * MAC_LENGTH
-"""What stands where there is no earlier MAC."""
+"""Used where there is no earlier MAC."""
 
 KeyLookup = Callable[[str], bytes | None]
 """The key that an id names, or None where the ring has none."""
@@ -24,8 +24,8 @@ KeyLookup = Callable[[str], bytes | None]
 class Mac:
     """One key under one domain: HMAC-SHA256(key, domain || 0x00 || data), RFC 2104.
 
-    Both hashes of the construction are kept as they stand after key and domain, and copied: that is what `hmac` does in
-    Python, in 1.3 us a row, and takes 0.8 us here. A test holds the two to each other.
+    Both hashes of the construction are kept as they are after key and domain, and copied: that is what `hmac` does in
+    Python, in 1.3 us a row, and takes 0.8 us here. A test compares the two.
     """
 
     __slots__ = ("_inner", "_outer")

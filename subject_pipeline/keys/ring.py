@@ -81,7 +81,7 @@ class KeyRing:
             if len(key) != KEY_BYTES:
                 _refuse(f"key {number} is not {KEY_BYTES} bytes")
             if name != key_id(key):
-                # Its name is not told: someone may have put the key there.
+                # Its name is not shown: someone may have put the key there.
                 _refuse(f"key {number} is not named by its SHA-256, as {key_id(key)}")
         if self.active not in self.keys:
             _refuse("the active key is not among the keys")
@@ -100,7 +100,7 @@ class KeyRing:
         """A ring from its JSON.
 
         Raises:
-            KeyRingError: anything in it is not as `to_json` writes it; the words hold nothing of the ring.
+            KeyRingError: anything in it is not as `to_json` writes it; the message holds nothing of the ring.
         """
         ring = _parsed(data)
         if ring.get("schema") != KEY_RING_SCHEMA:
@@ -118,7 +118,7 @@ class KeyRing:
         )
 
     def to_json(self) -> bytes:
-        """The ring as one line of JSON, secret keys included: for a file that only its owner reads."""
+        """The ring as one line of JSON, secret keys included: for a file that only its owner can read."""
         ring: dict[str, Any] = {
             "schema": KEY_RING_SCHEMA,
             "active": self.active,
@@ -172,7 +172,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     members = list(pairs)
     if len(dict(members)) != len(members):
-        _refuse("a name stands twice in one object")
+        _refuse("a name is there twice in one object")
     return dict(members)
 
 

@@ -1,4 +1,4 @@
-"""The key ring's file: only its owner reads it, and a change of it is whole, on disk and never lost."""
+"""The key ring's file: only its owner can read it, and a change of it is whole, on disk and never lost."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ def read_ring(path: Path) -> KeyRing:
 
     Raises:
         KeyRingError: there is no such file, others than its owner can read it, or it is no key ring; the message says
-            how to mend it and holds nothing of the ring.
+            how to fix it and holds nothing of the ring.
     """
     with file_errors("read", path), open(path, "rb", opener=_without_waiting) as file:
         found = os.fstat(file.fileno())
@@ -32,7 +32,7 @@ def read_ring(path: Path) -> KeyRing:
         if found.st_mode & _OTHERS:
             raise KeyRingError(
                 f"cannot use the key ring {path}: others than its owner have access to it "
-                f"(mode {stat.S_IMODE(found.st_mode):04o}); mend it with `chmod 600 {path}`"
+                f"(mode {stat.S_IMODE(found.st_mode):04o}); fix it with `chmod 600 {path}`"
             )
         data = file.read()
     try:
@@ -42,9 +42,9 @@ def read_ring(path: Path) -> KeyRing:
 
 
 def create_ring(path: Path, ring: KeyRing) -> None:
-    """Write a new ring, on disk when this returns, readable by its owner alone; never over an existing file.
+    """Write a new ring, on disk when this returns, readable only by its owner; never over an existing file.
 
-    Missing folders are made, for their owner alone.
+    Missing folders are made, for their owner only.
 
     Raises:
         KeyRingError: the file exists, or cannot be written; then nothing is left of it.
@@ -57,10 +57,10 @@ def create_ring(path: Path, ring: KeyRing) -> None:
 
 
 def replace_ring(path: Path, ring: KeyRing) -> None:
-    """Put a ring in a file's place, whole or not at all, on disk when this returns, readable by its owner alone.
+    """Put a ring in a file's place, whole or not at all, on disk when this returns, readable only by its owner.
 
     A symbolic link stays one; the file it names is replaced. The owner of an existing file stays its owner. Missing
-    folders are made, for their owner alone.
+    folders are made, for their owner only.
 
     Raises:
         KeyRingError: the file cannot be written; then the former one is as it was.
@@ -125,7 +125,7 @@ class KeyRingFile:
         """The ring as last read.
 
         Raises:
-            KeyRingError: no file is configured, or it cannot be used; the message says how to mend it.
+            KeyRingError: no file is configured, or it cannot be used; the message says how to fix it.
         """
         with self._lock:
             return self._ring or self._read()

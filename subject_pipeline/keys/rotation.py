@@ -1,4 +1,4 @@
-"""Rotating a key ring's file, and copying it for writers: of concurrent calls none loses another's key."""
+"""Rotating a key ring's file, and copying it for writers: no concurrent call loses another's key."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ def rotate_ring(path: Path, key: bytes) -> KeyRing:
 
     Raises:
         KeyRingError: the ring cannot be read or written, or is a writer's copy: rows of a key that only a copy has
-            could be verified no more once the copy is replaced.
+            could no longer be verified once the copy is replaced.
     """
     with _locked(path):
         ring = read_ring(path)
@@ -42,10 +42,10 @@ def write_copy(path: Path, copy: Path) -> None:
 
 
 def check_copy(path: Path, copy: Path) -> None:
-    """See that nothing but an earlier copy of a ring is where its writer's copy goes; no key is lost by it.
+    """Check that only an earlier copy of a ring is where its writer's copy goes, so that no key is lost.
 
     Raises:
-        KeyRingError: it is the ring itself, has keys that the ring has not, or is something else.
+        KeyRingError: it is the ring itself, has keys that the ring does not have, or is something else.
     """
     if os.path.realpath(copy) == os.path.realpath(path):
         raise KeyRingError(f"cannot write the writer's copy {copy}: it is the key ring itself; name another file")
@@ -55,7 +55,7 @@ def check_copy(path: Path, copy: Path) -> None:
     if earlier.signing is not None and earlier.signing.private is not None:
         raise KeyRingError(f"cannot replace {copy}: it has a private signing key, so it is no writer's copy")
     if not earlier.keys.keys() <= read_ring(path).keys.keys():
-        raise KeyRingError(f"cannot replace {copy}: it has keys that {path} has not, so it is not a copy of it")
+        raise KeyRingError(f"cannot replace {copy}: it has keys that {path} does not have, so it is not a copy of it")
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def _locked(path: Path) -> Iterator[None]:
             with file_errors("rotate", path):
                 file = held.enter_context(path.open("r+b"))
                 fcntl.flock(file, fcntl.LOCK_EX)
-                # Whoever had the lock may have put another file in this one's place.
+                # The process that had the lock may have put another file in this one's place.
                 if os.path.sameopenfile(file.fileno(), held.enter_context(path.open("rb")).fileno()):
                     break
             held.pop_all().close()

@@ -11,7 +11,7 @@ _LINES = {".jsonl", ".ndjson"}
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One JSON document, and where it stands: `file` or `file:line`."""
+    """One JSON document, and its place: `file` or `file:line`."""
 
     where: str
     text: bytes

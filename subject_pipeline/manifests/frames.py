@@ -60,7 +60,7 @@ def new_rows(
 ) -> pl.DataFrame:
     """Rows of candidates seen for the first time, built by column.
 
-    What is the same for all is taken from one `new_manifest`, so that the defaults stand in one place.
+    What is the same for all is taken from one `new_manifest`, so that the defaults are in one place.
 
     Args:
         candidates: `CANDIDATE_SCHEMA`.
@@ -171,7 +171,7 @@ def _has_unknown(manifest: SubjectManifest) -> bool:
 
 
 def _split(value: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part a manifest's values into those the table has columns for and the rest, at every depth."""
+    """Divide a manifest's values into those that the table has columns for and the rest, at every depth."""
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, item in value.items():
@@ -194,7 +194,7 @@ def _split(value: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[dict[st
 
 
 def _join(known: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `_split`: unknown fields come last, at the depth that they stood at."""
+    """Undo `_split`: unknown fields come last, at the depth that they were at."""
     joined = dict(known)
     for name, item in extra.items():
         if name not in joined:

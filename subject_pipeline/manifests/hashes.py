@@ -27,7 +27,7 @@ def manifest_hash(manifest: SubjectManifest) -> str:
 
 
 def manifest_hashes(rows: pl.DataFrame) -> list[str]:
-    """The hash of each row's manifest, built by column; "" never stands for a manifest that is there.
+    """The hash of each row's manifest, built by column; "" is never the hash of a manifest that is there.
 
     Args:
         rows: `TABLE_SCHEMA`.
@@ -44,7 +44,7 @@ def manifest_hashes(rows: pl.DataFrame) -> list[str]:
         try:
             found[at] = manifest_hash(to_manifest(rows.row(at, named=True)))
         except (ManifestError, OverflowError, RecursionError, ValueError):
-            # Damaged behind the registry's back: no manifest has this hash, so it is found to be changed.
+            # Damaged without the registry: no manifest has this hash, so it is found to be changed.
             found[at] = hashlib.sha256(f"{found[at]} {rows['extra'][at]!r}".encode()).hexdigest()
     return found
 

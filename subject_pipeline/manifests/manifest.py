@@ -1,4 +1,4 @@
-"""The subject manifest, version 1: what is held about one person, on which consent, until when."""
+"""The subject manifest, version 1: which datasets hold a person, on which consent, until when."""
 
 import datetime as dt
 import json
@@ -160,7 +160,7 @@ class SubjectManifest(_Part):
 
 
 Translations = Mapping[str, Mapping[str, str]]
-"""Words of another system and ours in their place, by field of `VOCABULARY`."""
+"""Words of another system and ours instead, by field of `VOCABULARY`."""
 
 
 def translations(pairs: Iterable[str]) -> Translations:
@@ -199,5 +199,5 @@ def new_manifest(
 
 
 def audit_log_path(chunk: str) -> str:
-    """Where in the store the audit log of a chunk lies."""
+    """Where in the store the audit log of a chunk is."""
     return f"{AUDIT}{chunk}"

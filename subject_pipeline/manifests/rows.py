@@ -1,10 +1,10 @@
-"""The rules that every row of the manifests' table keeps; one that breaks any is no manifest, whoever wrote it.
+"""The rules that every row of the manifests' table keeps; one that breaks any is not a manifest.
 
-The table is data that others can write. So whoever reads it asks the same questions of each row:
+Others can write to the table too, so every reader asks the same questions of each row:
 
 1. its id is there, and can become a subject's.
 2. its storage key is the one that its id gives.
-3. it stands in the chunk that its storage key hashes to; the file that holds it says the same chunk in its path and in
+3. it is in the chunk that its storage key hashes to; the file that holds it says the same chunk in its path and in
    its partition value.
 4. no other row of the chunk has its storage key, and so none has its id.
 """
@@ -29,7 +29,7 @@ _TOLD: Mapping[str, tuple[str, str]] = {
     NO_ID: ("misplaced", "a row of the table has no id"),
     BAD_ID: ("misplaced", "its id cannot become a subject's"),
     OTHER_KEY: ("misplaced", "its storage key is not the one that its id gives"),
-    OTHER_CHUNK: ("misplaced", "it does not stand in the chunk that its id belongs to"),
+    OTHER_CHUNK: ("misplaced", "it is not in the chunk that its id belongs to"),
     REPEATED: ("duplicate", "the table has more than one row of its id or storage key"),
 }
 

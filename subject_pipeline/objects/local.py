@@ -28,7 +28,7 @@ _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.EXDEV, errno.EINVAL),
     *(errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ELOOP, errno.EOPNOTSUPP),
 }
-"""What a file system says when it has looked at a change and not made it; after any other error it may be there."""
+"""Errors by which a file system refuses a change without making it; after any other error it may be there."""
 
 
 class LocalObjects:
@@ -99,7 +99,7 @@ class LocalObjects:
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`.
 
-        What is neither a folder nor a regular file, such as a symbolic link, is listed under a tag that never comes
+        What is neither a folder nor a regular file, such as a symbolic link, is listed with a tag that is never used
         again: nobody takes it for unchanged, and reading it is refused.
         """
         *parents, _ = key_parts(prefix)
@@ -124,7 +124,7 @@ class LocalObjects:
                         os.unlink(name, dir_fd=folder)
 
     def _put(self, key: str, data: bytes, *, overwrite: bool) -> bool:
-        """Whether exactly these bytes now stand under the key, flushed; see `ObjectStore.create`, `replace`."""
+        """Whether exactly these bytes are now under the key, flushed; see `ObjectStore.create`, `replace`."""
         with self._staged(data) as staged:
             for attempt in range(1, _MOVES + 1):
                 try:
@@ -132,11 +132,11 @@ class LocalObjects:
                         if not _moved(staged, folder, key, data, overwrite=overwrite):
                             return False
                         try:
-                            sync_descriptor(folder)  # also where it was there: whoever wrote it may have died before
+                            sync_descriptor(folder)  # also where it was there: its writer may have died before doing so
                         except OSError as error:
                             raise _unflushed(key, "written", error) from error
                         return True
-                except FileNotFoundError:  # a deleter pruned the folder, or deleted what stood in our place
+                except FileNotFoundError:  # a deleter pruned the folder, or deleted what was in our place
                     if attempt == _MOVES:
                         raise
         raise AssertionError("unreachable")
@@ -158,9 +158,9 @@ class LocalObjects:
 
     @contextlib.contextmanager
     def _staged(self, data: bytes) -> Iterator[tuple[int, str]]:
-        """The folder and name of a flushed file of these bytes, which goes at the end.
+        """The folder and name of a flushed file of these bytes, which is removed at the end.
 
-        Failing at that fails nothing: what is left is removed as abandoned.
+        If that fails, nothing else does: what is left is removed later as abandoned.
         """
         name = uuid.uuid4().hex
         with folder_at(self._root, [STAGING_FOLDER], make=True) as folder:
@@ -176,7 +176,7 @@ class LocalObjects:
 
 
 def _moved(staged: tuple[int, str], folder: int, key: str, data: bytes, *, overwrite: bool) -> bool:
-    """Whether the staged bytes now stand in a folder; an error of which that is not clear is settled by reading back.
+    """Whether the staged bytes are now in a folder; an error that leaves it open is settled by reading back.
 
     Raises:
         OutcomeUnknownError: that did not settle it.

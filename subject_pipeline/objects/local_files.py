@@ -19,7 +19,7 @@ def folder_at(root: Path, names: Sequence[str], *, make: bool = False) -> Iterat
     """A descriptor of the folder that these names lead to from the root.
 
     Args:
-        root: where the way begins.
+        root: where the path begins.
         names: one folder each.
         make: make the folders that are missing, and flush their entries.
 
@@ -72,7 +72,7 @@ def open_file(folder: int, name: str) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, f"{name!r} is no regular file, so it is no object: move it out of the store")
+        raise OSError(errno.EINVAL, f"{name!r} is not a regular file, so it is not an object: move it out of the store")
     return os.fdopen(descriptor, "rb")
 
 
@@ -83,8 +83,8 @@ def read_file(folder: int, name: str) -> bytes:
 
 
 def _refuse_link(folder: int, name: str, error: OSError) -> None:
-    """Say it where what could not be opened is a symbolic link; the system's own words would not."""
+    """Say so if what could not be opened is a symbolic link; the system's own message would not."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            words = f"{name!r} is a symbolic link, which is not followed: put what it points to in its place"
+            words = f"{name!r} is a symbolic link, which is not followed: replace it by what it points to"
             raise OSError(errno.ELOOP, words) from error

@@ -1,4 +1,4 @@
-"""Where a store lies: one URL for table, log, catalog, staging and reports, and the options that reach it."""
+"""Where a store is: one URL for table, log, catalog, staging and reports, and the options that reach it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class StoreLocation:
 
 
 def home_expanded(text: str) -> Path:
-    """A local path, with `~` and `~user` put in full.
+    """A local path, with `~` and `~user` expanded.
 
     Raises:
         ConfigurationError: there is no such user, or no home.
@@ -85,7 +85,7 @@ def home_expanded(text: str) -> Path:
 
 
 def refuse_credentials(url: str, what: str) -> None:
-    """Refuse a URL that holds a user, a password or a query: it is stored, and printed wherever its place is named.
+    """Refuse a URL that holds a user, a password or a query: it is stored, and printed wherever the place is named.
 
     Raises:
         ConfigurationError: it does; the message does not repeat them.

@@ -12,7 +12,10 @@ Result = TypeVar("Result")
 
 
 def at_once(objects: ObjectStore, concurrency: int) -> int:
-    """How many requests to have under way: a local one takes microseconds, so one; a bucket's tens of milliseconds."""
+    """How many requests to overlap.
+
+    One locally, where it takes microseconds; as many as given in a bucket, where it takes tens of milliseconds.
+    """
     return 1 if objects.local else max(1, concurrency)
 
 

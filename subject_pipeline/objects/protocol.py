@@ -89,22 +89,22 @@ class ObjectStore(Protocol):
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put if absent: True if exactly these bytes now stand under the key, False if others do.
+        """Put if absent: True if exactly these bytes are now under the key, False if others are.
 
-        A create that fails may be one's own success, so every outcome but success is settled by reading back. Once an
-        outcome was unknown, only bytes read back make it known: not being there does not mean that it never will be.
+        A create that fails may have succeeded, so every outcome but success is settled by reading back. Once an
+        outcome was unknown, only bytes read back make it known: not being there now does not mean never being there.
 
         Raises:
-            OutcomeUnknownError: it could not be learnt whether the object is there.
+            OutcomeUnknownError: it is not known whether the object is there.
             StoreError: the store failed and nothing was written.
         """
         ...
 
     def replace(self, key: str, data: bytes) -> None:
-        """Write the bytes under a key, whatever stood there; readers see the old or the new, never a part.
+        """Write the bytes under a key, whatever was there; readers see the old or the new, never a part.
 
         Raises:
-            OutcomeUnknownError: it could not be learnt whether the old or the new object stands.
+            OutcomeUnknownError: it is not known whether the old or the new object is there.
             StoreError: the store failed and nothing was written.
         """
         ...
@@ -113,7 +113,7 @@ class ObjectStore(Protocol):
         """Remove an object; one that is not there is no error.
 
         Raises:
-            OutcomeUnknownError: it could not be learnt whether the object is gone.
+            OutcomeUnknownError: it is not known whether the object is gone.
             StoreError: the store failed and nothing was deleted.
         """
         ...

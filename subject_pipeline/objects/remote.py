@@ -33,13 +33,13 @@ _SILENCE = timedelta(seconds=20)
 """How long a request may go without a byte of its answer: what it takes to send 8 MiB over a slow line."""
 
 _PATIENCE = timedelta(seconds=15)
-"""No request is begun again later than this, so that a place where nobody answers is told of within 30 seconds."""
+"""No request is begun again later than this, so that an unreachable store is reported within 30 seconds."""
 
 _WRITE_ATTEMPTS = 7
 _FIRST_WAIT_S = 0.1
 _READ_BYTES = 4 << 20
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
-"""What S3, Azure and GCS answer to whatever is asked of a bucket that is not there."""
+"""What S3, Azure and GCS answer to any request to a bucket that is not there."""
 
 _UNSAFE = {
     "aws_conditional_put": ("disabled",),
@@ -56,13 +56,13 @@ _REFUSALS = (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-"""What a store says when it has looked at a write and not done it, and would not do it the next time."""
+"""Errors by which a store refuses a write without doing it, now and the next time."""
 
 _DENIED = "(code: AccessDenied)"
 """How S3 refuses to delete an object in an answer that itself is a success."""
 
 _CONFLICTS = (AlreadyExistsError, PreconditionError)
-"""What a store says when another object, or another write at this moment, stood in the way of a write."""
+"""Errors by which a store says that another object, or another write at this moment, prevented a write."""
 
 
 class RemoteObjects:
@@ -71,7 +71,7 @@ class RemoteObjects:
     local = False
 
     def __init__(self, backend: Backend, writer: Backend | None = None) -> None:
-        """A store over a backend; `writer`, where it is another, sends each write once and no more."""
+        """A store over a backend; `writer`, if given, sends each write only once."""
         self._backend = backend
         self._writer = backend if writer is None else writer
         self._pid = os.getpid()
@@ -87,7 +87,7 @@ class RemoteObjects:
 
     @classmethod
     def in_memory(cls) -> "RemoteObjects":
-        """A store of this process's own, for tests."""
+        """A store in this process's memory, for tests."""
         return cls(MemoryStore())
 
     def get(self, key: str, *, limit: int | None = None) -> bytes | None:
@@ -184,7 +184,7 @@ class RemoteObjects:
         send: Callable[[Backend, str], object],
         settled: Callable[[], bool | None] = lambda: None,
     ) -> bool:
-        """Send a write until the store has done it, refused it for good, or settled whose bytes stand there.
+        """Send a write until the store has done it, refused it for good, or it is settled whose bytes are there.
 
         Args:
             done: what the write does to an object, in the past tense.
@@ -228,12 +228,12 @@ class RemoteObjects:
 
     def _open(self, backend: Backend) -> Backend:
         if os.getpid() != self._pid:
-            raise StoreError("this store was opened in another process; open it anew after a fork, or use spawn")
+            raise StoreError("this store was opened in another process; open it again after a fork, or use spawn")
         return backend
 
 
 def _attempts() -> Iterator[int]:
-    """Numbers, with longer and longer waits between them, for as long as there is patience."""
+    """Numbers of attempts, with longer and longer waits between them, until `_PATIENCE` is over."""
     until = time.monotonic() + _PATIENCE.total_seconds()
     yield 0
     for attempt in range(1, _WRITE_ATTEMPTS):
@@ -245,7 +245,7 @@ def _attempts() -> Iterator[int]:
 
 
 def open_backend(location: StoreLocation, *, retries: int = 6) -> Backend:
-    """Obstore's own handle on a location, bounded in retries so that an unreachable endpoint is told in time.
+    """Obstore's own handle on a location, bounded in retries so that an unreachable endpoint is reported in time.
 
     Args:
         location: where.
@@ -255,7 +255,7 @@ def open_backend(location: StoreLocation, *, retries: int = 6) -> Backend:
         ConfigurationError: the options do not fit the provider.
     """
     _refuse_unsafe(location)
-    config: Any = dict(location.options) or None  # each provider has a type of its own
+    config: Any = dict(location.options) or None  # each provider has its own type
     try:
         backend: Backend = from_url(
             location.url,
@@ -286,9 +286,9 @@ def _refuse_unsafe(location: StoreLocation) -> None:
 
 
 def _no_bucket(error: BaseException) -> str | None:
-    """What to say where not the object is missing but what should hold it; None where it is the object."""
+    """What to say if not the object but its bucket is missing; None if it is the object."""
     if any(code in str(error) for code in _NO_BUCKET):
-        return "there is no such bucket or container; make it first, or mend the URL"
+        return "there is no such bucket or container; create it first, or correct the URL"
     return None
 
 

@@ -1,4 +1,4 @@
-"""An object of a bucket as a file that pyarrow, and whoever reads lines, can read."""
+"""An object of a bucket as a file that pyarrow, and readers of lines, can read."""
 
 import io
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class RemoteFile(io.RawIOBase):
-    """An object as Python wants a file: obstore's reader lacks `closed`, `readinto` and their kin."""
+    """An object as a Python file: obstore's reader lacks `closed`, `readinto` and the like."""
 
     def __init__(self, reader: "obstore.ReadableFile") -> None:
         self._reader = reader

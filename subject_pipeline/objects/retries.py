@@ -1,4 +1,4 @@
-"""Trying again after a lost race: bounded and jittered, so that many writers do not march in step."""
+"""Trying again after a lost race: bounded and jittered, so that many writers do not stay in step."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,7 +21,8 @@ Result = TypeVar("Result")
 def retrying(attempt: Callable[[], Result], *, first_wait_s: float = 0.05) -> Result:
     """What `attempt` returns; called again while another writer wins, for up to five minutes.
 
-    A file that is gone is looked for a few times only: vacuumed, a newer version does not miss it; lost, it stays so.
+    A file that is gone is looked for only a few times: if it was vacuumed, a newer version does not need it; if it is
+    lost, it stays lost.
 
     Args:
         attempt: raises `ConflictError` where another won.

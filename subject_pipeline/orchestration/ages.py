@@ -1,4 +1,4 @@
-"""How long ago something was last done, and what it was not done to lately enough."""
+"""How long ago something was last done to each partition, and for which of them that is too long."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ _DAY = dt.timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A partition to which it was not done lately enough.
+    """A partition for which that is too long ago.
 
     Attributes:
         partition: its name.
         last: when it was last done, UTC; None: never, as far as is known.
-        days: how long ago; None where it never was.
+        days: how long ago; None if it never was.
     """
 
     partition: str
@@ -24,12 +24,12 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What holds at one moment.
+    """The state at one moment.
 
     Attributes:
-        stale: never done first, then the longest ago.
-        never: how many of them it never was done to.
-        oldest_days: of those that it ever was done to, the longest ago; None where it was done to none.
+        stale: those for which it is too long ago: never first, then the longest ago.
+        never: how many of them it was never done to.
+        oldest_days: the longest ago of those that it was ever done to; None if there are none.
     """
 
     stale: Sequence[Stale]
@@ -40,7 +40,7 @@ class Freshness:
 def freshness(
     last: Mapping[str, dt.datetime], partitions: Sequence[str], *, now: dt.datetime, within: dt.timedelta
 ) -> Freshness:
-    """Hold partitions against a limit; what lies in the future, as a clock that was set back leaves it, counts as now.
+    """Compare partitions with a limit; a time in the future, as after a clock was set back, counts as now.
 
     Args:
         last: when it was last done to each, UTC.

@@ -1,4 +1,4 @@
-"""Data versions: what Dagster compares to tell whether what lies downstream of an asset is up to date.
+"""Data versions: what Dagster compares to see whether everything downstream of an asset is up to date.
 
 Dagster takes one version for each asset and run, so only assets without partitions have their own. A partitioned one
 has the version that Dagster derives: of its `code_version` and of what it was made from.
@@ -13,9 +13,9 @@ from subject_pipeline.store.opened import SubjectStore
 
 
 def log_version(store: SubjectStore) -> dg.DataVersion:
-    """The version of a store's audit log: another once a segment is there that was not, whoever appended it.
+    """The version of a store's audit log: it changes with every new segment, whatever process appended it.
 
-    The log's objects are listed and none is read.
+    The log's objects are listed, and none is read.
 
     Raises:
         StoreError: the store failed.

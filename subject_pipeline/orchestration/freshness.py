@@ -36,7 +36,7 @@ def _now() -> dt.datetime:
 def full_verification_check(
     partitions: Sequence[str], operations: Operations, clock: Clock = _now
 ) -> dg.AssetChecksDefinition:
-    """The check that every partition was read whole lately enough.
+    """The check that every partition was read whole recently enough.
 
     It reads one record a partition of Dagster's event log and nothing of the store.
     """
@@ -57,7 +57,7 @@ def full_verification_check(
 
 
 def checkpoint_check(operations: Operations, clock: Clock = _now) -> dg.AssetChecksDefinition:
-    """The check that a checkpoint was signed lately enough, by Dagster's own record of it."""
+    """The check that a checkpoint was signed recently enough, by Dagster's own record of it."""
     within = operations.checkpoint_within_days
 
     @dg.asset_check(
@@ -125,7 +125,7 @@ def _recorded(instance: DagsterInstance) -> tuple[int | None, dt.datetime | None
 
 
 def _in_store(store: StoreResource, key_ring: KeyRingResource, recorded: int | None) -> str | None:
-    """In words, where the store's newest checkpoint is not the recorded one; None where it is."""
+    """A description, if the store's newest checkpoint is not the recorded one; None if it is."""
     try:
         note = stored_checkpoint(store.open(), key_ring.file())
     except SubjectPipelineError as error:

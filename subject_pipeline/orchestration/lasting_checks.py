@@ -10,12 +10,12 @@ from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.ui.tables import Metadata
 
 RED_PARTITIONS = "red_partitions"
-"""Metadata of an evaluation: every partition that was red when it was made, whichever run found it so."""
+"""Metadata of an evaluation: every partition that was red when it was made, whichever run found it."""
 
 _BETWEEN, _NONE = ", ", "none"
 _NAMED = 10
 _ROUNDS = 20
-"""Runs of two versions of this program may disagree for ever; then the last word is left to whoever has it."""
+"""Runs of two versions of this program may disagree forever; after this many rounds the last evaluation stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def lasting_checks(
     """The results of a run's checks; to be yielded after its `MaterializeResult`.
 
     Dagster has stored the run's materializations by then, so of two runs that end at once at least one sees both, and
-    what it sees is the last word: Dagster shows the evaluation of the run that was *planned* last, which may have
-    ended first. Where that one says something else than the partitions' records, another is recorded after it.
+    what it sees is final: Dagster shows the evaluation of the run that was *planned* last, which may have ended first.
+    If that one differs from the partitions' records, another is recorded after it.
 
     Args:
         instance: where records are kept.
@@ -98,7 +98,7 @@ def _correction(asset: dg.AssetKey, finding: Finding, red: Sequence[str]) -> dg.
 
 
 def _is_shown(instance: DagsterInstance, wanted: dg.AssetCheckEvaluation) -> bool:
-    """Whether what Dagster shows of a check is this, or will be said anew by a run that is still going."""
+    """Whether what Dagster shows of a check is this, or will be said again by a run that is still going."""
     record = instance.get_latest_asset_check_evaluation_record(wanted.asset_check_key)
     if record is None:
         return False
@@ -110,7 +110,7 @@ def _is_shown(instance: DagsterInstance, wanted: dg.AssetCheckEvaluation) -> boo
 
 
 def red_partitions(evaluation: dg.AssetCheckEvaluation) -> set[str]:
-    """The partitions that an evaluation says are red; empty of a check that says nothing of partitions."""
+    """The partitions that an evaluation says are red; empty for a check that says nothing of partitions."""
     said = evaluation.metadata.get(RED_PARTITIONS)
     return set(str(said.value).split(_BETWEEN)) - {_NONE} if said else set()
 

@@ -1,4 +1,4 @@
-"""What connects assets that do not know each other: datasets are files, and the audit's assets name none of them."""
+"""Connects assets that do not know each other: datasets are YAML files, and the audit's assets name none of them."""
 
 import warnings
 from collections.abc import Sequence

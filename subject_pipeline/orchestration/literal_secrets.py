@@ -1,4 +1,4 @@
-"""Secrets that stand where Dagster keeps and shows them: run config and YAML may name a variable, never its value."""
+"""Secrets where Dagster keeps and shows them: run config and YAML may name a variable, never its value."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,16 @@ _SECRET = re.compile(r"secret|key|token|passw|credential|sas|connection_string",
 
 
 def refuse_literal_secrets(options: Mapping[str, str], run_config: object) -> None:
-    """Refuse a run whose config holds the value of a secret option, rather than the name of a variable that does.
+    """Refuse a run whose config holds the value of a secret option, rather than the name of a variable.
 
-    What a run was launched with is stored and shown on its page; `{"env": NAME}` stands there as it is.
+    What a run was launched with is stored and shown on its page; `{"env": NAME}` is shown as it is.
 
     Args:
         options: a resource's options, as they were resolved.
         run_config: what the run was launched with, not resolved.
 
     Raises:
-        ConfigurationError: one does; the message has the option's name alone.
+        ConfigurationError: one does; the message has only the option's name.
     """
     literals = set(_texts(run_config))
     found = sorted(name for name, value in options.items() if _is_secret(name, value) and value in literals)
@@ -36,7 +36,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _texts(config: object) -> Iterator[str]:
-    """Every text in a config but the names of variables."""
+    """Every text in a config except the names of variables."""
     if isinstance(config, str):
         yield config
     elif isinstance(config, Mapping):

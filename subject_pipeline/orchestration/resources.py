@@ -51,7 +51,7 @@ class StoreResource(dg.ConfigurableResource[Any]):
     layout: LayoutResource
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Refuse secrets that stand in the run's config.
+        """Refuse secrets in the run's config.
 
         Raises:
             ConfigurationError: one does.
@@ -69,12 +69,12 @@ class StoreResource(dg.ConfigurableResource[Any]):
 
 
 class KeyRingResource(dg.ConfigurableResource[Any]):
-    """The key ring that the audit log is written, verified and signed with."""
+    """The key ring with which the audit log is written, verified and signed."""
 
     path: str | None = Field(
         default=None,
         description="The ring's file on this machine, mode 600; made by `subject-pipeline keys new`. Without one, "
-        "whatever touches the audit log fails and says so.",
+        "everything that uses the audit log fails and says so.",
     )
 
     @classmethod
@@ -110,7 +110,7 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
     def with_defaults(cls, *, limit: int, every_row: bool) -> "RegistrationOptions":
         """Options whose defaults are a dataset's own, so that a launch which sets one of them keeps the others.
 
-        (A resource's configured values would not do: Dagster drops all of them once a launch gives any.)
+        (A resource's configured values would not work: Dagster drops all of them once a launch gives any.)
         """
         fields = cls.model_fields
         own: Any = {
@@ -127,7 +127,7 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
 
 @contextmanager
 def clear_failures() -> Iterator[None]:
-    """Fail the step with our message alone, instead of a page of traceback, where the cause is not a defect."""
+    """Fail the step with only our message, instead of a page of traceback, if the cause is not a defect."""
     try:
         yield
     except SubjectPipelineError as error:

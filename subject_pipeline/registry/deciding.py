@@ -11,18 +11,18 @@ AMBIGUOUS = (
     "the table holds rows of this id or storage key that break its rules, so nothing was changed: see "
     "`subject-pipeline audit verify`, and restore the table"
 )
-"""Why a candidate is refused of whom the table cannot tell whether they are stored."""
+"""Why a candidate is refused if the table leaves it open whether they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Candidates parted by what is to be done with each; every candidate is in exactly one frame.
+    """Candidates divided by what is to be done with each; every candidate is in exactly one frame.
 
     Attributes:
         new: `CANDIDATE_SCHEMA`; to be inserted.
         known: `CANDIDATE_SCHEMA`; registered already, to be skipped.
-        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table cannot tell whose it is; or what
-            was to be inserted could not be.
+        collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table leaves open whose it is; or the
+            candidate was to be inserted and could not be.
     """
 
     new: pl.DataFrame
@@ -49,7 +49,7 @@ def collision_reason(candidate_id: str, owner: str, storage_key: str) -> str:
 
 
 def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
-    """Part candidates into new, known and collided.
+    """Divide candidates into new, known and collided.
 
     The owner of a storage key is the stored id, else the candidate that comes first in the source.
 
@@ -86,7 +86,7 @@ def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
 
 
 def _told_apart(candidates: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Candidates of whom the table can tell whether they are stored, and refusals of the others."""
+    """Candidates for which the table says clearly whether they are stored, and refusals of the others."""
     broken = stored.filter(pl.col(PROBLEM).is_not_null())
     if broken.is_empty():
         return candidates, refusals(candidates.clear(), "refused", "")

@@ -1,10 +1,10 @@
 """Evidence: what the registry announces in the audit log before it changes the table of manifests.
 
-A change or a deletion of a manifest that is there is announced, and a registration of somebody of whom the log says
-that they were deleted; any other first registration needs no row.
+A change or a deletion of an existing manifest is announced, and so is a registration of somebody who was deleted
+according to the log; any other first registration needs no row.
 
-The caller pins the table's version, announces, and commits against that version; on a conflict it does all of it
-again. So whatever is in the table was announced before, and an operation that was killed in between shows as
+The caller pins the table's version, announces, and commits against that version; on a conflict it repeats
+all of this. So everything in the table was announced before, and an operation that was killed in between shows as
 `unapplied` until it is run again.
 """
 
@@ -43,7 +43,7 @@ def _has_evidence(chains: Mapping[str, ChainHead], change: Change) -> bool:
 
 
 def incomplete(what: str, error: StoreError) -> IncompleteError:
-    """The error of a change that the log announces, or that was begun in another way, and the table does not have."""
+    """The error of a change that is announced in the log, or begun in another way, and not in the table."""
     return IncompleteError(f"{what} was begun and is not done: run it again to complete it. {error}")
 
 
@@ -85,13 +85,13 @@ class ManifestEvidence:
         return self._log.chunk_state(chunk).chains(candidate_ids) if self._log else {}
 
     def announce_returning(self, rows: pl.DataFrame) -> dict[str, AuditLogError]:
-        """Announce each registration of somebody of whom the log has a row about their manifest; others need none.
+        """Announce each registration of a subject that has a registry row in the log; others need none.
 
         Args:
             rows: `TABLE_SCHEMA`, of people who have no manifest at the version that the rows will be committed against.
 
         Returns:
-            The chunks whose log is damaged, each with its error: who of their people returns cannot be told, so none
+            The chunks whose log is damaged, each with its error: which of their people come back is not known, so none
             of them may be registered. All other chunks are announced.
 
         Raises:

@@ -32,7 +32,7 @@ _BATCH = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ImportFailure:
-    """One document that was not imported: where it stands, its id if it has one, and why."""
+    """One document that was not imported: its place, its id if it has one, and why."""
 
     where: str
     candidate_id: str | None
@@ -71,7 +71,7 @@ def import_manifests(
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
     A document that is not a manifest, one with a word that is in no vocabulary, and one whose storage key belongs to
-    another id, is named and does not stop the others. Of the same id twice, the later one stands. `updated_at` becomes
+    another id, is named and does not stop the others. Of the same id twice, the later one is kept. `updated_at` becomes
     the time of the import where a manifest is written, and is always later than the stored one's; one that differs in
     nothing else is unchanged, and not written.
     `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
@@ -81,7 +81,7 @@ def import_manifests(
     Args:
         store: where manifests are kept.
         path: the file or folder.
-        report: filled while importing, so that an import which ends early can be told too.
+        report: filled while importing, so that an import which ends early can be reported too.
         evidence: announces changes; without it, nothing is imported into a store that has an audit log.
         words: translates words of another system.
 
@@ -89,7 +89,7 @@ def import_manifests(
         KeyRingError: there is an audit log, and no usable key ring.
         AuditLogError: the log is damaged.
         SourceError: the file or folder cannot be read.
-        StoreError: the store failed; what was imported so far stays, and a second call goes on.
+        StoreError: the store failed; what was imported so far stays, and a second call continues.
     """
     documents = read_documents(path)
     first = next(documents, None)
@@ -128,13 +128,13 @@ def _parse(
 def _at_home(
     parsed: Iterable[tuple[str, SubjectManifest]], layout: ChunkLayout, evidence: ManifestEvidence, now: dt.datetime
 ) -> Iterator[tuple[str, SubjectManifest]]:
-    """The manifests with this store's audit log; another system's log is noted beside it, not taken over."""
+    """The manifests with this store's audit log; another system's log is noted in addition, not taken over."""
     placed = [(where, manifest, layout.chunk_of(storage_key(manifest.candidate_id))) for where, manifest in parsed]
     told: dict[str, list[str]] = {}
     for _, manifest, chunk in placed:
         if manifest.audit_log_chain_root and manifest.audit_log_path == audit_log_path(chunk):
             told.setdefault(chunk, []).append(manifest.candidate_id)
-    # A path like ours with a root that our log does not have is that of another store like this one.
+    # A path like ours with a root that our log does not have comes from another store like this one.
     roots = {one: chain.root for chunk, ids in told.items() for one, chain in evidence.chains(chunk, ids).items()}
     for where, manifest, chunk in placed:
         path, root = audit_log_path(chunk), manifest.audit_log_chain_root
@@ -169,7 +169,7 @@ def _import_batch(
 
 
 def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Rows that are committed together: whoever is new, of whom nothing is announced, then the others chunk by chunk.
+    """Rows that are committed together: first new subjects, which need no announcement, then the others chunk by chunk.
 
     So an announcement is never far ahead of its change.
     """
@@ -183,7 +183,7 @@ def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence) -> None:
-    """Decide against the latest version, announce, and commit against it; on a lost race, all of it again."""
+    """Decide against the latest version, announce, and commit against it; after a lost race, do it all again."""
     lines = _comparable(rows)
     chunks = rows["chunk"].unique().sort().to_list()
     announced = False
@@ -238,20 +238,20 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
 
 
 def _later(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The rows with an `updated_at` after the stored one, also where a clock was ahead when that was written."""
+    """The rows with an `updated_at` after the stored one, even if a clock was ahead when that was written."""
     earlier = stored.select("storage_key", after=pl.col("updated_at") + pl.duration(microseconds=1))
     dated = rows.join(earlier, on="storage_key", how="left", maintain_order="left")
     return dated.with_columns(updated_at=pl.max_horizontal("updated_at", "after")).drop("after")
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:
-    """Manifests as text without what the audit log and the time of writing alone decide."""
+    """Manifests as text, without the fields that depend only on the audit log and the time of writing."""
     # Any time will do, as long as it is the same one.
     return to_json_lines(rows.with_columns(pl.col("created_at").alias("updated_at"), audit_log_chain_root=pl.lit("")))
 
 
 def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """The rows as they will be written, every change of a manifest that is there announced; and whether any was."""
+    """Announce every change of an existing manifest; returns the rows to write, and whether any was announced."""
     if not evidence.open():
         return rows, False
     announced = False

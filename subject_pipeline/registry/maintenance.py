@@ -1,4 +1,4 @@
-"""Maintenance: small files into few, and what only earlier versions need removed for good."""
+"""Maintenance: merges small files, and removes for good what only earlier versions need."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Compaction:
 
 
 def compact(store: SubjectStore) -> Compaction:
-    """Rewrite small files into few, remove every file that no current manifest needs, and clean stagings up.
+    """Merge small files, remove every file that no current manifest needs, and clean up stagings.
 
     Afterwards deleted subjects are physically gone, and earlier versions of the table can no longer be read. What a
-    killed writer left unfinished goes once it is a day old, since younger it may be a live writer's.
+    killed writer left unfinished is deleted once it is a day old, since before that it may be a live writer's.
 
     Raises:
         StoreError: the store failed; run it again to finish.
@@ -41,7 +41,7 @@ def compact(store: SubjectStore) -> Compaction:
             snapshot.vacuum()
 
     retrying(lambda: table.compact(more_than=1))
-    retrying(vacuum)  # of two at once, the one may find gone what the other has just removed
+    retrying(vacuum)  # of two at once, one may find gone what the other has just removed
     staged_removed = sum(clean_up(store, dataset) for dataset in staged_parts.datasets_staged(store.objects))
     store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
     files_after, size_after = _usage(store)

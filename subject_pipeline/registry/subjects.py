@@ -21,7 +21,7 @@ _IDS = ["chunk", "storage_key", "candidate_id"]
 
 
 class SubjectRegistry:
-    """The manifests of one store. Ids are compared whole: `CAND_1` is unknown where `CAND/1` lives.
+    """The manifests of one store. Ids are compared whole: `CAND_1` is unknown where `CAND/1` is registered.
 
     Once the store has an audit log, a change of a manifest that is there is announced in it first.
     """
@@ -143,7 +143,7 @@ class SubjectRegistry:
 
         forgotten = 0
         try:
-            # Staged first: killed in between, the subject is still registered, and a second call finishes the work.
+            # Staged first: if killed in between, the subject is still registered, and a second call finishes the work.
             forgotten = staged_parts.forget(self._store.objects, layout.chunks, key, candidate_id)
             retrying(attempt)
         except StoreError as error:

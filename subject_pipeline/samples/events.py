@@ -1,4 +1,4 @@
-"""Sample access events: who touched which of the sample people, with what result; the same bytes for the same seed."""
+"""Sample access events: who accessed which of the sample people, with what result; the same bytes for the same seed."""
 
 import datetime as dt
 import json
@@ -64,7 +64,7 @@ _PURPOSES = ((5, "job_matching"), (2, "payroll"), (2, "worker_request"), (1, "co
 
 
 def people_of(rows: int) -> int:
-    """How many people so many events are about, if nobody says: one to ten, at least one, at most 1,000."""
+    """How many people so many events are about by default: a tenth of them, at least one, at most 1,000."""
     return max(1, min(rows // _EVENTS_A_PERSON, _MOST_PEOPLE))
 
 
@@ -103,7 +103,7 @@ def sample_events(
     span = dt.timedelta(days=days)
     first = until.astimezone(dt.UTC).replace(tzinfo=None) - span
     at = pl.col("at").cast(pl.String)
-    # As in sample_workers, XXH64 of the row number stands in for a random generator.
+    # As in sample_workers, XXH64 of the row number replaces a random generator.
     number = plh.concat_str(pl.lit(f"event:{seed}"), at, separator=":").nchash
 
     def pick(salt: int, values: Sequence[str]) -> pl.Expr:

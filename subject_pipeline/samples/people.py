@@ -45,7 +45,7 @@ def sample_workers(rows: int, path: Path, *, seed: int = 7) -> int:
     Raises:
         SourceError: the file cannot be written.
     """
-    # XXH64 of the row number stands in for a random generator: fast, by column, and stable over versions.
+    # XXH64 of the row number replaces a random generator: fast, by column, and stable over versions.
     number = plh.concat_str(pl.lit(str(seed)), pl.col("at").cast(pl.String), separator=":").nchash
 
     def pick(salt: int, words: str) -> pl.Expr:

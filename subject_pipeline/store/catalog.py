@@ -34,7 +34,7 @@ class Catalog:
 
         Raises:
             ConfigurationError: `wanted` contradicts it.
-            StoreError: the layout cannot be read, or is gone while what was laid out by it is there.
+            StoreError: the layout cannot be read, or is gone while objects that depend on it are there.
         """
         data = self._objects.get(LAYOUT_KEY, limit=_LIMIT)
         if data is None:
@@ -42,7 +42,7 @@ class Catalog:
             orphan = next((item.key for items in below for item in items), None)
             if orphan is None:
                 return None
-            data = self._objects.get(LAYOUT_KEY, limit=_LIMIT)  # whoever wrote the other wrote it before
+            data = self._objects.get(LAYOUT_KEY, limit=_LIMIT)  # the layout is always written before the other
             if data is None:
                 raise StoreError(
                     f"cannot use this store: {LAYOUT_KEY} is gone, and {orphan!r} is there. It says how many chunks "
@@ -112,7 +112,7 @@ class Catalog:
         self._stored(name)
 
     def retire(self, name: str) -> None:
-        """Delete a dataset's declaration, also a damaged one.
+        """Delete a dataset's declaration, even a damaged one.
 
         Raises:
             DatasetError: the name is invalid, or no such dataset is registered.
@@ -166,7 +166,7 @@ class Catalog:
 
     @classmethod
     def _declared(cls, key: str, data: bytes) -> DatasetDeclaration:
-        """A declaration that stands under its own dataset's name."""
+        """A declaration, if it is under its own dataset's name."""
         found = _parse(DatasetDeclaration, key, data)
         if cls._key(found.name) != key:
             raise StoreError(f"cannot read {key}: it declares the dataset {found.name!r}: remove or rename it")

@@ -1,7 +1,7 @@
 """Chunks: stable shards of the subject space, and the partitions that Dagster shows.
 
-A chunk depends on nothing but the storage key and the count, never on row order, so a source that grows or is
-reordered moves nobody.
+A chunk depends on nothing but the storage key and the count, never on row order, so nobody moves when a source
+grows or is reordered.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class ChunkLayout:
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_CHUNK_COUNT:
             raise ConfigurationError(
-                f"a store has between 1 and {MAX_CHUNK_COUNT:,} chunks, not {self.count:,}: mend SUBJECT_CHUNKS"
+                f"a store has between 1 and {MAX_CHUNK_COUNT:,} chunks, not {self.count:,}: correct SUBJECT_CHUNKS"
             )
 
     @cached_property

@@ -60,6 +60,6 @@ class DatasetDeclaration(BaseModel):
             if given is not None and given != declared:
                 raise DatasetError(
                     f"dataset {self.name!r} is registered with {what} {declared!r}, but this call says {given!r}; "
-                    "leave it out, or register the dataset anew if the declaration is wrong"
+                    "leave it out, or register the dataset again if the declaration is wrong"
                 )
         return self.model_copy(update={"source": source or self.source, "safe_views": safe_views or self.safe_views})

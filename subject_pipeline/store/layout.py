@@ -1,4 +1,4 @@
-"""The store's layout: where everything lies in it, and the one object that says how it is split."""
+"""The store's layout: where everything is, and the one object that says how many chunks there are."""
 
 import datetime as dt
 
@@ -8,7 +8,7 @@ from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.store.chunks import MAX_CHUNK_COUNT, ChunkLayout
 
 TABLE = "subjects"
-"""Where in the store the manifests' table lies."""
+"""The folder of the manifests' table."""
 AUDIT = "audit/"
 AUDIT_INDEX = "audit_index/"
 CHECKPOINTS = "checkpoints/"

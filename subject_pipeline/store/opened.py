@@ -1,4 +1,4 @@
-"""One store as the use cases see it: its objects and its catalog behind one address."""
+"""One store as all later stages see it: its objects and its catalog under one address."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from subject_pipeline.store.layout import StoreLayout
 
 @dataclass(frozen=True, slots=True)
 class SubjectStore:
-    """Opened lazily: making one contacts and creates nothing.
+    """Opened lazily: constructing it contacts and creates nothing.
 
     Attributes:
         wanted_chunks: the count that the caller asks for; None: what the layout says.
@@ -70,7 +70,7 @@ class SubjectStore:
     def register(self, declaration: DatasetDeclaration) -> None:
         """Record a dataset's declaration; its source is not opened. One of the same name is replaced.
 
-        Lays nothing out: how many chunks there are is decided by the first write of subjects or of the audit log.
+        Does not fix the layout: the first write of subjects or of the audit log decides how many chunks there are.
 
         Raises:
             ConfigurationError: the source's URL holds credentials, or another chunk count is wanted than the store has.

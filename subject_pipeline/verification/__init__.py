@@ -1,5 +1,5 @@
-"""Verification: is everything still as it was recorded, and who says so.
+"""Verification: is everything still as it was recorded?
 
-A store and its keys come in, and nothing they hold is believed. Out go verdicts on chains, logs and manifests, each
-with a name and a place, and checkpoints of what was found whole.
+A store and its keys come in, and nothing in them is trusted. Out go verdicts on chains, logs and manifests, each
+with a name and a place, and checkpoints of what was found sound.
 """

@@ -157,7 +157,7 @@ def _next_roster(audited: AuditedStore, previous: Checkpoint | None, found: Chun
 def _roster(audited: AuditedStore, previous: Checkpoint | None, found: ChunkFindings) -> Roster:
     """The chunk's roster in the next checkpoint: made again where it was read and is settled, else as it was.
 
-    A chunk with anything broken or pending keeps both halves of all its entries, and where its log stood: the chains'
+    A chunk with anything broken or pending keeps both halves of all its entries, and the state of its log: the chains'
     ends and the manifests that belong to them. Half of a state is none.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the store itself says of its last checkpoint, to be held beside what was recorded elsewhere."""
+"""What the store itself says of its last checkpoint, to be compared with what was recorded elsewhere."""
 
 from subject_pipeline.checkpoints.checkpoint import CheckpointNote
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore

@@ -9,8 +9,8 @@ Per segment, in the log's order:
    anchored this row, the same MAC.
 
 A chain has one verdict, its first problem, at the seq up to which it is sound. What a checkpoint anchored and the log
-does not have is found at the end. Where the store failed to give a segment, whatever may hang on it is unreadable,
-which is neither intact nor tampered.
+does not have is found at the end. If the store failed to return a segment, everything that may depend on it is
+unreadable, which is neither intact nor tampered with.
 """
 
 import hmac
@@ -61,7 +61,7 @@ class BrokenChain:
 
 @dataclass(frozen=True, slots=True)
 class BrokenLog:
-    """A problem of a log as such.
+    """A problem of a log itself.
 
     Attributes:
         chunk: None where it concerns the whole store.
@@ -78,7 +78,7 @@ class BrokenLog:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """A row of the registry's own about a manifest.
+    """A registry row: what it says about a manifest.
 
     Attributes:
         written_at: when its segment says that it was written, RFC 3339; empty where it does not.
@@ -99,7 +99,7 @@ class LogVerdict:
         chains: the chains judged: last seq and MAC of each, as far as it is sound.
         broken: the first problem of each chain that has one.
         unreadable: the chains that could not be judged.
-        logs: problems of the log as such.
+        logs: problems of the log itself.
         evidence: the registry's rows, by subject, in order.
         results: sound rows by result.
     """
@@ -149,14 +149,14 @@ class LogJudge:
         self.verdict = LogVerdict(start)
 
     def segment(self, data: bytes) -> str:
-        """Judge the next segment; returns its header's MAC, as it stands there."""
+        """Judge the next segment; returns its header's MAC, as it is there."""
         segment = Segment.parse(data)
         head = self.verdict.head
         problem = segment.problem(head, self._segment_macs, prev_known=self._prev_known)
         if problem is not None:
             self._log(head.number + 1, "bad_segment", problem)
         self._written_at = str(segment.header.get("written_at", "")) if segment.header and problem is None else ""
-        # A damaged header cannot vouch for the link that follows, so that one is not held against it twice.
+        # A damaged header says nothing about the link that follows, so that is not a second problem.
         self._prev_known = segment.header is not None and problem is None
         self.verdict.head = head._replace(number=head.number + 1, mac=segment.mac or NO_MAC)
         lines = segment.body.split(b"\n")
@@ -201,7 +201,7 @@ class LogJudge:
 
     @property
     def _flagged(self) -> bool:
-        """Whether something was found in this segment as such."""
+        """Whether something was found in this segment itself."""
         return bool(self.verdict.logs) and self.verdict.logs[-1].segment == self.verdict.head.number
 
     def _log(self, segment: int, kind: str, detail: str) -> None:
@@ -234,12 +234,12 @@ class LogJudge:
                 continue
             computed = mac.hex(inner)
             if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
-                self._malformed(line)  # which tells a wrong MAC from another form
+                self._malformed(line)  # which distinguishes a wrong MAC from another form
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
             elif found_seq != (seq := following[candidate_id]):
                 if self._blind and found_seq > seq:
-                    # What is missing may stand in what could not be read.
+                    # What is missing may be in what could not be read.
                     following[candidate_id], last[candidate_id] = found_seq + 1, computed
                 else:
                     self._break(candidate_id, "bad_seq", f"the next row has seq {found_seq}, not {seq}")
@@ -258,7 +258,7 @@ class LogJudge:
                     self._evidence(values, seq)
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
-        """Take up a chain at its first row here; False where it does not belong here."""
+        """Begin a chain at its first row here; False if it does not belong here."""
         seq, mac = self._before.get(candidate_id, (-1, NO_MAC))
         self._next[candidate_id] = seq + 1
         self._last[candidate_id] = mac
@@ -268,9 +268,9 @@ class LogJudge:
         return home == chunk
 
     def _malformed(self, line: bytes) -> None:
-        """Judge a line that is not a row as rows are written, and charge it to the subject that it parses to.
+        """Judge a line that is not a row as rows are written, as a problem of the subject that it names.
 
-        Where line and key are of the right form, a wrong MAC is what is wrong first. A line that names no subject
+        If line and key are of the right form, a wrong MAC is what is wrong first. A line that names no subject
         breaks its segment.
         """
         parts = split_line(line, ROW_FORM)
@@ -330,7 +330,7 @@ def _row_of(line: bytes) -> tuple[bytes, dict[str, Any], tuple[Any, ...]] | None
 
 
 def _announces(row: dict[str, Any]) -> bool:
-    """Whether what a row of the registry's own says of the manifest can be read at all."""
+    """Whether what a registry row says of the manifest can be read at all."""
     return type(row.get("payload_sha256", "")) is str
 
 

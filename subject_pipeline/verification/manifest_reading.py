@@ -1,4 +1,4 @@
-"""The manifests of a store as verification sees them: their hashes by chunk, and which files they lie in."""
+"""The manifests of a store as verification sees them: their hashes by chunk, and the files that they are in."""
 
 import threading
 from collections import Counter
@@ -24,7 +24,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 
 _BYTES_A_ROW = 16
-"""Fewer than a manifest takes in a file, so that no more of them are read at once than memory holds well."""
+"""Fewer bytes than a manifest takes in a file, so that memory easily holds those that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ChunkManifests:
 
 @dataclass(slots=True)
 class ManifestReader:
-    """The manifests at one version of the table; made anew to look again.
+    """The manifests at one version of the table; constructed again to look again.
 
     Attributes:
         store: where they are.
@@ -61,7 +61,7 @@ class ManifestReader:
 
     @classmethod
     def open(cls, store: SubjectStore, layout: ChunkLayout) -> "ManifestReader":
-        """Open the table at its latest version, and look up which files each chunk lies in.
+        """Open the table at its latest version, and look up which files each chunk is in.
 
         Raises:
             StoreError: the store failed.
@@ -91,8 +91,8 @@ class ManifestReader:
     def chunk(self, chunk: str) -> "ChunkManifests":
         """The manifests of a chunk.
 
-        Several chunks are read at once, as many as memory holds well. Threads may ask, for chunks in about their order:
-        one such group is kept, and the one before it where the store is not local.
+        Several chunks are read at once, as many as memory easily holds. Threads may ask for chunks in about
+        their order: one such group is kept, and the one before it if the store is not local.
 
         Raises:
             StoreError: the store failed.
@@ -111,7 +111,7 @@ class ManifestReader:
         return found
 
     def _group(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests | StoreError"]:
-        """The manifests of some chunks, read together; where that fails, each by itself, so that it fails alone."""
+        """The manifests of some chunks, read together; if that fails, each by itself, so that only that one fails."""
         try:
             return self._chunks(names)
         except StoreError as error:

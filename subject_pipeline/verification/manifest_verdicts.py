@@ -1,8 +1,8 @@
-"""Verdicts over manifests: each held to what the registry's own evidence, or the last checkpoint, says of it.
+"""Verdicts over manifests: each compared with what the registry's evidence, or the last checkpoint, says of it.
 
 Expected is what the last evidence row after the checkpoint says, else what the checkpoint's roster says, else what the
-last evidence row says. A manifest that is there though absence is expected is a new registration, which needs no row;
-but never after a deletion: who was deleted comes back by a row that announces it.
+last evidence row says. A manifest that is there although absence is expected is a new registration, which needs no row;
+but never after a deletion: a person who was deleted comes back by a row that announces it.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ class BrokenManifest:
 
     Attributes:
         candidate_id: None where it is about a file, the manifests of a whole chunk, or a row without an id.
-        kind: `changed` or `missing` behind the registry's back; `resurrected`: deleted, and there again unannounced;
+        kind: `changed` or `missing` without the registry; `resurrected`: deleted, and there again unannounced;
             `unapplied`: announced in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
             makes; `unreadable`; `pending`: announced just now, so neither broken nor fine.
     """
@@ -35,7 +35,7 @@ class BrokenManifest:
 
 
 class Recent(NamedTuple):
-    """Between which times an announcement counts as just made, RFC 3339."""
+    """The times between which an announcement counts as just made, RFC 3339."""
 
     since: str
     until: str
@@ -54,7 +54,7 @@ def judge_manifests(
     unjudged: Collection[str] = (),
     recent: Recent | None = None,
 ) -> list[BrokenManifest]:
-    """Hold a chunk's manifests to what they must be.
+    """Compare a chunk's manifests with what they must be.
 
     Args:
         present: the hash of every manifest in the table, by candidate id.
@@ -84,9 +84,9 @@ def judge_manifests(
 def possibly_resurrected(
     present: Mapping[str, str], roster: Iterable[RosterEntry], evidence: Mapping[str, Sequence[EvidenceRow]]
 ) -> bool:
-    """Whether anybody is there whom the checkpoint knew without a manifest, and of whom no later row speaks.
+    """Whether a subject is there that the checkpoint has without a manifest, and that no later row is about.
 
-    Only the rows before the checkpoint tell whether they were deleted, or are registered for the first time.
+    Only the rows before the checkpoint show whether it was deleted, or is registered for the first time.
     """
     return any(
         not entry.manifest_sha256 and entry.candidate_id in present and not evidence.get(entry.candidate_id)

@@ -1,4 +1,4 @@
-"""Rebuilding: everything that is derived, from the table and the log alone."""
+"""Rebuilding: everything that is derived, from nothing but the table and the log."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from subject_pipeline.verification.whole_store import Progress
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was derived anew: chunks with a log, their segments, and index objects that went."""
+    """What was derived again: chunks with a log, their segments, and index objects that were deleted."""
 
     chunks: int = 0
     segments: int = 0
@@ -18,7 +18,7 @@ class Rebuilt:
 
 
 def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Progress | None = None) -> Rebuilt:
-    """Derive the audit index of every chunk anew, reading the whole log; writers may go on meanwhile.
+    """Derive the audit index of every chunk again, reading the whole log; writers may continue meanwhile.
 
     Raises:
         KeyRingError: there is no usable key ring.

@@ -36,7 +36,7 @@ class Verification:
         subjects: manifests in the table.
         chains: chains that were judged: in an incremental one those whose log was read.
         rows: lines read.
-        checkpoint: what was held against.
+        checkpoint: the one that everything was compared with.
         unknown: subjects asked for that have neither rows nor a manifest.
         pending: manifests with a change that was announced just now; neither broken nor fine, and looked for next time.
         homes: the chunks that broken chains and manifests were found in, by candidate id.
@@ -173,7 +173,7 @@ def _wanted(
 
 
 def _elsewhere(store: SubjectStore, candidate_ids: Sequence[str]) -> list[str]:
-    """The chunks in which the table has a row of any of these subjects: a copy may stand where it does not belong."""
+    """The chunks in which the table has a row of any of these subjects: a copy may be where it does not belong."""
     try:
         return ManifestTable(store).read(lambda snapshot: snapshot.chunks_holding(candidate_ids), [])
     except StoreError:

@@ -292,11 +292,11 @@ def test_no_roster_is_believed_to_stand_where_something_else_does(forger: Forger
     leaf = forger.checkpoints.write_roster(0, "chunk-0", made)
     key = forger.key(0, "chunk-0")
     forger.objects.replace(key, b"other")
-    with pytest.raises(StoreError, match=f"another object stands in the place of '{key}'"):
+    with pytest.raises(StoreError, match=f"another object is in the place of '{key}'"):
         forger.checkpoints.write_roster(0, "chunk-0", made)
     note = CheckpointNote(LOG, 0, merkle.root([leaf.leaf()]).hex(), TIME, NO_HASH)
     forger.objects.replace(f"checkpoints/{0:012d}/leaves-{note.root[:16]}.jsonl", b"other")
-    with pytest.raises(StoreError, match="another object stands in the place of 'checkpoints/"):
+    with pytest.raises(StoreError, match="another object is in the place of 'checkpoints/"):
         forger.checkpoints.write(note, signed(note), [leaf])
     assert forger.objects.get(note_key(0)) is None
 

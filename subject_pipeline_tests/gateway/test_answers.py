@@ -318,7 +318,7 @@ def test_a_generator_in_a_model_is_neither_missed_nor_begun() -> None:
     assert [*answer.people] == [{"candidate_id": "A"}]
 
 
-NO_JSON = "text that is no JSON, or has a key twice"
+NO_JSON = "text that is not JSON, or has a key twice"
 TEXTS = [
     ('{"candidate_id": "A"}', ["A"], set()),
     (' [{"candidate_id": "A"}, {"subjectId": "B"}]\n', ["A", "B"], set()),

@@ -317,7 +317,7 @@ def test_by_choice_the_answer_is_released_and_the_failure_logged(
     assert returned is payload
     (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     reason = str(error) if isinstance(error, StoreError) else "OSError"
-    assert logged.getMessage() == f"read: the answer is released, but the access to it was not recorded: {reason}"
+    assert logged.getMessage() == f"read: the answer is released, but the access was not recorded: {reason}"
     assert logged.exc_info is None
     assert SECRET not in caplog.text
 
@@ -566,12 +566,12 @@ def _soon(store: SubjectStore, subject: str, count: int) -> None:
 def test_a_store_that_hangs_withholds_the_answer_in_time(
     hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
 ) -> None:
-    """The caller goes on at the deadline, and is told that the row may still land; it does when the store wakes up."""
+    """The caller continues at the deadline and learns that the row may still arrive; it does once the store answers."""
     tools = hung(timeout=0.2)
     began = time.monotonic()
 
     with pytest.raises(
-        WithheldError, match=r"^the answer of read is withheld, .*within 0.2 s; its rows may still land"
+        WithheldError, match=r"^the answer of read is withheld, .*within 0.2 s; its rows may still arrive"
     ):
         _after(tools, {"candidate_id": "W-1", "phone": SECRET}, in_loop=in_loop)
 
@@ -598,8 +598,8 @@ def test_by_choice_a_late_answer_is_released(hung: Hung, caplog: pytest.LogCaptu
 
     (logged,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert logged == (
-        "read: the answer is released, but the access to it was not recorded:"
-        " not on record within 0.01 s; its rows may still land"
+        "read: the answer is released, but the access was not recorded:"
+        " not on record within 0.01 s; its rows may still arrive"
     )
     assert SECRET not in caplog.text
 
@@ -618,7 +618,7 @@ def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ri
             return super().get(name, default)
 
     with AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05) as quick:
-        with pytest.raises(WithheldError, match="may still land"):
+        with pytest.raises(WithheldError, match="may still arrive"):
             quick.after("read", Lazy(candidate_id="W-1"))
         let_go.set()
 
@@ -706,7 +706,7 @@ def test_closing_does_not_hang_behind_a_store_that_does(
         tools.close()
 
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "closed, but the store has not answered 1 calls yet; their rows may still land"
+        "closed, but the store has not answered 1 calls yet; their rows may still arrive"
     ]
     with pytest.raises(WithheldError, match="recorded: no thread takes it: audited-tools is closed"):
         tools.after("read", {"candidate_id": "W-1"})
@@ -729,7 +729,7 @@ def test_closing_does_not_hang_behind_an_index_either(
     tools.close()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "closed, but the store has not taken the audit log's index yet; a later append makes up for it"
+        "closed, but the store has not taken the audit log's index yet; a later append writes it"
     ]
     let_go.set()
     assert closed.wait(30)
@@ -900,7 +900,7 @@ def test_what_cannot_be_looked_into_is_withheld(
     """It may name people beside those who are given, so nothing is appended, and what fails is of no matter."""
     tools = AuditedTools(AuditLog(store, ring), actor="a", on_failure=on_failure)
 
-    with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* into for people: ") as withheld:
+    with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* examined for people: ") as withheld:
         _after(tools, payload, in_loop=in_loop, subjects=subjects)
 
     assert SECRET not in str(withheld.value) + caplog.text
@@ -918,7 +918,7 @@ def test_by_choice_what_cannot_be_looked_into_is_released(
     assert [row["action"] for row in rows("W-1")] == ["read"]
     warning = caplog.records[0]
     assert warning.levelno == logging.WARNING
-    assert warning.getMessage().startswith("read: the answer is released, though it holds what cannot be looked into: ")
+    assert warning.getMessage().startswith("read: the answer is released, although it holds what cannot be examined: ")
     assert SECRET not in caplog.text
 
 
@@ -959,7 +959,7 @@ for call in (
         try:
             call()
         except WithheldError as error:
-            os._exit(7 if "open it anew after a fork" in str(error) else 8)
+            os._exit(7 if "open it again after a fork" in str(error) else 8)
         os._exit(9)
     print(os.waitstatus_to_exitcode(os.wait()[1]))
 """

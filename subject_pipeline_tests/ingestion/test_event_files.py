@@ -147,7 +147,7 @@ def test_a_column_twice_is_a_key_twice() -> None:
 def test_a_reader_that_dies_is_its_files_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash of a library ends the reader's process, not ours."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(SourceError, match=r"e\.parquet: what is in it ended the process that read it"):
+    with pytest.raises(SourceError, match=r"e\.parquet: its content ended the process that read it"):
         _read(_file(_columns(1)))
 
 

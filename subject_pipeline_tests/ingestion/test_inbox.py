@@ -111,7 +111,7 @@ def test_whatever_parsing_a_line_raises_rejects_that_line(
     drop(log, "a.jsonl", "poison", "1")
     report = ingest_inbox(log)
     assert (report.appended, report.rejected) == (1, 1)
-    assert report.rejections[0].reason == f"cannot be looked into ({type(error).__name__})"
+    assert report.rejections[0].reason == f"cannot be examined ({type(error).__name__})"
 
 
 def test_a_time_beyond_all_calendars_stops_nothing(log: AuditLog) -> None:

@@ -63,7 +63,7 @@ def append(
     if not done.new:
         seq, mac, there = _there(shell, event)
         if outcome == "conflicting" and ts is None and there == event._replace(ts=there.ts):
-            outcome = "already_present"  # the same but for the time, which was not given
+            outcome = "already_present"  # the same except for the time, which was not given
     conflicting = outcome == "conflicting"
     shell.tell(
         {
@@ -74,8 +74,8 @@ def append(
             "appended": int(done.new),
             "conflicting": int(conflicting),
         },
-        f"{candidate_id}: nothing was appended: row {seq} has the event id {event.event_id!r} and says otherwise; "
-        "give an id of its own to what is another access"
+        f"{candidate_id}: nothing was appended: row {seq} has the event id {event.event_id!r} and other content; "
+        "if this is another access, give it an id of its own"
         if conflicting
         else f"{candidate_id}: row {seq} {'appended' if done.new else 'was there already'}, result {event.result}",
     )
@@ -98,7 +98,7 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, AccessEvent]:
-    """Seq and MAC of the row that stands under an event's id, and what it records."""
+    """Seq and MAC of the row under an event's id, and what it records."""
     for line in show_rows(shell.open_store(), shell.key_ring(), event.candidate_id):
         row = line["row"]
         if row["event_id"] == event.event_id and row["ts"][:7] == event.ts[:7]:

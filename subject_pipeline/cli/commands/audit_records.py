@@ -1,4 +1,4 @@
-"""`audit ingest` and `audit show`: rows into the audit log from files, and out of it as they are stored."""
+"""`audit ingest` and `audit show`: files into the audit log, and rows out of it as they are stored."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     if shell.as_json:
         say(words)
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
+        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
     end(SOMETHING_FAILED if report.rejected or report.conflicting or ending else DONE)
 
 

@@ -66,7 +66,7 @@ def verification_words(report: Verification) -> str:
     if report.unknown:
         lines.append(unknown_words(report))
     if report.pending:
-        lines.append(f"note: {len(report.pending):,} changes were announced just now, and are looked for next time")
+        lines.append(f"note: {len(report.pending):,} changes were announced just now; the next verification has them")
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)
@@ -77,7 +77,7 @@ def _outcome(report: Verification) -> str:
         return "PROBLEMS FOUND"
     if not (report.checkpoint or report.chains or report.rows):
         return "nothing to verify yet, there are no rows"
-    return "nothing found among those that are known" if report.unknown else "nothing found"
+    return "nothing found for the ids that are known" if report.unknown else "nothing found"
 
 
 def unknown_words(report: Verification) -> str:
@@ -95,7 +95,7 @@ def checkpoint_words(report: CheckpointReport) -> str:
     if report.carried:
         outcome += f"\n{len(report.carried):,} chunks keep their previous entries: {', '.join(report.carried[:_SHOWN])}"
     if report.pending:
-        outcome += f"\n{len(report.pending):,} chunks keep theirs while a change is under way; the next one has them"
+        outcome += f"\n{len(report.pending):,} chunks keep theirs while a change is under way; the next one has it"
     return f"{outcome}\n{verification_words(report.verification)}"
 
 

@@ -1,4 +1,4 @@
-"""`audit verify`, `checkpoint` and `prove`, and `rebuild`: is the log whole, and who can tell."""
+"""`audit verify`, `checkpoint` and `prove`, and `rebuild`: is everything as it was recorded, and how that is shown."""
 
 import json
 from pathlib import Path
@@ -104,5 +104,5 @@ def rebuild(shell: Shell) -> None:
         done = rebuild_store(shell.existing_store(), shell.key_ring(), shown)
     shell.tell(
         {"chunks": done.chunks, "segments": done.segments, "removed": done.removed},
-        f"audit index of {done.chunks:,} chunks made anew from {done.segments:,} segments",
+        f"audit index of {done.chunks:,} chunks written again from {done.segments:,} segments",
     )

@@ -29,7 +29,7 @@ _SHOWN_FAILURES = 20
     default=DEFAULT_CONCURRENCY,
     show_default=True,
     metavar="N",
-    help="At most so many writes in flight.",
+    help="At most this many writes at once.",
 )
 @click.option("--dry-run", is_flag=True, help="Parse and count; write nothing.")
 @command_options
@@ -86,7 +86,7 @@ def backfill(
     if shell.as_json:
         say(_words(report, dataset, rows))
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
+        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
     end(status or (SOMETHING_FAILED if report.counts.failed else DONE))
 
 

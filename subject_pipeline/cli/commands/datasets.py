@@ -69,7 +69,7 @@ def list_datasets(shell: Shell) -> None:
 @click.argument("name")
 @command_options
 def retire(shell: Shell, name: str) -> None:
-    """Take a dataset's declaration and its staging out of the store; its subjects' manifests stay."""
+    """Remove a dataset's declaration and what is staged from the store; its subjects' manifests stay."""
     removed = staging.retire(shell.existing_store(), name)
     shell.tell(
         {"name": name, "retired": True, "staged_removed": removed},
@@ -79,5 +79,5 @@ def retire(shell: Shell, name: str) -> None:
 
 
 def _source(declaration: DatasetDeclaration) -> str:
-    """The source as it may be shown: declarations of earlier versions may hold credentials."""
+    """The source without credentials: declarations of earlier versions may hold credentials."""
     return without_credentials(declaration.source)

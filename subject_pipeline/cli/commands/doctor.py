@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with a store as this machine reaches it, and how to mend it."""
+"""`doctor`: what is wrong with a store as this machine reaches it, and how to fix it."""
 
 from dataclasses import asdict
 
@@ -16,10 +16,10 @@ _MARKS = {"ok": "ok", "warning": "look", "problem": "WRONG", "skipped": "-"}
 def doctor(shell: Shell, read_only: bool) -> None:
     """Examine store access, conditional writes, clock, layout, key ring, checkpoint, table, inbox and sources.
 
-    Each source's files are opened, and the type of its key column looked at; no row is read.
+    Each source's files are opened, and the type of its key column is checked; no row is read.
 
     Exit status 1 if anything is wrong, 2 if the store cannot be reached at all; what should only be looked at leaves
-    it 0.
+    it at 0.
     """
     findings = diagnose(shell.open_store(), shell.key_ring(), read_only=read_only)
     wrong = sum(one.level == "problem" for one in findings)
@@ -35,5 +35,5 @@ def doctor(shell: Shell, read_only: bool) -> None:
 
 
 def _line(found: Finding) -> str:
-    mend = f"\n{'':>8}mend: {found.mend}" if found.mend else ""
+    mend = f"\n{'':>8}to do: {found.mend}" if found.mend else ""
     return f"{_MARKS[found.level]:>5}   {found.name}: {found.detail}{mend}"

@@ -1,4 +1,4 @@
-"""`keys`: the key ring that the audit log is MACed and its checkpoints are signed with. No key is ever printed."""
+"""`keys`: the key ring for the audit log's MACs and its checkpoints' signatures. No key is ever printed."""
 
 import os
 import secrets
@@ -32,7 +32,7 @@ def keys() -> None:
 @_copy_option
 @command_options
 def new(shell: Shell, file: Path, writer_copy: Path | None) -> None:
-    """Make a key ring in a new file that only its owner reads."""
+    """Make a key ring in a new file that only its owner can read."""
     wanted = [file] if writer_copy is None else [file, writer_copy]
     if len(set(map(os.path.realpath, wanted))) < len(wanted):
         raise KeyRingError(f"the key ring and its writer's copy cannot both be {file}")
@@ -60,7 +60,7 @@ def new(shell: Shell, file: Path, writer_copy: Path | None) -> None:
 @_copy_option
 @command_options
 def rotate(shell: Shell, writer_copy: Path | None) -> None:
-    """Make a new key the active one of $SUBJECT_KEY_RING; the earlier ones go on verifying what they MACed."""
+    """Make a new key the active one of $SUBJECT_KEY_RING; earlier keys still verify their rows."""
     path = _configured().path
     if writer_copy is not None:
         check_copy(path, writer_copy)
@@ -82,16 +82,16 @@ def rotate(shell: Shell, writer_copy: Path | None) -> None:
         + (f"; its writer's copy is {writer_copy}" if writer_copy and not ending else ""),
     )
     if ending:
-        say(f"{ending}: the ring is rotated, its copy is as it was; mend this and rotate again", level="error")
+        say(f"{ending}: the ring is rotated, its copy is as it was; fix this and rotate again", level="error")
         end(SOMETHING_FAILED)
 
 
 @keys.command()
 @command_options
 def public(shell: Shell) -> None:
-    """Print the line that anyone can verify this store's checkpoints with (C2SP signed-note verifier key).
+    """Print the line with which anyone can verify this store's checkpoints (C2SP signed-note verifier key).
 
-    The line names the store's log, so a store that was never written is laid out, its number of chunks for good.
+    The line names the store's log, so a store that was never written is laid out; its number of chunks is then fixed.
     """
     signing = _configured().ring().signing
     if signing is None:
@@ -102,7 +102,7 @@ def public(shell: Shell) -> None:
     line = verifier_line(f"subject-pipeline/{layout.log_id}", signing.public)
     shell.tell({"verifier": line}, line)
     if known is None:
-        say(f"This made a new store at {store.location.url}, of {layout.chunk_count} chunks for good.")
+        say(f"This made a new store at {store.location.url}; its {layout.chunk_count} chunks are now fixed.")
 
 
 def _configured() -> KeyRingFile:

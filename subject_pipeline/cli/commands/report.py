@@ -22,10 +22,10 @@ from subject_pipeline.reports.words import findings
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Copy the report there too."
 )
 @click.option("--consent-pending-days", type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Consent undecided for longer is too long. Default: what operations.yaml says.")  # fmt: skip
+              help="Days after which a pending consent is too old. Default: as in operations.yaml.")  # fmt: skip
 @command_options
 def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -> None:
-    """Report who is held, on which consent, until when, and who touched it, to `reports/<time>/` of the store.
+    """Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.
 
     Exit status 1 if the report's own verification found anything, or part of the log could not be read.
     """

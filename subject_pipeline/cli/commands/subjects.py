@@ -45,7 +45,7 @@ def count(shell: Shell) -> None:
 @click.argument("candidate_id", metavar="ID")
 @command_options
 def delete(shell: Shell, candidate_id: str) -> None:
-    """Delete a subject's manifest, and what is staged of it."""
+    """Delete a subject's manifest, and what is staged for it."""
     store = shell.existing_store()
     forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.key_ring(), shell.actor())).delete(candidate_id)
     shell.tell(
@@ -71,12 +71,12 @@ def export(shell: Shell, out: Path) -> None:
 @subjects.command("import")
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIR")
 @click.option("--map", "pairs", multiple=True, metavar="THEIRS=OURS",
-              help="Another system's word for one of ours, as granted=given. May be given again.")  # fmt: skip
+              help="Another system's word for one of ours, such as granted=given. May be given again.")  # fmt: skip
 @command_options
 def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ.
 
-    A status, vertical or policy that is no word of ours is refused with the words there are; --map translates.
+    A status, vertical or policy that is not one of our words is refused, with the list of words; --map translates.
     """
     started = time.perf_counter()
     words = translations(pairs)
@@ -110,14 +110,14 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
         f"{report.unchanged:,} unchanged, {report.failed:,} failed",
     )
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to go on", level="error")
+        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
     end(status or (SOMETHING_FAILED if report.failed else DONE))
 
 
 @subjects.command()
 @command_options
 def compact(shell: Shell) -> None:
-    """Merge small files and remove for good what no current manifest needs, deleted subjects among it."""
+    """Merge small files and remove for good what no current manifest needs, including deleted subjects."""
     done = compact_store(shell.existing_store())
     shell.tell(
         asdict(done),

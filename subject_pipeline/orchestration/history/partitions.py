@@ -73,7 +73,7 @@ class PastPartitions:
 
 
 def _full(metadata: Mapping[str, dg.MetadataValue], recorded: float) -> dt.datetime | None:
-    """When a partition was last verified in full; of one recorded before that was noted, by what its run did."""
+    """When a partition was last verified in full; for a record from before that was noted, by what its run did."""
     noted = metadata.get(FULL_VERIFICATION)
     if isinstance(noted, dg.TimestampMetadataValue):
         return dt.datetime.fromtimestamp(noted.value, dt.UTC)

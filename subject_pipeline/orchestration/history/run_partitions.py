@@ -9,7 +9,7 @@ def partitions_of(context: dg.AssetExecutionContext) -> Sequence[str]:
     """The partitions that were selected for a run, in their order.
 
     Raises:
-        Failure: none were, as by a launch from the command line without a partition or range.
+        Failure: none were, for example by a launch from the command line without a partition or range.
     """
     if not context.has_partition_key_range and not context.has_partition_key:
         raise dg.Failure(

@@ -1,4 +1,4 @@
-"""What sensors and schedules know of earlier runs: Dagster's own records, so that a lost cursor loses nothing of it."""
+"""What sensors and schedules know of earlier runs: Dagster's own records, so that nothing is lost with a cursor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 OFFERED_BY = "subject/offered_by"
-"""Tag: the sensor that asked for the run. Dagster copies tags to a re-execution, which so counts as well."""
+"""Tag: the sensor that asked for the run. Dagster copies tags to a re-execution, so that counts as well."""
 
 VERSION = "subject/version"
 """Tag: what the run works on, as the sensor saw it."""
 
 ATTEMPT = "subject/attempt"
-"""Tag: how often this version was offered, this time included."""
+"""Tag: how often this version was tried, this time included."""
 
 _ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _GOING = [status for status in DagsterRunStatus if status not in _ENDED]
@@ -22,7 +22,7 @@ _LOOKED_AT = 100
 
 
 def going_run(instance: DagsterInstance, job: str) -> dg.DagsterRun | None:
-    """The newest run of a job that is queued or running, whoever launched it."""
+    """The newest run of a job that is queued or running, however it was launched."""
     records = instance.get_run_records(RunsFilter(job_name=job, statuses=_GOING), limit=1)
     return records[0].dagster_run if records else None
 
@@ -43,7 +43,7 @@ class PastRun:
 
 
 def run_in_progress(instance: DagsterInstance, job: str) -> str | None:
-    """Why nothing new of a job should start now: a run of it is queued or running, whoever launched it; else None."""
+    """Why nothing new of a job should start now: a run of it is queued or running, however it was launched."""
     run = going_run(instance, job)
     if run is None:
         return None
@@ -51,7 +51,7 @@ def run_in_progress(instance: DagsterInstance, job: str) -> str | None:
 
 
 def past_runs(instance: DagsterInstance, job: str, sensor: str, version: str | None = None) -> list[PastRun]:
-    """The newest 100 runs that a sensor asked for, newest first; only those of a version, where one is given."""
+    """The newest 100 runs that a sensor asked for, newest first; only those of a version, if one is given."""
     tags = {OFFERED_BY: sensor} | ({VERSION: version} if version else {})
     records = instance.get_run_records(RunsFilter(job_name=job, tags=tags), limit=_LOOKED_AT)
     return [

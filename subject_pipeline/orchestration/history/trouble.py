@@ -13,7 +13,7 @@ _STEPS_LOOKED_AT = 100
 
 
 def trouble(instance: DagsterInstance, run: DagsterRun, assets: Mapping[str, str], *, dagster_url: str) -> Alert | None:
-    """What to tell of a run; None where it did not fail and nothing in it is red. A cancelled run has not failed.
+    """What to report of a run; None if it did not fail and nothing in it is red. A cancelled run has not failed.
 
     Args:
         instance: where the run was recorded.
@@ -54,7 +54,7 @@ def _events(instance: DagsterInstance, run_id: str, of_type: DagsterEventType) -
 
 
 def _red_checks(instance: DagsterInstance, run_id: str) -> list[RedCheck]:
-    """Of each check and partition what was said last: a step that was retried says it again."""
+    """The last evaluation of each check and partition: a step that was retried repeats them."""
     last: dict[tuple[dg.AssetCheckKey, str | None], AssetCheckEvaluation] = {}
     for event in _events(instance, run_id, DagsterEventType.ASSET_CHECK_EVALUATION):
         found = event.asset_check_evaluation_data

@@ -1,4 +1,4 @@
-"""What Dagster's event log knows of earlier verifications, as a compliance report says it."""
+"""What Dagster's event log says of earlier verifications, for a compliance report."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from subject_pipeline.reports.numbers import VerificationHistory
 def verification_history(
     instance: DagsterInstance, verification: dg.AssetKey, partitions: Sequence[str]
 ) -> VerificationHistory:
-    """Since when every partition was fully verified, and which were red when last looked at.
+    """Since when every partition was fully verified, and which were red when last verified.
 
     Args:
         instance: where it was recorded; one record a partition is read.

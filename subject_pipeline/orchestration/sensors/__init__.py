@@ -1,1 +1,1 @@
-"""Sensors: what starts runs, and what tells people of them."""
+"""Sensors: what starts runs, and what reports them to people."""

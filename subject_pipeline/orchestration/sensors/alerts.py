@@ -1,4 +1,4 @@
-"""Sensors that tell people of failed runs and red checks: one message a run, to `$SUBJECT_ALERT_WEBHOOK`."""
+"""Sensors that report failed runs and red checks to people: one message a run, to `$SUBJECT_ALERT_WEBHOOK`."""
 
 import datetime as dt
 import logging
@@ -17,13 +17,13 @@ from subject_pipeline.orchestration.history.trouble import trouble
 from subject_pipeline.settings import Settings
 
 STATE_TAG = "subject/alert"
-"""Tag: how far the run's alert is delivered; the UI finds undelivered ones by it."""
+"""Tag: the state of the run's alert; the UI finds undelivered ones by it."""
 
 NOTED_TAG = "subject/alert_noted"
 """Tag: the run that it was noted for, since Dagster copies tags to a re-execution; rounds; time."""
 
 NOT_ITS_OWN = "of_parent"
-"""What `STATE_TAG` is set to where it was only copied."""
+"""What `STATE_TAG` is set to if it was only copied."""
 
 _EVERY_S = 15
 _OPEN_LOOKED_AT = 50
@@ -39,7 +39,7 @@ def alert_sensors() -> list[dg.SensorDefinition]:
     """
     settings = Settings.read(os.environ)
     if settings.alert_webhook:
-        Webhook(settings.alert_webhook)  # a wrong one must not be found out by the first alert
+        Webhook(settings.alert_webhook)  # a wrong one must not be noticed only with the first alert
     on = settings.automation or settings.alert_webhook is not None
     status = dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
 
@@ -47,7 +47,7 @@ def alert_sensors() -> list[dg.SensorDefinition]:
         minimum_interval_seconds=_EVERY_S,
         default_status=status,
         description=f"Posts one message to ${VARIABLE} about each failed run, its red checks included; without that "
-        "variable it logs. A cancelled run is no failure. The run's tag subject/alert says how far it is delivered.",
+        "variable it logs. A cancelled run is not a failure. The run's tag subject/alert has its delivery state.",
     )
     def alert_on_failed_run(context: dg.RunFailureSensorContext) -> None:
         _tell(context.instance, context.dagster_run, _assets(context.repository_def), context.log)
@@ -79,7 +79,7 @@ def _tell(instance: DagsterInstance, run: DagsterRun, assets: Mapping[str, str],
     try:
         found = trouble(instance, run, assets, dagster_url=settings.dagster_url)
     except Exception:
-        # Dagster moves its cursor past a run whose tick failed, so the run itself must keep that it is owed an alert.
+        # Dagster moves its cursor past a run whose tick failed, so the run itself must record that its alert is due.
         _note(instance, run.run_id, Delivery(State.waiting, 0, _now()))
         raise
     if found is None:
@@ -123,7 +123,7 @@ def _tell_again(instance: DagsterInstance, assets: Mapping[str, str], log: loggi
 
 
 def _post(instance: DagsterInstance, run_id: str, told: Message, webhook: Webhook, log: logging.Logger) -> None:
-    # Read anew: another tick may have noted something after this one fetched the run.
+    # Read again: another tick may have noted something after this one fetched the run.
     run = instance.get_run_by_id(run_id)
     noted = _noted(run) if run else None
     now, detail = post_alert(told, webhook, noted, lambda delivery: _note(instance, run_id, delivery))
@@ -147,7 +147,7 @@ def _now() -> dt.datetime:
 
 
 def _noted(run: DagsterRun) -> Delivery | None:
-    """What is noted of this very run; None where nothing is, or nothing that can be read."""
+    """What is noted of this run itself; None if nothing is, or nothing that can be read."""
     try:
         run_id, rounds, at = run.tags.get(NOTED_TAG, "").split(" ")
         noted = Delivery(State(run.tags.get(STATE_TAG)), int(rounds), dt.datetime.fromisoformat(at))

@@ -46,7 +46,7 @@ def schedule_of(
     tags: Mapping[str, str] | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> dg.ScheduleDefinition:
-    """A schedule that never has two runs of its job going: while one is, its tick is skipped and says so."""
+    """A schedule that never has two runs of its job at once: while one is going, its tick is skipped and says so."""
 
     @dg.schedule(
         name=name,

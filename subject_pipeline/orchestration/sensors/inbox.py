@@ -29,7 +29,7 @@ from subject_pipeline.store.layout import INBOX
 
 _NAMED = 5
 _PATIENCE_S = 600
-"""Events are evidence: they wait for nobody's registration longer than this."""
+"""Events are evidence: they do not wait longer than this for a registration."""
 
 _REMEMBERED = 1_000
 
@@ -74,11 +74,11 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
     """The sensor that asks for one run of the ingestion for all files that are new, at most `inbox_files_per_run`.
 
     A file is taken once it was the same at two ticks. One that a run left behind, because it cannot be read, is
-    offered again after a pause, behind the others; after `attempts` runs it is left aside until it is changed.
+    tried again after a pause, after the others; after `attempts` runs it is left aside until it is changed.
 
     Where sensors and events start together, people are registered first: files wait, ten minutes at most, while a
     dataset of the code location was never registered or is being registered. Otherwise every fresh start would warn of
-    events about people whom the next minute registers.
+    events about people who are registered a minute later.
 
     Args:
         name: the sensor's name.
@@ -94,7 +94,7 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         default_status=sensor_status(),
         description="Ingests event files that are new below inbox/ of the store, at most "
         f"{operations.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
-        f"is tried {operations.attempts} times, and stops no other.",
+        f"is tried {operations.attempts} times, and does not stop the others.",
     )
     def sense(context: dg.SensorEvaluationContext, store: StoreResource, key_ring: KeyRingResource) -> dg.SensorResult:
         cursor = InboxCursor.read(context.cursor)
@@ -151,7 +151,7 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
 
 
 def _registering(repository: dg.RepositoryDefinition | None, instance: dg.DagsterInstance) -> dict[str, str]:
-    """In words, each registration of a dataset of the code location that never was, or is under way."""
+    """A description of each dataset's registration that never happened, or is under way."""
     if repository is None:
         return {}
     found = {}
@@ -177,8 +177,7 @@ def _settled(
     """The failures of files that still wait, with those of the run that has ended since.
 
     A run that ended and left a file behind failed at it, whatever its status says. The files of a cancelled run are
-    left aside at once: somebody decided so. A run that Dagster never started, or does not know any more, counts for
-    nothing.
+    left aside at once, since somebody decided so. A run that Dagster never started, or no longer knows, does not count.
     """
     failed = {digest: failure for digest, failure in cursor.failed.items() if digest in files}
     offered = cursor.offered
@@ -191,14 +190,14 @@ def _settled(
             before = failed.pop(digest, None)
             count = attempts if run.status is dg.DagsterRunStatus.CANCELED else (before.runs if before else 0) + 1
             failed[digest] = Failure(runs=count, at=run.ended_at or now)
-    # A cursor is stored with every tick; whoever has more unreadable files than this may see the oldest tried anew.
+    # A cursor is stored with every tick; if there are more unreadable files than this, the oldest may be tried again.
     return dict(list(failed.items())[-_REMEMBERED:])
 
 
 def _due(
     files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], operations: Operations, now: float
 ) -> list[str]:
-    """The files that a run may be offered now, by name; those that failed before come last."""
+    """The files that a run may take now, by name; those that failed before come last."""
 
     def ready(digest: str) -> bool:
         failure = failed.get(digest)
@@ -219,7 +218,7 @@ def _why_none(
         return f"{len(due):,} event files are new or changed since the last look: taken once they stay so over one."
     pausing = sum(1 for digest in files if digest in failed and failed[digest].runs < operations.attempts)
     if pausing:
-        return f"{pausing:,} event files that a run left behind are offered again after a pause."
+        return f"{pausing:,} event files that a run left behind are tried again after a pause."
     return "No event file that is new waits in the inbox."
 
 
@@ -229,7 +228,7 @@ def _aside(files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], attem
         return ""
     first = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return (
-        f" {len(names):,} are left aside after {attempts} failed runs, or a cancelled one: {first}. Mend or remove "
+        f" {len(names):,} are left aside after {attempts} failed runs, or a cancelled one: {first}. Fix or remove "
         f"them; a changed file is taken by itself, an unchanged one by launching {job}."
     )
 

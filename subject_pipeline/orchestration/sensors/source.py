@@ -57,8 +57,8 @@ def source_sensor(
         name: the sensor's name.
         job: the job that registers the dataset.
         declaration: the dataset.
-        source: the asset that stands for the source.
-        rows: how many rows a run reads; None: all. As key column and prefix, it is part of the version.
+        source: the asset of the source.
+        rows: how many rows a run reads; None: all. Like key column and prefix, it is part of the version.
         operations: interval and attempts.
     """
     partitions = LayoutResource.from_environment().partitions().get_partition_keys()
@@ -110,7 +110,7 @@ def source_sensor(
         )
         return dg.SensorResult(
             run_requests=[request],
-            # From now on what was registered before is not the last any more.
+            # From now on what was registered before is no longer the last.
             cursor=cursor.model_copy(update={"done": ""}).write(),
             asset_events=[] if past else [_observed(source, found, version)],
         )
@@ -119,13 +119,13 @@ def source_sensor(
 
 
 def _version(found: SourceFiles, declaration: DatasetDeclaration, rows: int | None, store_url: str, chunks: int) -> str:
-    """The source's version, a dash, and 8 digits of all else that would make a run do other work."""
+    """The source's version, a dash, and 8 digits of everything else that a run's work depends on."""
     text = "\0".join((declaration.key_column, declaration.candidate_id_prefix, str(rows), store_url, str(chunks)))
     return f"{found.version}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _not_now(past: list[PastRun], operations: Operations, job: str, now: float) -> str:
-    """Why a version is not offered at this tick, though no run of it is going or succeeded; empty: it is."""
+    """Why a version is not taken at this tick, although no run of it is going or succeeded; empty: it is taken."""
     if not past:
         return ""
     last, failed = past[0], len(past)
@@ -136,7 +136,7 @@ def _not_now(past: list[PastRun], operations: Operations, job: str, now: float) 
         )
     if failed >= operations.attempts:
         return (
-            f"{failed} runs of this version failed, so it is not asked for again. Mend what run {last.run_id[:8]} "
+            f"{failed} runs of this version failed, so it is not asked for again. Fix what run {last.run_id[:8]} "
             f"says, then re-execute that run or launch {job} over all partitions; a changed source is taken by itself."
         )
     due = last.ended_at + pause_before(failed + 1, operations.source_sensor_seconds)

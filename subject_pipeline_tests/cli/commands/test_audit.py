@@ -40,7 +40,7 @@ def test_an_append_of_other_content_under_an_id_fails(run: Run) -> None:
         ran = run(*base, *more, "--json")
         assert ran.status == 1
         assert (ran.json["appended"], ran.json["conflicting"], ran.json["last_seq"]) == (0, 1, 0)
-    assert "row 0 has the event id 'e' and says otherwise" in run(*base, "--ts", "2026-06-30T12:00:01Z").out
+    assert "row 0 has the event id 'e' and other content" in run(*base, "--ts", "2026-06-30T12:00:01Z").out
     again = run(*base, "--ts", "2026-06-30T14:00:00+02:00", "--json")
     assert (again.status, again.json["appended"], again.json["conflicting"]) == (0, 0, 0)
     assert len(run("audit", "show", "P-1", "--json").json["rows"]) == 1
@@ -242,7 +242,7 @@ def test_an_id_that_nobody_has_is_one_thing_said(run: Run) -> None:
     both = run("audit", "verify", "NOPE", "P-1")
     assert both.status == 1
     assert unknown in both.out
-    assert "nothing found among those that are known" in both.out
+    assert "nothing found for the ids that are known" in both.out
     assert both.err == ""
     ran = run("audit", "verify", "NOPE", "P-1", "--json")
     assert (ran.status, ran.json["unknown"], ran.json["intact"]) == (1, ["NOPE"], 1)

@@ -182,7 +182,7 @@ def test_the_public_key_is_a_verifier_line(run: Run, ring: Path, workplace: Path
     expected = f"{name}+{short}+{base64.b64encode(encoded).decode()}"
     assert (words.status, words.out) == (0, expected + "\n")
     assert as_json.json == {"verifier": expected}
-    assert f"new store at {(workplace / 'data').as_uri()}, of 64 chunks" in words.err, "the line names the log"
+    assert f"new store at {(workplace / 'data').as_uri()}; its 64 chunks" in words.err, "the line names the log"
     assert as_json.err == ""
 
 

@@ -117,7 +117,7 @@ def test_a_poisonous_file_is_tried_three_times_and_stops_no_other(
     bench.drop("a-poison.jsonl", "b.jsonl")
     assert bench.run(DagsterRunStatus.FAILURE, but=("a-poison.jsonl",)) == ["a-poison.jsonl", "b.jsonl"]
     assert bench.ticks.tick() is None
-    assert "offered again after a pause" in bench.ticks.reason
+    assert "tried again after a pause" in bench.ticks.reason
     bench.drop("c.jsonl")
     assert bench.run(DagsterRunStatus.SUCCESS) == ["c.jsonl"]
     later(monkeypatch, HOUR)
