@@ -56,7 +56,7 @@ class Ticket:
 
 
 class Lane:
-    """One chunk's queue and state; whoever finds it idle leads."""
+    """One chunk's queue and state; the first append to find it idle leads."""
 
     def __init__(self) -> None:
         self.condition = threading.Condition()

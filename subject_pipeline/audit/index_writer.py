@@ -71,7 +71,7 @@ class IndexWriter:
             _LOG.warning("the audit index of %s was not written: %s", state.head.chunk, error)
             with lane.condition:
                 if lane.state is state and not lane.busy:
-                    lane.state = None  # its index may be gone: the next append reads anew
+                    lane.state = None  # its index may be gone: the next append reads again
             return
         with lane.condition:
             while lane.busy:

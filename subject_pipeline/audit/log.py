@@ -102,7 +102,7 @@ class AuditLog:
     def append_to(self, chunk: str, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
         """Append events that all fall into one chunk, as few segments as hold them; otherwise as `append`."""
         if os.getpid() != self._pid:
-            raise StoreError("this audit log was opened in another process; open it anew after a fork, or use spawn")
+            raise StoreError("this audit log was opened in another process; open it again after a fork, or use spawn")
         with self._lock:
             lane = self._lanes.setdefault(chunk, Lane())
         return [
@@ -126,7 +126,7 @@ class AuditLog:
         return ticket.results
 
     def chunk_state(self, chunk: str) -> ChunkState:
-        """What a chunk's log holds now, read anew.
+        """What a chunk's log holds now, read again.
 
         Raises:
             AuditLogError: the log is damaged.
@@ -135,7 +135,7 @@ class AuditLog:
         return self._load(chunk, use_index=True)
 
     def rebuild_index(self, chunk: str) -> tuple[int, int]:
-        """Derive a chunk's index anew from its whole log, in place of the one that is there.
+        """Derive a chunk's index again from its whole log, in place of the one that is there.
 
         Returns:
             How many segments were read, and how many objects of the former index went.
@@ -165,7 +165,7 @@ class AuditLog:
         self._indexing.finish(list(self._lanes.values()), index_after_bytes)
 
     def _lead(self, lane: Lane, chunk: str, own: Ticket) -> None:
-        """Commit what waits, group by group, until one's own is done; then hand over to whoever waits."""
+        """Commit what waits, group by group, until one's own is done; then hand over to the next that waits."""
         try:
             while not own.done:
                 with lane.condition:
@@ -181,7 +181,7 @@ class AuditLog:
                 finally:
                     with lane.condition:
                         if failure is not None:
-                            lane.state = None  # what was learnt may be stale: the next append reads anew
+                            lane.state = None  # what was learnt may be stale: the next append reads again
                         for ticket in group:
                             ticket.error, ticket.done = failure, True
                         lane.condition.notify_all()
@@ -239,7 +239,7 @@ class AuditLog:
     def _shrink(self, chunk: str) -> None:
         """Forget the state of idle chunks, the least recently led first, while memory is tight.
 
-        The one that was led just now keeps its own: else every append to a chunk that is large would read it anew.
+        The one that was led just now keeps its own: else every append to a chunk that is large would read it again.
         """
         with self._lock:
             if self._weight < _MEMORY:

@@ -22,8 +22,8 @@ from subject_pipeline.ingestion.event_files import EventLine, check_event_file, 
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.layout import DEAD_LETTERS
 
-DEAD_LETTERS = "dead_letters/"
 MAX_NAMED = 10_000
 _BATCH = 100_000
 _BATCH_BYTES = 80 << 20

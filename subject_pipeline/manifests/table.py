@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 class ManifestTable:
-    """The table of one store. Opens it anew for every operation, so each sees the latest version."""
+    """The table of one store. Opens it again for every operation, so each sees the latest version."""
 
     def __init__(self, store: SubjectStore) -> None:
         self._uri = store.location.child(TABLE)

@@ -81,8 +81,8 @@ def backfill(
         limit: read at most so many rows; None: all.
         concurrency: at most so many writes are in flight.
         dry_run: parse and count, write nothing.
-        watcher: told of progress.
-        report: filled while running, so that an interrupted backfill can be told too.
+        watcher: called with progress.
+        report: filled while running, so that an interrupted backfill can be reported too.
         evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
             audit log.
 

@@ -54,7 +54,7 @@ class ChunkOutcome:
 
 @dataclass(slots=True)
 class Registration:
-    """What a registration has done so far; filled while it runs, so that an interrupted one can be told too."""
+    """What a registration has done so far; filled while it runs, so that an interrupted one can be reported too."""
 
     outcomes: list[ChunkOutcome] = field(default_factory=list)
     rows: int = 0
@@ -111,7 +111,7 @@ def register_dataset(
         try:
             register_staged(store, staged, chunks=chunks, into=done, evidence=evidence)
         except StagingError:
-            # Staged anew while this run was reading: what is staged now serves as well.
+            # Staged again while this run was reading: what is staged now serves as well.
             if read_record(store.objects, dataset) == staged:
                 raise
             for outcome in done.outcomes:
@@ -122,7 +122,7 @@ def register_dataset(
 
 
 def _with_earlier(outcome: ChunkOutcome, inserted: int) -> ChunkOutcome:
-    """The outcome with what this call itself inserted in an earlier pass told as inserted, not as skipped."""
+    """The outcome with what this call itself inserted in an earlier pass counted as inserted, not as skipped."""
     counts = outcome.counts
     carried = min(inserted, counts.skipped)
     return replace(
@@ -149,7 +149,7 @@ def register_staged(
         staged: what to register.
         chunks: register these chunks alone; None: all.
         into: filled as chunk groups are done.
-        advance: told after each chunk group.
+        advance: called after each chunk group.
         evidence: as in `register_dataset`.
 
     Raises:

@@ -1,7 +1,7 @@
 """The numbers of a compliance report, collected from table, log and checkpoint at one time.
 
 1. the last checkpoint, and what a verification finds that reads what changed since: the report says no more than that.
-2. the logs are listed, then the table's version is pinned: whoever was registered before the rows listed is in it.
+2. the logs are listed, then the table's version is pinned: people who were registered before the rows listed is in it.
 3. group by group of chunks, the table's columns, then the chunks' segments, several of them under way at once.
 """
 
@@ -78,7 +78,7 @@ def collect_numbers(
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         history: what is known of earlier verifications.
         concurrency: segments read at once.
-        progress: told after each chunk.
+        progress: called after each chunk.
         clock: gives the report's time, asked once.
 
     Raises:

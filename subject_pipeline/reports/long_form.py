@@ -1,4 +1,4 @@
-"""A compliance report's numbers in long form, a row each: for files, and for whoever computes on."""
+"""A compliance report's numbers in long form, a row each: for files, and for further computing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

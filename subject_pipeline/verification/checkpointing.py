@@ -66,7 +66,7 @@ def write_checkpoint(
         store: what to anchor.
         ring: the keys, the private signing key among them.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
-        progress: told after each chunk.
+        progress: called after each chunk.
         clock: gives the note's time.
         concurrency: chunks at once, on a store that is not local.
 
