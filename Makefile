@@ -18,7 +18,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test lint types check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -53,7 +53,10 @@ cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
 # tests stand together.
 test: $(READY_DEV) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" $(if $(COVERAGE),--cov=subject_pipeline)
+
+coverage: ## The same tests, and how much of the package they reach: fails below the floor in pyproject.toml
+	$(MAKE) test COVERAGE=1
 
 lint: $(READY_DEV) ## Format, style, and which stage imports which
 	$(BIN)/ruff format --check $(CODE)

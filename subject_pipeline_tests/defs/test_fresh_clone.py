@@ -91,7 +91,7 @@ def test_relative_sources_count_from_the_working_directory_where_there_is_no_pro
 def test_pools_are_configured_where_they_are_used_and_nowhere_else() -> None:
     """A limit that nothing is held to is a promise that nobody keeps."""
     repository = load_definitions().get_repository_def()
-    used = {node.pool for job in repository.get_all_jobs() for node in job.all_node_defs if getattr(node, "pool", None)}
+    used = {pool for job in repository.get_all_jobs() for node in job.all_node_defs for pool in node.pools}
 
     def configured(name: str) -> bool:
         values: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))

@@ -54,13 +54,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     for name in tracked(""):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", top]
+    build: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", top]
     subprocess.run(build, cwd=clone, check=True, capture_output=True)
     (wheel,) = top.glob("*.whl")
     venv.create(top / "venv", symlinks=True)
     python = top / "venv" / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--no-compile", "-q"]
-    subprocess.run([*pip, wheel], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "-q", wheel], check=True, capture_output=True)
     (site,) = (top / "venv" / "lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     return Installed(wheel, python, folder)

@@ -9,7 +9,7 @@ import pytest
 
 from subject_pipeline.audit import log
 from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
-from subject_pipeline.audit.segment import LogHead, write_segment
+from subject_pipeline.audit.segment import MAX_BYTES, LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
@@ -181,7 +181,7 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
         for rows in (1, 2)
     )
     assert two - one <= 6 * counted
-    assert one - (two - one) < MAX_STORED_BYTES - 6 * log.MAX_BYTES
+    assert one - (two - one) < MAX_STORED_BYTES - 6 * MAX_BYTES
 
 
 def test_one_damaged_log_stops_the_registration_of_its_own_people_alone(anchored: Place, declared: Declared) -> None:
