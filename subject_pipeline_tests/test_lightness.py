@@ -10,7 +10,7 @@ import pytest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 
-HEAVY = {"polars", "polars_hash", "deltalake", "pyarrow", "dagster", "matplotlib", "numpy"}
+HEAVY = {"polars", "polars_hash", "deltalake", "pyarrow", "dagster", "numpy"}
 TERMINAL = {"click", "rich"}
 _MIB = 1 << 20
 

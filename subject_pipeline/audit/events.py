@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,7 +16,7 @@ from subject_pipeline.audit.result_state import RESULT_STATES, audit_result_stat
 from subject_pipeline.errors import CanonicalJsonError, EventError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, refusal
+from subject_pipeline.store.ids import refusal
 
 EVIDENCE_PREFIX = "manifest_"
 """Actions that only the registry may record."""
@@ -87,20 +88,6 @@ def parse_event(value: object) -> AccessEvent:
         raise EventError("not a JSON object")
     payload = value.get("payload")
     result = value.get("result")
-    if payload is not None and _is_usual(value):
-        return AccessEvent(
-            value["candidate_id"],
-            value["event_id"],
-            _time(value["ts"]),
-            value["actor"],
-            value["action"],
-            audit_result_state(payload),
-            _optional("dataset", value),
-            _fields(value.get("fields")),
-            _optional("purpose", value),
-            _optional("trace_id", value),
-            payload_hash(payload),
-        )
     return new_event(
         candidate_id=value.get("candidate_id"),
         event_id=value.get("event_id"),
@@ -122,7 +109,7 @@ def new_event(
     action: object,
     result: object,
     payload_sha256: str | None = None,
-    optional: Mapping[str, Any] | None = None,
+    optional: Mapping[str, Any] = MappingProxyType({}),
 ) -> AccessEvent:
     """An event of checked parts.
 
@@ -146,15 +133,18 @@ def new_event(
     verb = checked_action(action)
     if result not in RESULT_STATES:
         raise EventError(f"result: must be one of {', '.join(RESULT_STATES)}")
-    event = AccessEvent(candidate, _text("event_id", event_id), _time(ts), checked_actor(actor), verb, str(result))
-    if optional is None:
-        return event if payload_sha256 is None else event._replace(payload_sha256=payload_sha256)
-    return event._replace(
-        dataset=_optional("dataset", optional),
-        fields=_fields(optional.get("fields")),
-        purpose=_optional("purpose", optional),
-        trace_id=_optional("trace_id", optional),
-        payload_sha256=payload_sha256,
+    return AccessEvent(
+        candidate,
+        _text("event_id", event_id),
+        _time(ts),
+        checked_actor(actor),
+        verb,
+        str(result),
+        _optional("dataset", optional),
+        _fields(optional.get("fields")),
+        _optional("purpose", optional),
+        _optional("trace_id", optional),
+        payload_sha256,
     )
 
 
@@ -219,22 +209,6 @@ def payload_hash(payload: object) -> str:
         return hashlib.sha256(canonical_json(payload)).hexdigest()
     except CanonicalJsonError as error:
         raise EventError(f"payload: {error}") from error
-
-
-def _is_usual(value: Mapping[str, Any]) -> bool:
-    """Whether the required texts need no closer look: short, ASCII, not blank. A shortcut of `new_event`'s checks."""
-    candidate_id, event_id = value.get("candidate_id"), value.get("event_id")
-    actor, action = value.get("actor"), value.get("action")
-    if not type(candidate_id) is type(event_id) is type(actor) is type(action) is str:
-        return False
-    texts = candidate_id + event_id + actor + action
-    return (
-        len(texts) <= MAX_STORAGE_KEY_BYTES
-        and texts.isascii()
-        and not (candidate_id.isspace() or event_id.isspace() or actor.isspace() or action.isspace())
-        and bool(candidate_id and event_id and actor and action)
-        and not action.startswith(EVIDENCE_PREFIX)
-    )
 
 
 def _text(name: str, value: object) -> str:

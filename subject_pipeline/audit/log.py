@@ -5,87 +5,30 @@ that could not be learnt, any other error where they are not. Either way the sam
 """
 
 import datetime as dt
-import logging
 import os
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
 
 from subject_pipeline.audit.chunk_state import ChunkState
-from subject_pipeline.audit.events import IDENTITY, AccessEvent
-from subject_pipeline.audit.index import SegmentDelta
-from subject_pipeline.audit.segment import MAX_BYTES, MAX_ROWS, LogHead, write_segment
-from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
+from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.group_commit import Appended, Lane, Ticket, fresh, parts, take
+from subject_pipeline.audit.index_writer import INDEX_AFTER_BYTES, IndexWriter
+from subject_pipeline.audit.segment import LogHead, write_segment
+from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 
-INDEX_AFTER_SEGMENTS = 64
-INDEX_AFTER_BYTES = 8 << 20
-_ROW_BYTES = 600
-"""What a row takes beside its texts."""
 _FIRST_WAIT_S = 0.004
 _MEMORY = 128 << 20
 """What is kept of all chunks' logs together, but for the one that was just appended to."""
-_INDEXES_AT_ONCE = 16
-_LOG = logging.getLogger(__name__)
-
-
-class Appended(NamedTuple):
-    """What became of one event.
-
-    Attributes:
-        outcome: it was appended now; the log held it already; or the log holds another under its id, which stands.
-        seq: its row's; -1 where it was not appended.
-        mac: its row's; empty where it was not appended.
-    """
-
-    outcome: Literal["appended", "already_present", "conflicting"]
-    seq: int = -1
-    mac: str = ""
-
-    @property
-    def new(self) -> bool:
-        """Whether it was appended now."""
-        return self.outcome == "appended"
-
-
-_ALREADY_PRESENT = Appended("already_present")
-_CONFLICTING = Appended("conflicting")
-
-
-class _Ticket:
-    """Events that wait for one chunk's leader, and what became of them."""
-
-    __slots__ = ("done", "error", "events", "results", "size", "unique")
-
-    def __init__(self, events: Sequence[AccessEvent], size: int, *, unique: bool) -> None:
-        self.events = events
-        self.size = size
-        self.unique = unique
-        self.results: list[Appended] = []
-        self.error: SubjectPipelineError | None = None
-        self.done = False
-
-
-class _Lane:
-    """One chunk's queue and state; whoever finds it idle leads."""
-
-    def __init__(self) -> None:
-        self.condition = threading.Condition()
-        self.waiting: deque[_Ticket] = deque()
-        self.busy = False
-        self.state: ChunkState | None = None
-        self.indexing: Future[None] | None = None
 
 
 class AuditLog:
@@ -105,11 +48,11 @@ class AuditLog:
         self.ring = ring
         self.segments = AuditSegments(store.objects)
         self.index = AuditIndex(store.objects, ring.key)
+        self._indexing = IndexWriter(store.objects, self.index, ring)
         self._clock = clock
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()
         self._layout: StoreLayout | None = None
-        self._background: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._weights: OrderedDict[str, int] = OrderedDict()  # the least recently led chunk first
         self._weight = 0
@@ -161,14 +104,14 @@ class AuditLog:
         if os.getpid() != self._pid:
             raise StoreError("this audit log was opened in another process; open it anew after a fork, or use spawn")
         with self._lock:
-            lane = self._lanes.setdefault(chunk, _Lane())
+            lane = self._lanes.setdefault(chunk, Lane())
         return [
             result
-            for part, size in _parts(events)
-            for result in self._append_part(lane, chunk, _Ticket(part, size, unique=unique))
+            for part, size in parts(events)
+            for result in self._append_part(lane, chunk, Ticket(part, size, unique=unique))
         ]
 
-    def _append_part(self, lane: _Lane, chunk: str, ticket: _Ticket) -> list[Appended]:
+    def _append_part(self, lane: Lane, chunk: str, ticket: Ticket) -> list[Appended]:
         with lane.condition:
             lane.waiting.append(ticket)
             while lane.busy and not ticket.done:
@@ -219,23 +162,14 @@ class AuditLog:
         Args:
             index_after_bytes: also index chunks with so much beyond their index.
         """
-        for lane in list(self._lanes.values()):
-            if lane.indexing is not None:
-                lane.indexing.result()
-        for lane in list(self._lanes.values()):
-            with lane.condition:
-                self._index_if_due(lane, index_after_bytes)
-        with self._lock:
-            background, self._background = self._background, None
-        if background is not None:
-            background.shutdown(wait=True)
+        self._indexing.finish(list(self._lanes.values()), index_after_bytes)
 
-    def _lead(self, lane: _Lane, chunk: str, own: _Ticket) -> None:
+    def _lead(self, lane: Lane, chunk: str, own: Ticket) -> None:
         """Commit what waits, group by group, until one's own is done; then hand over to whoever waits."""
         try:
             while not own.done:
                 with lane.condition:
-                    group = _take(lane.waiting)
+                    group = take(lane.waiting)
                 failure: SubjectPipelineError | None = OutcomeUnknownError(
                     f"an append to the log of {chunk} was interrupted; its rows may be there"
                 )
@@ -256,11 +190,11 @@ class AuditLog:
                 self._weigh(chunk, lane.state)
                 lane.busy = False
                 if lane.state is not None:
-                    self._index_if_due(lane, INDEX_AFTER_BYTES)
+                    self._indexing.write_if_due(lane)
                 lane.condition.notify_all()
         self._shrink(chunk)
 
-    def _commit(self, lane: _Lane, chunk: str, group: Sequence[_Ticket]) -> None:
+    def _commit(self, lane: Lane, chunk: str, group: Sequence[Ticket]) -> None:
         ring = self.ring.ring()
 
         def attempt() -> None:
@@ -268,12 +202,12 @@ class AuditLog:
             if state is None:
                 state = lane.state = self.chunk_state(chunk)
             try:
-                fresh = _fresh(state, group)
+                left = fresh(state, group)
             except IndexLostError:
                 state = lane.state = self._load(chunk, use_index=False)
-                fresh = _fresh(state, group)
-            wanted = [event for events, _ in fresh for event in events if isinstance(event, AccessEvent)]
-            records = [record for _, left in fresh for record in left]
+                left = fresh(state, group)
+            wanted = [event for events, _ in left for event in events if isinstance(event, AccessEvent)]
+            records = [record for _, new in left for record in new]
             if wanted:
                 written = write_segment(
                     state.head,
@@ -288,49 +222,12 @@ class AuditLog:
                     raise ConflictError(f"other writers kept winning the log of {chunk}; nothing was appended to it")
                 state.advance(written, wanted, records)
             rows = iter(written.rows if wanted else ())
-            for ticket, (events, _) in zip(group, fresh, strict=True):
+            for ticket, (events, _) in zip(group, left, strict=True):
                 ticket.results = [
                     Appended("appended", *next(rows)) if isinstance(event, AccessEvent) else event for event in events
                 ]
 
         retrying(attempt, first_wait_s=_FIRST_WAIT_S)
-
-    def _index_if_due(self, lane: _Lane, after_bytes: int) -> None:
-        """Start writing the index in the background where much was appended since; the lane's lock is held."""
-        state = lane.state
-        if state is None or not state.pending or (lane.indexing is not None and not lane.indexing.done()):
-            return
-        size = sum(delta.size for delta in state.pending)
-        if len(state.pending) < INDEX_AFTER_SEGMENTS and size < after_bytes:
-            return
-        with self._lock:
-            if self._background is None:
-                self._background = ThreadPoolExecutor(at_once(self.store.objects, _INDEXES_AT_ONCE), "audit-index")
-            lane.indexing = self._background.submit(self._write_index, lane, state, list(state.pending))
-
-    def _write_index(self, lane: _Lane, state: ChunkState, deltas: list[SegmentDelta]) -> None:
-        ring = self.ring.ring()
-        try:
-            base = self._index_of_another(state, deltas) if state.trusts_index else None
-            if base is None:
-                base = self.index.write(state.base, deltas, key_id=ring.active, key=ring.active_key)
-        except SubjectPipelineError as error:
-            _LOG.warning("the audit index of %s was not written: %s", state.head.chunk, error)
-            with lane.condition:
-                if lane.state is state and not lane.busy:
-                    lane.state = None  # its index may be gone: the next append reads anew
-            return
-        with lane.condition:
-            while lane.busy:
-                lane.condition.wait()
-            if lane.state is state:
-                state.indexed(base)
-
-    def _index_of_another(self, state: ChunkState, deltas: list[SegmentDelta]) -> IndexState | None:
-        """The index that another process wrote meanwhile, if it covers at least half of what waits here."""
-        newest = self.index.newest(state.base.head.log_id, state.base.head.chunk)
-        covered = {delta.number: delta.mac for delta in deltas[len(deltas) // 2 :]}
-        return newest if newest and covered.get(newest.head.number) == newest.head.mac else None
 
     def _weigh(self, chunk: str, state: ChunkState | None) -> None:
         """Note what a chunk's state takes, and that it was led last; by who leads it, with its lane's lock held."""
@@ -358,66 +255,3 @@ class AuditLog:
                     self._weight -= self._weights.pop(name, 0)
                     if self._weight < _MEMORY:
                         return
-
-
-def _take(waiting: deque[_Ticket]) -> list[_Ticket]:
-    """The tickets that share the next segment: at least one, up to the limits of a segment."""
-    group = [waiting.popleft()]
-    rows, size = len(group[0].events), group[0].size
-    while waiting:
-        rows, size = rows + len(waiting[0].events), size + waiting[0].size
-        if rows > MAX_ROWS or size > MAX_BYTES:
-            break
-        group.append(waiting.popleft())
-    return group
-
-
-def _parts(events: Sequence[AccessEvent]) -> Iterator[tuple[list[AccessEvent], int]]:
-    """Events in parts that a segment each can hold, with about how many bytes their rows take."""
-    part: list[AccessEvent] = []
-    size = 0
-    for event in events:
-        added = _row_size(event)
-        if part and (len(part) == MAX_ROWS or size + added > MAX_BYTES):
-            yield part, size
-            part, size = [], 0
-        part.append(event)
-        size += added
-    if part:
-        yield part, size
-
-
-def _row_size(event: AccessEvent) -> int:
-    texts = len(event.candidate_id) + len(event.event_id) + len(event.actor) + len(event.action)
-    optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "")
-    return _ROW_BYTES + texts + optional + (sum(map(len, event.fields)) if event.fields else 0)
-
-
-def _fresh(
-    state: ChunkState, group: Sequence[_Ticket]
-) -> list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]]:
-    """For each ticket its events, in the place of those whose ids the log, or this group, has: what became of them.
-
-    With each the records of those that are left.
-    """
-    taken: dict[bytes, bytes] = {}
-    found: list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]] = []
-    for ticket in group:
-        records = [event.record() for event in ticket.events]
-        if ticket.unique:
-            found.append((ticket.events, records))
-            continue
-        kept: list[AccessEvent | Appended] = []
-        left: list[bytes] = []
-        for event, record in zip(ticket.events, records, strict=True):
-            identity, content = record[:IDENTITY], record[IDENTITY:]
-            here = taken.get(identity)
-            held = [here] if here is not None else list(state.events(event.ts[:7]).contents(identity))
-            if held:
-                kept.append(_ALREADY_PRESENT if content in held else _CONFLICTING)
-            else:
-                taken[identity] = content
-                kept.append(event)
-                left.append(record)
-        found.append((kept, left))
-    return found

@@ -30,7 +30,7 @@ from subject_pipeline.orchestration.ui.audit import (
 )
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.verification.checkpointing import write_checkpoint
-from subject_pipeline.verification.chunk import ChunkFindings
+from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.whole_store import verify
 
 _VERIFICATION = dg.AssetKey("audit_verification")

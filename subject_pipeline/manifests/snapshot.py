@@ -3,30 +3,22 @@
 No candidate id ever enters Delta's log: operations join on a source frame instead of naming ids in a predicate.
 """
 
-import contextlib
-import os
-import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from subject_pipeline.errors import (
     AmbiguousSubjectError,
-    ConflictError,
-    OutcomeUnknownError,
-    StoreError,
-    VanishedFileError,
 )
+from subject_pipeline.manifests.commits import Commits, table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.live_files import LiveFile, live_files
 from subject_pipeline.manifests.rows import (
     OTHER_CHUNK,
     PROBLEM,
@@ -35,65 +27,31 @@ from subject_pipeline.manifests.rows import (
     told,
     with_problems,
 )
-from subject_pipeline.objects.durability import sync_file, sync_folders
-from subject_pipeline.objects.remote import reason
-from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import TABLE
+from subject_pipeline.store.opened import SubjectStore
 
 CROWDED = 8
 """A chunk with more files than this is worth compacting."""
 
+_REWRITTEN_ROWS = 250_000
+"""Rows that one commit of a compaction holds in memory; a chunk that has more is rewritten alone."""
+
 _CHUNK_OF_PATH = r"chunk=(chunk-[0-9a-f]+)[/\\][^/\\]*$"
-_PLACE = re.compile(r"chunk=(chunk-[0-9a-f]+)/([^/\\]+)")
 _ORPHAN_AGE = timedelta(hours=24)
-
-
-class Commit:
-    """One landed commit: its version and the files it added, relative to the table."""
-
-    __slots__ = ("added", "version")
-
-    def __init__(self, version: int, added: tuple[str, ...]) -> None:
-        self.version = version
-        self.added = added
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFile:
-    """One file that a version of the table consists of.
-
-    Attributes:
-        path: relative to the table, as Delta's log has it: URL-encoded.
-        chunk: its partition value; empty where it has none.
-        stray: why no row of it may be believed; empty where its place is that of its partition value.
-        inside: it lies in a chunk's folder of the table, so that it may be read at all.
-        claimed: how many rows Delta's log says that it has; 0 where it does not. Nothing is decided by that.
-    """
-
-    path: str
-    chunk: str
-    stray: str = ""
-    inside: bool = True
-    claimed: int = 0
 
 
 class Snapshot:
     """The table at one version. Reads are of this version; one write may follow, decided against it."""
 
-    def __init__(
-        self,
-        table: DeltaTable,
-        layout: ChunkLayout,
-        commit_of: Callable[[str, int], Commit | None],
-        folder: Path | None,
-        options: dict[str, str] | None,
-    ) -> None:
+    def __init__(self, table: DeltaTable, store: SubjectStore) -> None:
+        folder = store.location.local_path
         self._table = table
-        self._layout = layout
-        self._commit_of = commit_of
-        self._folder = folder
-        self._options = options
-        self._base = table.table_uri.rstrip("/") if folder is None else str(folder)
-        self._known = frozenset(layout.names)
+        self._commits = Commits(store)
+        self._layout = store.catalog.chunks()
+        self._folder = None if folder is None else folder / TABLE
+        self._options = dict(store.location.options) or None
+        self._base = table.table_uri.rstrip("/") if self._folder is None else str(self._folder)
+        self._known = frozenset(self._layout.names)
         self._files: list[LiveFile] | None = None
         self.version = table.version()
 
@@ -264,41 +222,7 @@ class Snapshot:
         merge = merge.when_matched_delete(same) if what == "delete" else merge.when_not_matched_insert_all()
         if what == "upsert":
             merge = merge.when_matched_update_all(same)
-        self._settle(operation, merge.execute)
-
-    def _settle(self, operation: str, commit: Callable[[], Any]) -> None:
-        """Run a commit, and learn by reading back whether it landed where it says that it did not."""
-        since = self.version
-        try:
-            with table_errors("commit to the manifests"):
-                commit()
-        except StoreError as error:
-            try:
-                landed = self._commit_of(operation, since)
-            except StoreError as second:
-                raise OutcomeUnknownError(
-                    f"cannot tell whether a commit to the manifests landed: {error}; then {second}"
-                ) from error
-            if landed is None:
-                raise
-            self._sync(landed)
-        else:
-            if self._folder is not None:
-                self._sync(self._commit_of(operation, since))
-
-    def _sync(self, commit: Commit | None) -> None:
-        if commit is None or self._folder is None:
-            return
-        files = [self._folder / name for name in commit.added]
-        log = self._folder / "_delta_log"
-        try:
-            for file in files:
-                with contextlib.suppress(FileNotFoundError):  # it was compacted and vacuumed meanwhile
-                    sync_file(file)
-            sync_file(log / f"{commit.version:020d}.json")
-            sync_folders([log, self._folder, *(file.parent for file in files)])
-        except OSError as error:
-            raise OutcomeUnknownError(f"committed to the manifests, but could not flush it to disk: {error}") from error
+        self._commits.settle(operation, self.version, merge.execute)
 
     def files(self) -> list[LiveFile]:
         """The live files, sorted by path.
@@ -307,62 +231,54 @@ class Snapshot:
             DeltaError: the log cannot be read; callers translate it.
         """
         if self._files is None:
-            actions = pl.DataFrame(self._table.get_add_actions(flatten=True))
-            columns = ("path", "partition.chunk", "num_records")
-            named = [] if actions.is_empty() else actions.select(columns).rows()
-            self._files = [
-                replace(self._live(path, chunk or ""), claimed=rows or 0)
-                for path, chunk, rows in sorted(named, key=str)
-            ]
+            self._files = live_files(self._table, self._folder, self._known)
         return self._files
 
-    def _live(self, path: str, chunk: str) -> LiveFile:
-        place = _PLACE.fullmatch(unquote(path))
-        if place is None or place[2].startswith("."):
-            stray = f"Delta's log names the file {path!r}, which lies in no chunk's folder"
-            return LiveFile(path, chunk, stray, inside=False)
-        if self._folder is not None:
-            file = self._folder / unquote(path)
-            if (
-                file.is_symlink()
-                or os.path.realpath(file.parent) != os.path.realpath(self._folder) + f"/{file.parent.name}"
-            ):
-                stray = f"the file {path!r} of the table is a link, or lies behind one"
-                return LiveFile(path, chunk, stray, inside=False)
-        if place[1] != chunk or chunk not in self._known:
-            return LiveFile(path, chunk, f"Delta's log says that the file {path!r} holds the chunk {chunk!r}")
-        return LiveFile(path, chunk)
-
-    def crowded(self, more_than: int = CROWDED) -> list[str]:
-        """The chunks that have more files than this, sorted."""
+    def crowded(self, more_than: int = CROWDED) -> list[list[str]]:
+        """The chunks that have more files than this, sorted, in groups that one commit rewrites in bounded memory."""
         with table_errors("list the manifests' files"):
-            counts = Counter(file.chunk for file in self.files())
-        return sorted(chunk for chunk, files in counts.items() if files > more_than)
+            files = Counter(file.chunk for file in self.files())
+            rows: Counter[str] = Counter()
+            for file in self.files():
+                rows[file.chunk] += file.claimed
+        groups: list[list[str]] = []
+        room = 0
+        for chunk in sorted(chunk for chunk, count in files.items() if count > more_than):
+            room -= rows[chunk]
+            if room < 0:
+                groups.append([])
+                room = _REWRITTEN_ROWS - rows[chunk]
+            groups[-1].append(chunk)
+        return groups
 
     def compact(self, chunks: Sequence[str]) -> int:
-        """Rewrite the small files of these chunks into few; returns how many files went.
+        """Rewrite the files of these chunks into one each, rows as they are; returns how many files went.
+
+        Not by delta-rs's OPTIMIZE: of two at once (1.6.6) both commit, whatever their retries, and every row is there
+        twice. Replacing a partition conflicts with any other commit to it, as a merge does.
 
         Raises:
+            AmbiguousSubjectError: the log names a file that is none of the table's; it is neither taken nor removed.
             ConflictError: another writer committed to these chunks meanwhile; nothing was written.
             StoreError: the store failed.
         """
-        if not chunks:
-            return 0
         with table_errors("compact the manifests"):
-            self.own_files(None)  # what is none of the table's is neither taken over nor removed
+            self.own_files(None)
+            files = self.own_files(chunks)
+            if not files:
+                return 0
+            rows = self._scan(files).collect()
+        named = ", ".join(f"'{chunk}'" for chunk in chunks)
         operation = uuid.uuid4().hex
-        metrics: dict[str, Any] = {}
-
-        def optimize() -> None:
-            metrics.update(
-                self._table.optimize.compact(
-                    partition_filters=[("chunk", "in", list(chunks))],
-                    commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
-                )
-            )
-
-        self._settle(operation, optimize)
-        return int(metrics.get("numFilesRemoved", 0))
+        properties = CommitProperties(custom_metadata={"operationId": operation})
+        self._commits.settle(
+            operation,
+            self.version,
+            lambda: write_deltalake(
+                self._table, rows, mode="overwrite", predicate=f"chunk IN ({named})", commit_properties=properties
+            ),
+        )
+        return len(files)
 
     def vacuum(self) -> None:
         """Remove the files that only older versions need, and those that a killed writer left over a day ago.
@@ -378,18 +294,3 @@ class Snapshot:
             self._table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
             self._table.create_checkpoint()
             self._table.cleanup_metadata()
-
-
-@contextlib.contextmanager
-def table_errors(doing: str) -> Iterator[None]:
-    """Turn what delta-rs and Polars raise into our errors; a file that is gone was vacuumed under the reader."""
-    try:
-        yield
-    except CommitFailedError as error:
-        raise ConflictError(f"cannot {doing}: another writer won: {reason(error)}") from error
-    except (DeltaError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        text = str(error).lower()
-        # A file that is gone was vacuumed after this version was opened.
-        if isinstance(error, FileNotFoundError) or "not found" in text or "no such file" in text:
-            raise VanishedFileError(f"cannot {doing}: a file is gone: {reason(error)}") from error
-        raise StoreError(f"cannot {doing}: {reason(error)}") from error

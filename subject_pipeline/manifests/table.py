@@ -4,19 +4,19 @@ Column statistics are off for the id columns and no predicate names an id, so De
 gone once the files that held it are vacuumed.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from subject_pipeline.errors import ConflictError, StoreError
+from subject_pipeline.manifests.commits import table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
-from subject_pipeline.manifests.snapshot import Commit, Snapshot, table_errors
+from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
+from subject_pipeline.manifests.snapshot import CROWDED, Snapshot
 from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
@@ -69,7 +69,7 @@ class ManifestTable:
                 raise StoreError(f"cannot read the manifests: the table's property {name} was set to {value!r}")
         if metadata.partition_columns != ["chunk"]:
             raise StoreError(f"cannot read the manifests: the table is partitioned by {metadata.partition_columns}")
-        return Snapshot(table, self._store.catalog.chunks(), self._commit_of, self._folder, self._options)
+        return Snapshot(table, self._store)
 
     def snapshot_or_create(self) -> Snapshot:
         """The table's latest version; the table is created where there is none.
@@ -110,16 +110,33 @@ class ManifestTable:
         Raises:
             StoreError: the store failed.
         """
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            snapshot = self.snapshot()
-            if snapshot is None:
-                return otherwise
+        attempt = 1
+        while (snapshot := self.snapshot()) is not None:
             try:
                 return reading(snapshot)
             except ConflictError:
                 if attempt == _READ_ATTEMPTS:
                     raise
-        raise AssertionError("unreachable")
+                attempt += 1
+        return otherwise
+
+    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
+        """`STORED_IDS_SCHEMA` of every row that the latest version has in these chunks.
+
+        Raises:
+            AmbiguousSubjectError: the log names a file of these chunks that is none of the table's.
+            StoreError: the store failed.
+        """
+        return self.read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+
+    def count(self) -> int:
+        """How many rows the latest version has; 0 where no manifest was ever written.
+
+        Raises:
+            AmbiguousSubjectError: the log names a file that is none of the table's.
+            StoreError: the store failed.
+        """
+        return self.read(lambda snapshot: snapshot.count(), 0)
 
     def tidy(self, chunks: Sequence[str] | None = None) -> int:
         """Compact the chunks that have more than a handful of files, as far as the store lets us.
@@ -133,24 +150,32 @@ class ManifestTable:
             How many files went.
         """
         try:
-            snapshot = self.snapshot()
-            if snapshot is None:
-                return 0
-            crowded = snapshot.crowded()
-            return snapshot.compact([chunk for chunk in crowded if chunks is None or chunk in chunks])
+            return self.compact(CROWDED, chunks)
         except ConflictError:
             return 0
         except StoreError as error:
             _LOG.warning("small files were left as they are: %s", error)
             return 0
 
-    def _commit_of(self, operation: str, since: int) -> Commit | None:
-        """The commit that carries an operation's id, among those after version `since`."""
-        version = since + 1
-        while (data := self._store.objects.get(f"{TABLE}/_delta_log/{version:020d}.json")) is not None:
-            actions = [json.loads(line) for line in data.splitlines()]
-            if any(action.get("commitInfo", {}).get("operationId") == operation for action in actions):
-                added = tuple(unquote(action["add"]["path"]) for action in actions if "add" in action)
-                return Commit(version, added)
-            version += 1
-        return None
+    def compact(self, more_than: int, chunks: Sequence[str] | None = None) -> int:
+        """Rewrite the chunks that have more files than this, a group of chunks a commit.
+
+        Args:
+            more_than: how many files a chunk may keep.
+            chunks: look at these alone; None: at all.
+
+        Returns:
+            How many files went.
+
+        Raises:
+            ConflictError: another writer committed to some of these chunks meanwhile; the groups before them are done.
+            StoreError: the store failed.
+        """
+        snapshot = self.snapshot()
+        went = 0
+        for group in snapshot.crowded(more_than) if snapshot else []:
+            wanted = [chunk for chunk in group if chunks is None or chunk in chunks]
+            # Each group is read and replaced at one version, the latest.
+            if wanted and (latest := self.snapshot()) is not None:
+                went += latest.compact(wanted)
+        return went

@@ -14,9 +14,9 @@ from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, private_folder, stage
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.registry.deciding import Counts, Failure, decide
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.registering import (
@@ -25,6 +25,7 @@ from subject_pipeline.registry.registering import (
     named_failures,
     register_staged,
 )
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 
@@ -93,121 +94,93 @@ def backfill(
     """
     started = time.perf_counter()
     report = report if report is not None else BackfillReport(dry_run)
+    call = _Call(store, declaration, report, watcher, limit, concurrency)
     try:
         if dry_run:
-            _forecast(store, declaration, report, limit, concurrency, watcher)
+            call.forecast()
         else:
             evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
             evidence.open()
-            _register(store, declaration, report, evidence, limit=limit, concurrency=concurrency, watcher=watcher)
+            call.register(evidence)
     finally:
         report.elapsed_s = time.perf_counter() - started
     return report
 
 
-def _register(
-    store: SubjectStore,
-    declaration: DatasetDeclaration,
-    report: BackfillReport,
-    evidence: ManifestEvidence,
-    *,
-    limit: int | None,
-    concurrency: int,
-    watcher: Watcher,
-) -> None:
-    layout = store.layout_or_create().chunks
-    folder = private_folder(declaration.name)
-    done = Registration()
-    try:
-        staged = stage(
-            store.objects,
-            folder,
-            declaration,
-            layout,
-            limit=limit,
-            concurrency=concurrency,
-            advance=_counted(report, watcher.staging),
-        )
-        _tell_staged(report, staged)
-        register_staged(
-            store,
-            staged,
-            into=done,
-            advance=lambda so_far: watcher.registering(so_far.rows, staged.rows_scanned),
-            evidence=evidence,
-        )
-        ManifestTable(store).tidy()
-    finally:
-        report.counts, report.failures = done.counts, done.failures
-        # An interrupted backfill is told too; whatever ended it outweighs a store that fails here as well.
-        with contextlib.suppress(StoreError):
-            staged_parts.remove(store.objects, folder)
-            report.subjects_total = count_subjects(store)
+@dataclass(frozen=True, slots=True)
+class _Call:
+    store: SubjectStore
+    declaration: DatasetDeclaration
+    report: BackfillReport
+    watcher: Watcher
+    limit: int | None
+    concurrency: int
 
+    def register(self, evidence: ManifestEvidence) -> None:
+        folder = private_folder(self.declaration.name)
+        done = Registration()
+        try:
+            staged = self._stage(self.store.objects, folder, self.store.layout_or_create().chunks)
+            register_staged(
+                self.store,
+                staged,
+                into=done,
+                advance=lambda so_far: self.watcher.registering(so_far.rows, staged.rows_scanned),
+                evidence=evidence,
+            )
+            ManifestTable(self.store).tidy()
+        finally:
+            self.report.counts, self.report.failures = done.counts, done.failures
+            # An interrupted backfill is reported too; whatever ended it outweighs a store that fails here as well.
+            with contextlib.suppress(StoreError):
+                staged_parts.remove(self.store.objects, folder)
+                self.report.subjects_total = count_subjects(self.store)
 
-def _forecast(
-    store: SubjectStore,
-    declaration: DatasetDeclaration,
-    report: BackfillReport,
-    limit: int | None,
-    concurrency: int,
-    watcher: Watcher,
-) -> None:
-    layout = store.intended_chunks()
-    with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
-        objects = LocalObjects(Path(scratch))
+    def forecast(self) -> None:
+        layout, forecast, report = self.store.intended_chunks(), Counts(), self.report
+        with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
+            objects = LocalObjects(Path(scratch))
+            staged = self._stage(objects, None, layout)
+            for group in staged.groups:
+                rows = staged_parts.read_group(objects, group)
+                unique = distinct(rows)
+                accepted, refused = split_refused(unique)
+                chunks = layout.names[group.first : group.last + 1]
+                decision = decide(accepted, ManifestTable(self.store).stored_ids(chunks))
+                failed = pl.concat([refused, decision.collided])
+                room = MAX_NAMED_FAILURES - len(report.failures)
+                report.failures += [failure for failure, _ in named_failures(failed.head(room), layout)]
+                forecast += Counts(
+                    inserted=decision.new.height,
+                    skipped=decision.known.height,
+                    failed=failed.height,
+                    duplicates=rows.height - unique.height,
+                )
+                self.watcher.registering(forecast.attempted + forecast.duplicates, staged.rows_scanned)
+        report.forecast = forecast
+        report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
+        report.subjects_total = count_subjects(self.store)
+
+    def _stage(self, objects: ObjectStore, folder: str | None, layout: ChunkLayout) -> StagedCandidates:
+        """Stage the source; the report knows how far it was read, so that an interrupted backfill can say so."""
+
+        def counted(done: int, total: int) -> None:
+            self.report.rows_scanned = done
+            self.watcher.staging(done, total)
+
         staged = stage(
             objects,
-            None,
-            declaration,
+            folder,
+            self.declaration,
             layout,
-            limit=limit,
-            concurrency=concurrency,
-            advance=_counted(report, watcher.staging),
+            limit=self.limit,
+            concurrency=self.concurrency,
+            advance=counted,
         )
-        _tell_staged(report, staged)
-        forecast = Counts()
-        for group in staged.groups:
-            rows = staged_parts.read_group(objects, group)
-            unique = distinct(rows)
-            accepted, refused = split_refused(unique)
-            chunks = layout.names[group.first : group.last + 1]
-            decision = decide(
-                accepted,
-                ManifestTable(store).read(
-                    lambda snapshot, chunks=chunks: snapshot.stored_ids(chunks),  # type: ignore[misc]
-                    pl.DataFrame(schema=STORED_IDS_SCHEMA),
-                ),
-            )
-            failed = pl.concat([refused, decision.collided])
-            room = MAX_NAMED_FAILURES - len(report.failures)
-            report.failures += [failure for failure, _ in named_failures(failed.head(room), layout)]
-            forecast += Counts(
-                inserted=decision.new.height,
-                skipped=decision.known.height,
-                failed=failed.height,
-                duplicates=rows.height - unique.height,
-            )
-            watcher.registering(forecast.attempted + forecast.duplicates, staged.rows_scanned)
-    report.forecast = forecast
-    report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
-    report.subjects_total = count_subjects(store)
-
-
-def _counted(report: BackfillReport, advance: Advance) -> Advance:
-    """Progress that the report keeps too, so that a backfill which is interrupted while it reads can be told."""
-
-    def counted(done: int, total: int) -> None:
-        report.rows_scanned = done
-        advance(done, total)
-
-    return counted
-
-
-def _tell_staged(report: BackfillReport, staged: StagedCandidates) -> None:
-    report.rows_scanned = staged.rows_scanned
-    report.source_rows = staged.source_rows
-    report.sample = staged.sample
+        self.report.rows_scanned = staged.rows_scanned
+        self.report.source_rows = staged.source_rows
+        self.report.sample = staged.sample
+        return staged
 
 
 def count_subjects(store: SubjectStore) -> int:
@@ -216,4 +189,4 @@ def count_subjects(store: SubjectStore) -> int:
     Raises:
         StoreError: the store failed.
     """
-    return ManifestTable(store).read(lambda snapshot: snapshot.count(), 0)
+    return ManifestTable(store).count()

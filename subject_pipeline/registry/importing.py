@@ -16,7 +16,7 @@ from subject_pipeline.manifests.files import Document, read_documents
 from subject_pipeline.manifests.frames import to_json_lines, to_rows
 from subject_pipeline.manifests.hashes import manifest_hashes
 from subject_pipeline.manifests.manifest import SubjectManifest, Translations, audit_log_path
-from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
+from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
@@ -174,9 +174,7 @@ def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     So an announcement is never far ahead of its change.
     """
     chunks = rows["chunk"].unique().sort().to_list()
-    known = ManifestTable(store).read(
-        lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA)
-    )
+    known = ManifestTable(store).stored_ids(chunks)
     new = rows.join(known, on="storage_key", how="anti", maintain_order="left")
     if new.height:
         yield new

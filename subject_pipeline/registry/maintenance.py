@@ -33,18 +33,14 @@ def compact(store: SubjectStore) -> Compaction:
     """
     store.layout()
     files, size = _usage(store)
-
-    def attempt() -> None:
-        snapshot = ManifestTable(store).snapshot()
-        if snapshot is not None:
-            snapshot.compact(snapshot.crowded(more_than=1))
+    table = ManifestTable(store)
 
     def vacuum() -> None:
-        snapshot = ManifestTable(store).snapshot()
+        snapshot = table.snapshot()
         if snapshot is not None:
             snapshot.vacuum()
 
-    retrying(attempt)
+    retrying(lambda: table.compact(more_than=1))
     retrying(vacuum)  # of two at once, the one may find gone what the other has just removed
     staged_removed = sum(clean_up(store, dataset) for dataset in staged_parts.datasets_staged(store.objects))
     store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)

@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -28,9 +28,7 @@ MAX_NAMED_FAILURES = 10_000
 """So many failures of a run are named; all are counted."""
 
 # A MERGE keeps two cores busy by itself; two at once took as long, half a GiB more, and raced on an empty table.
-_COMMITS_AT_ONCE = 1
 _SAMPLE = 5
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,26 +168,20 @@ def register_staged(
         for group in staged.groups
         if (mine := [index for index in wanted if group.first <= index <= group.last])
     ]
-    pool = ThreadPoolExecutor(_COMMITS_AT_ONCE)
-    waiting: set[Future[list[ChunkOutcome]]] = {pool.submit(job.register, *item) for item in work}
     unread: list[StoreError] = []
-    try:
-        while waiting:
-            # Bounded, because a wait without end would not notice an interrupt before the commit is done.
-            done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    result.take(future.result())
-                except StoreError as error:
-                    unread.append(error)
+    # In a thread of its own a commit goes on where this one is interrupted, and what came of it is still counted.
+    with ThreadPoolExecutor(1) as pool:
+        for item in work:
+            going = pool.submit(job.register, *item)
+            try:
+                result.take(going.result())
+            except StoreError as error:
+                unread.append(error)
+            except BaseException:
+                if going.exception() is None:
+                    result.take(going.result())
+                raise
             advance(result)
-    except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for future in waiting:
-            if not future.cancelled() and future.exception() is None:
-                result.take(future.result())
-        raise
-    pool.shutdown()
     result.outcomes.sort(key=lambda outcome: outcome.chunk)
     if unread:
         raise unread[0]

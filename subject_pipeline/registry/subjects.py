@@ -160,7 +160,7 @@ class SubjectRegistry:
             StoreError: the store failed.
         """
         self._store.layout()
-        return ManifestTable(self._store).read(lambda snapshot: snapshot.count(), 0)
+        return ManifestTable(self._store).count()
 
 
 def _of(snapshot: Snapshot, layout: ChunkLayout, candidate_id: str) -> pl.DataFrame:

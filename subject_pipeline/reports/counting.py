@@ -1,19 +1,23 @@
-"""Manifests and audit rows counted by column, a part of them at a time, in memory that depends on no part's size."""
+"""Manifests and audit rows counted by column, a part of them at a time, in memory that depends on no part's size.
+
+Both are in this one file, longer than most: they share how counts are kept, put in order and bounded.
+"""
 
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 
-from subject_pipeline.audit.events import EVIDENCE_PREFIX, MANIFEST_DELETED
+from subject_pipeline.audit.events import EVIDENCE_PREFIX, MANIFEST_DELETED, MAX_TEXT
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.reports.numbers import (
     MOST_ACCESSED,
     NAMED,
     OVERDUE,
+    PURPOSES,
     RECENT_DAYS,
     RETENTION_BANDS,
     AccessedSubject,
@@ -23,11 +27,11 @@ from subject_pipeline.reports.numbers import (
     SubjectNumbers,
 )
 
-MANIFEST_COLUMNS = ("chunk", "candidate_id", "created_at", "status", "vertical", "consent", "retention")
+MANIFEST_COLUMNS = ("chunk", "candidate_id", "created_at", "status", "vertical", "consent", "retention", "datasets")
 """What `SubjectCounts` takes of the table."""
 
-ROW_SCHEMA = pl.Schema(dict.fromkeys(("candidate_id", "ts", "actor", "action", "result"), pl.String))
-"""What `SegmentCounts` takes of a segment's rows; null where a row does not have it."""
+ROW_SCHEMA = pl.Schema(dict.fromkeys(("candidate_id", "ts", "actor", "action", "result", "purpose"), pl.String))
+"""What `SegmentCounts` takes of a segment's rows; null where a row does not have it, as one need not have a purpose."""
 
 _DAYS = {"within_30_days": 30, "within_90_days": 90, "within_365_days": 365}
 _GENERAL = pl.col("consent").struct.field("general_pii").struct.field("status")
@@ -41,10 +45,12 @@ _BREAKDOWNS = {
     "biometric": _BIOMETRIC.struct.field("status"),
     "policy": _POLICY,
 }
+_DATASETS = pl.col("datasets").list.eval(pl.element().struct.field("name")).list.unique()
 _DATES = {"general_pii": _UNTIL, "biometric": _BIOMETRIC.struct.field("retention_until")}
 _PENDING = "pending"
 
-Name = TypeVar("Name")
+ACCESSES_BY = ("day", "action", "actor", "purpose")
+"""What accesses are broken down by, each of them by result too."""
 
 
 class SubjectCounts:
@@ -61,6 +67,7 @@ class SubjectCounts:
         self._pending_days = pending_days
         self._subjects = self._overdue = self._pending = 0
         self._breakdowns: dict[str, Counter[str]] = {name: Counter() for name in _BREAKDOWNS}
+        self._datasets: Counter[str] = Counter()
         self._bands = {data: dict.fromkeys(RETENTION_BANDS, 0) for data in _DATES}
         self._overdue_named: list[HeldSubject] = []
         self._pending_named: list[HeldSubject] = []
@@ -75,6 +82,8 @@ class SubjectCounts:
         for name, value in _BREAKDOWNS.items():
             counted = rows.group_by(value.fill_null("").alias("name")).len()
             self._breakdowns[name].update(dict(counted.iter_rows()))
+        names = rows.select(name=_DATASETS).explode("name", empty_as_null=True).fill_null("")
+        self._datasets.update(dict(names.group_by("name").len().iter_rows()))
         for data, until in _DATES.items():
             counted = rows.group_by(self._band(until).alias("band")).len().drop_nulls()
             for band, count in counted.iter_rows():
@@ -98,6 +107,7 @@ class SubjectCounts:
             general,
             biometric,
             policy,
+            _frequent(self._datasets),
             self._bands["general_pii"],
             self._bands["biometric"],
             self._overdue,
@@ -124,18 +134,15 @@ class SegmentCounts:
     """One segment's rows, counted.
 
     Attributes:
-        by_day: accesses by (UTC day, result).
-        by_action: by (action, result).
-        by_actor: by (actor, result).
+        accesses: for each of `ACCESSES_BY`, accesses by (its value, result), in the order of the rows. Days are of UTC;
+            the purpose is empty where there is none.
         registry_rows: rows of the registry's own, by action.
         subjects: columns `candidate_id`, `rows`, `accesses`, `denied`, `error`, one subject a row.
         last_change: the action of each subject's last row of the registry's own.
         unreadable: lines that are no row.
     """
 
-    by_day: Mapping[tuple[dt.date, str], int]
-    by_action: Mapping[tuple[str, str], int]
-    by_actor: Mapping[tuple[str, str], int]
+    accesses: Mapping[str, Mapping[tuple[Any, str], int]]
     registry_rows: Mapping[str, int]
     subjects: pl.DataFrame
     last_change: Mapping[str, str]
@@ -150,7 +157,10 @@ class SegmentCounts:
                 time that no calendar has, counts as unreadable.
             unreadable: lines that could not even be made such a row.
         """
-        dated = rows.with_columns(day=pl.col("ts").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False))
+        dated = rows.with_columns(
+            day=pl.col("ts").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
+            purpose=pl.col("purpose").fill_null("").str.head(MAX_TEXT),
+        )
         sound = dated.filter(
             pl.all_horizontal(pl.all().is_not_null()), pl.col("result").is_in(RESULT_STATES)
         ).with_columns(access=~pl.col("action").str.starts_with(EVIDENCE_PREFIX))
@@ -164,9 +174,7 @@ class SegmentCounts:
             error=(access & (pl.col("result") == "error")).sum(),
         )
         return cls(
-            _counted(accesses, "day", "result"),
-            _counted(accesses, "action", "result"),
-            _counted(accesses, "actor", "result"),
+            {name: _counted(accesses, name) for name in ACCESSES_BY},
             dict(changes.group_by("action").len().iter_rows()),
             subjects,
             dict(changes.select("candidate_id", "action").iter_rows()),
@@ -180,9 +188,8 @@ class AccessCounts:
     def __init__(self, now: dt.datetime) -> None:
         """Begin with none; `now` is the report's time, UTC."""
         self._today = now.date()
-        self._by_day: Counter[tuple[dt.date, str]] = Counter()
-        self._by_action: Counter[tuple[str, str]] = Counter()
-        self._by_actor: Counter[tuple[str, str]] = Counter()
+        self._by: dict[str, dict[Any, dict[str, int]]] = {name: {} for name in ACCESSES_BY}
+        self._other_purposes: dict[str, int] = dict.fromkeys(RESULT_STATES, 0)
         self._registry: Counter[str] = Counter()
         self._subjects = self._unregistered = self._segments = self._unreadable = 0
         self._most: list[AccessedSubject] = []
@@ -202,9 +209,8 @@ class AccessCounts:
         """
         last_change: dict[str, str] = {}
         for one in segments:
-            self._by_day.update(one.by_day)
-            self._by_action.update(one.by_action)
-            self._by_actor.update(one.by_actor)
+            for name, counts in one.accesses.items():
+                self._add_accesses(name, counts)
             self._registry.update(one.registry_rows)
             self._unreadable += one.unreadable
             last_change.update(one.last_change)
@@ -228,15 +234,25 @@ class AccessCounts:
         both = sorted([*self._most, *most], key=lambda one: (-one.accesses, one.candidate_id))
         self._most = both[:MOST_ACCESSED]
 
+    def _add_accesses(self, name: str, counts: Mapping[tuple[Any, str], int]) -> None:
+        known = self._by[name]
+        for (value, result), count in counts.items():
+            if name == "purpose" and value not in known and len(known) == PURPOSES:
+                self._other_purposes[result] += count
+            else:
+                known.setdefault(value, dict.fromkeys(RESULT_STATES, 0))[result] += count
+
     def numbers(self) -> AccessNumbers:
         """What was counted so far."""
-        days = _by_result(self._by_day)
+        days = self._by["day"]
         first = self._today - dt.timedelta(days=RECENT_DAYS - 1)
         recent = [counts for day, counts in days.items() if first <= day <= self._today]
         return AccessNumbers(
             dict(sorted(days.items())),
-            _busiest(_by_result(self._by_action)),
-            _busiest(_by_result(self._by_actor)),
+            _busiest(self._by["action"]),
+            _busiest(self._by["actor"]),
+            _busiest(self._by["purpose"]),
+            self._other_purposes,
             {result: sum(one[result] for one in recent) for result in RESULT_STATES},
             _frequent(self._registry),
             self._subjects,
@@ -249,19 +265,13 @@ class AccessCounts:
         )
 
 
-def _counted(rows: pl.DataFrame, name: str, result: str) -> dict[tuple[Any, str], int]:
-    return {(one, other): count for one, other, count in rows.group_by(name, result).len().iter_rows()}
+def _counted(rows: pl.DataFrame, name: str) -> dict[tuple[Any, str], int]:
+    counted = rows.group_by(name, "result", maintain_order=True).len()
+    return {(value, result): count for value, result, count in counted.iter_rows()}
 
 
 def _frequent(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _by_result(counts: Mapping[tuple[Name, str], int]) -> dict[Name, dict[str, int]]:
-    found: dict[Name, dict[str, int]] = {}
-    for (name, result), count in counts.items():
-        found.setdefault(name, dict.fromkeys(RESULT_STATES, 0))[result] += count
-    return found
 
 
 def _busiest(rows: Mapping[str, Results]) -> dict[str, Results]:

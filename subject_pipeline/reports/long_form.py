@@ -40,12 +40,15 @@ def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
     yield from _counts("subjects_by_general_pii_consent", subjects.by_general_pii_consent)
     yield from _counts("subjects_by_biometric_consent", subjects.by_biometric_consent)
     yield from _counts("subjects_by_policy", subjects.by_policy)
+    yield from _counts("subjects_by_dataset", subjects.by_dataset)
     yield from _counts("retention_general_pii", subjects.retention)
     yield from _counts("retention_biometric", subjects.biometric_retention)
     yield from _results("accesses_by_day", {day.isoformat(): counts for day, counts in accesses.by_day.items()})
     yield from _counts("accesses_by_result", accesses.results)
     yield from _results("accesses_by_action", accesses.by_action)
     yield from _results("accesses_by_actor", accesses.by_actor)
+    yield from _results("accesses_by_purpose", accesses.by_purpose)
+    yield from _counts("accesses_for_other_purposes", accesses.other_purposes)
     yield from _counts("registry_rows_by_action", accesses.registry_rows)
     for one in accesses.most_accessed:
         parts = {"accesses": one.accesses, "denied": one.denied, "error": one.error, "registered": int(one.registered)}

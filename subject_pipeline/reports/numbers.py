@@ -1,4 +1,7 @@
-"""What a compliance report says, as values: who is held and on which consent, until when, and who touched it."""
+"""What a compliance report says, as values: who is held and on which consent, until when, and who touched it.
+
+All of it is in this one file, longer than most, so that a report's whole content can be read from top to bottom.
+"""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,9 @@ from subject_pipeline.audit.result_state import RESULT_STATES
 
 NAMED = 500
 """At most so many subjects are named of any kind; all are counted."""
+
+PURPOSES = 10_000
+"""Purposes are free text: at most so many are counted by name, those that the log has later are counted together."""
 
 MOST_ACCESSED = 20
 RECENT_DAYS = 30
@@ -47,6 +53,7 @@ class SubjectNumbers:
     Attributes:
         subjects: manifests there are.
         by_status: and the four after it: subjects by that field's value.
+        by_dataset: subjects of each dataset; one of several counts in each, one of none under an empty name.
         retention: general personal data, subjects by `RETENTION_BANDS`.
         biometric_retention: the same of biometric data, of those who have such a date.
         overdue: subjects of whom anything is overdue, each once.
@@ -62,6 +69,7 @@ class SubjectNumbers:
     by_general_pii_consent: Mapping[str, int] = field(default_factory=dict)
     by_biometric_consent: Mapping[str, int] = field(default_factory=dict)
     by_policy: Mapping[str, int] = field(default_factory=dict)
+    by_dataset: Mapping[str, int] = field(default_factory=dict)
     retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
     biometric_retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
     overdue: int = 0
@@ -103,6 +111,8 @@ class AccessNumbers:
         by_day: accesses by UTC day and result, in the days' order.
         by_action: by action and result, the most frequent first.
         by_actor: likewise by actor.
+        by_purpose: likewise by purpose, at most `PURPOSES` of them; accesses without one have an empty name.
+        other_purposes: accesses for any further purpose, by result.
         recent: by result, of the last `RECENT_DAYS` days.
         registry_rows: rows of the registry's own, by action.
         subjects: who was accessed at all.
@@ -117,6 +127,8 @@ class AccessNumbers:
     by_day: Mapping[dt.date, Results] = field(default_factory=dict)
     by_action: Mapping[str, Results] = field(default_factory=dict)
     by_actor: Mapping[str, Results] = field(default_factory=dict)
+    by_purpose: Mapping[str, Results] = field(default_factory=dict)
+    other_purposes: Results = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
     recent: Results = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
     registry_rows: Mapping[str, int] = field(default_factory=dict)
     subjects: int = 0

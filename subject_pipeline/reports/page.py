@@ -8,8 +8,19 @@ import jinja2
 
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.reports.charts import accesses_chart, actors_chart, retention_chart
-from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers, rate
+from subject_pipeline.reports.charts import (
+    BAND_COLOURS,
+    INK,
+    LINE,
+    PAPER,
+    RESULT_COLOURS,
+    WIDTH,
+    Chart,
+    accesses_chart,
+    actors_chart,
+    retention_chart,
+)
+from subject_pipeline.reports.numbers import RECENT_DAYS, ComplianceNumbers
 from subject_pipeline.reports.tables import (
     DAYS,
     ROWS,
@@ -17,17 +28,19 @@ from subject_pipeline.reports.tables import (
     Table,
     by_result_table,
     counts_table,
+    datasets_table,
     held_table,
     most_accessed_table,
     problems_table,
+    purposes_table,
     results_table,
     retention_table,
     unregistered_table,
     verification_table,
 )
-from subject_pipeline.reports.words import TIME, age, findings, moment, people, percent, plural
+from subject_pipeline.reports.words import TIME, age, findings, moment, people, plural, things
 
-_TEMPLATE, _STYLE = "compliance_report.html.j2", "compliance_report.css"
+_TEMPLATE, _STYLE, _CHART = "compliance_report.html.j2", "compliance_report.css", "chart.svg.j2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ def page(numbers: ComplianceNumbers) -> str:
             findings=findings(numbers),
             subject_tables=[
                 counts_table("Subjects by status", "Status", subjects.by_status, subjects.subjects),
+                datasets_table(numbers),
                 counts_table("Subjects by vertical", "Vertical", subjects.by_vertical, subjects.subjects),
                 counts_table("Consent to general personal data", "Consent", subjects.by_general_pii_consent,
                         subjects.subjects),
@@ -86,6 +100,7 @@ def page(numbers: ComplianceNumbers) -> str:
                             {f"{day}": one for day, one in reversed(list(accesses.by_day.items()))}, DAYS),
             by_action=results_table("Accesses by action", "Action", accesses.by_action, ROWS),
             by_actor=results_table("Accesses by actor", "Actor", accesses.by_actor, ROWS),
+            by_purpose=purposes_table(numbers),
             most_accessed=most_accessed_table(numbers),
             unregistered=unregistered_table(numbers),
             checkpoint=checkpoint and {
@@ -109,40 +124,57 @@ def page(numbers: ComplianceNumbers) -> str:
     )  # fmt: skip
 
 
+def svg(chart: Chart) -> str:
+    """A chart as one SVG document that refers to nothing outside itself; the same for the same chart."""
+    return _environment().get_template(_CHART).render(chart=chart)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     folder = files("subject_pipeline.reports") / "templates"
-    sources = {name: (folder / name).read_text(encoding="utf-8") for name in (_TEMPLATE, _STYLE)}
-    return jinja2.Environment(
+    sources = {name: (folder / name).read_text(encoding="utf-8") for name in (_TEMPLATE, _STYLE, _CHART)}
+    environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.globals.update(width=WIDTH, paper=PAPER, ink=INK, line=LINE, colours=BAND_COLOURS | RESULT_COLOURS)
+    return environment
 
 
 def _tiles(numbers: ComplianceNumbers) -> list[Tile]:
     subjects, accesses, checkpoint = numbers.subjects, numbers.accesses, numbers.checkpoint
-    recent = sum(accesses.recent.values())
-    problems = numbers.verification.problems
+    held, late, undecided = subjects.subjects, subjects.overdue, subjects.pending_too_long
+    recent, denied, failed = sum(accesses.recent.values()), accesses.recent["denied"], accesses.recent["error"]
+    days, problems = subjects.pending_days, numbers.verification.problems
     return [
-        Tile(f"{subjects.subjects:,}", "subjects held"),
-        Tile(f"{subjects.overdue:,}", "past their retention date", "warn" if subjects.overdue else "good"),
+        Tile(f"{held:,}", f"{things(held, 'subject')} held"),
+        Tile(f"{late:,}", f"{things(late, 'subject')} held past the retention date", _level(late)),
         Tile(
-            f"{subjects.pending_too_long:,}",
-            f"consents undecided for more than {subjects.pending_days:g} days",
-            "warn" if subjects.pending_too_long else "good",
+            f"{undecided:,}", f"{things(undecided, 'consent')} undecided for more than {days:g} days", _level(undecided)
         ),
-        Tile(f"{accesses.unregistered:,}", "in the log, unregistered", "warn" if accesses.unregistered else "good"),
-        Tile(f"{recent:,}", f"accesses in the last {RECENT_DAYS} days, {accesses.accesses:,} in all"),
         Tile(
-            percent(rate(accesses.recent, "denied")),
-            f"denied, {percent(rate(accesses.recent, 'error'))} failed, in {RECENT_DAYS} days",
+            f"{accesses.unregistered:,}",
+            f"{things(accesses.unregistered, 'subject')} in the log without a manifest",
+            _level(accesses.unregistered),
         ),
-        Tile(f"{problems:,}", "problems found by verification", "bad" if problems else "good"),
+        Tile(
+            f"{recent:,}",
+            f"{things(recent, 'access')} in the last {RECENT_DAYS} days, {accesses.accesses:,} in all",
+        ),
+        Tile(
+            f"{denied:,} of {recent:,}" if recent else "0",
+            f"{things(recent, 'access')} denied in the last {RECENT_DAYS} days; {failed:,} failed",
+        ),
+        Tile(f"{problems:,}", f"{things(problems, 'problem')} found by verification", _level(problems, "bad")),
         Tile(
             "none" if checkpoint is None else age(checkpoint.age_days),
             "age of the last checkpoint" if checkpoint is None else f"age of checkpoint {checkpoint.number}",
             "bad" if checkpoint is None else "good",
         ),
     ]
+
+
+def _level(count: int, level: str = "warn") -> str:
+    return level if count else "good"
 
 
 def _verification_words(numbers: ComplianceNumbers) -> str:

@@ -1,7 +1,7 @@
 """A report's tables, as rows of text that the page escapes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
@@ -15,7 +15,7 @@ from subject_pipeline.reports.numbers import (
     Results,
     rate,
 )
-from subject_pipeline.reports.words import people, percent
+from subject_pipeline.reports.words import people, percent, plural
 
 ROWS = 20
 DAYS = 14
@@ -45,13 +45,22 @@ class Table:
     wide: bool = True
 
 
-def counts_table(caption: str, title: str, counts: Mapping[str, int], total: int) -> Table:
-    """Subjects by one field's value, the most frequent first."""
-    rows = [(shown(name) or "(empty)", f"{count:,}", percent(count / total)) for name, count in counts.items()]
+def counts_table(caption: str, title: str, counts: Mapping[str, int], total: int, unnamed: str = "(empty)") -> Table:
+    """Subjects by one field's value, the most frequent first; `unnamed` is what stands for an empty value."""
+    rows = [(shown(name) or unnamed, f"{count:,}", percent(count / total)) for name, count in counts.items()]
     return Table(
         caption, [Column(title, number=False), Column("Subjects"), Column("Share")], rows[:ROWS],
         _more(len(rows), ROWS), wide=False,
     )  # fmt: skip
+
+
+def datasets_table(numbers: ComplianceNumbers) -> Table:
+    """Subjects by dataset, the largest first."""
+    subjects = numbers.subjects
+    table = counts_table("Subjects by dataset", "Dataset", subjects.by_dataset, subjects.subjects, "(in no dataset)")
+    overlap = sum(subjects.by_dataset.values()) > subjects.subjects
+    several = "A subject of several datasets counts in each." if overlap else ""
+    return replace(table, note=f"{several} {table.note}".strip())
 
 
 def retention_table(numbers: ComplianceNumbers) -> Table:
@@ -122,16 +131,26 @@ def by_result_table(numbers: ComplianceNumbers) -> Table:
     return Table("Accesses by result", columns, rows)
 
 
-def results_table(caption: str, title: str, counts: Mapping[str, Results], limit: int) -> Table:
-    """Accesses by one thing and by result, at most `limit` rows."""
+def results_table(
+    caption: str, title: str, counts: Mapping[str, Results], limit: int, unnamed: str = "(empty)"
+) -> Table:
+    """Accesses by one thing and by result, at most `limit` rows; `unnamed` is what stands for an empty name."""
     rows = [
-        (shown(name) or "(empty)", f"{sum(one.values()):,}", *(f"{one[result]:,}" for result in RESULT_STATES),
+        (shown(name) or unnamed, f"{sum(one.values()):,}", *(f"{one[result]:,}" for result in RESULT_STATES),
          percent(rate(one, "denied")))
         for name, one in list(counts.items())[:limit]
     ]  # fmt: skip
     results = (Column(RESULT_NAMES[result].capitalize()) for result in RESULT_STATES)
     columns = [Column(title, number=False), Column("Accesses"), *results, Column("Share denied")]
     return Table(caption, columns, rows, _more(len(counts), limit))
+
+
+def purposes_table(numbers: ComplianceNumbers) -> Table:
+    """Accesses by purpose and result, the most frequent purpose first."""
+    table = results_table("Accesses by purpose", "Purpose", numbers.accesses.by_purpose, ROWS, "(none given)")
+    further = sum(numbers.accesses.other_purposes.values())
+    note = f"Not named: {plural(further, 'access')} for further purposes." if further else ""
+    return replace(table, note=f"{table.note} {note}".strip())
 
 
 def most_accessed_table(numbers: ComplianceNumbers) -> Table:

@@ -105,7 +105,12 @@ def people(count: int) -> str:
 
 def plural(count: int, noun: str) -> str:
     """A count of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {things(count, noun)}"
+
+
+def things(count: int, noun: str) -> str:
+    """`subject` of one, `subjects` of any other count; `access`, `accesses`."""
+    return noun if count == 1 else f"{noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def percent(share: float) -> str:

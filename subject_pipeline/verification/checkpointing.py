@@ -22,8 +22,10 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.chunk import CONCURRENCY, ChunkFindings, Verifier
+from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.verifier import CONCURRENCY, Verifier
+from subject_pipeline.verification.views import AuditedStore
 from subject_pipeline.verification.whole_store import Progress, Verification, finish
 
 _BLOCKING = {"bad_checkpoint", "unreadable"}
@@ -90,22 +92,22 @@ def _attempt(
     signing = ring.ring().signing
     if signing is None or signing.private is None:
         raise KeyRingError("this key ring has no private signing key: it is a writer's copy; sign with the whole ring")
-    verifier = Verifier(store, ring, incremental=True, clock=clock)
-    if verifier.layout is None:
+    audited = AuditedStore(store, ring)
+    if audited.layout is None:
         raise StoreError("the store's layout is gone")
-    chunks = verifier.layout.chunks.names
-    verifier.begin(chunks, known_notes=known_notes)
+    chunks = audited.layout.chunks.names
+    verifier = Verifier(audited, chunks, incremental=True, known_notes=known_notes, clock=clock)
     blocked = any(one.kind in _BLOCKING for one in verifier.problems)
-    previous = verifier.checkpoint
+    previous = verifier.view.checkpoint if verifier.view else None
     number = previous.note.number + 1 if previous else 0
     report = CheckpointReport(Verification(incremental=True))
     leaves: dict[str, ChunkLeaf] = {}
 
     def one(found: ChunkFindings) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
-        roster = None if blocked else _next_roster(verifier, previous, found)
+        roster = None if blocked else _next_roster(audited, previous, found)
         if roster is None:
             return found, 0, None
-        return found, len(roster.entries), verifier.checkpoints.write_roster(number, found.chunk, roster)
+        return found, len(roster.entries), audited.checkpoints.write_roster(number, found.chunk, roster)
 
     for done, (found, entries, leaf) in enumerate(verifier.each(chunks, one, concurrency=concurrency), start=1):
         watch(done, len(chunks))
@@ -121,13 +123,13 @@ def _attempt(
     if len(leaves) == len(chunks):
         in_order = [leaves[chunk] for chunk in chunks]
         note = CheckpointNote(
-            verifier.layout.log_id,
+            audited.layout.log_id,
             number,
             merkle.root([leaf.leaf() for leaf in in_order]).hex(),
             format_time(clock()),
             previous.sha256 if previous else NO_HASH,
         )
-        report.written = _signed(verifier.checkpoints, note, in_order, signing.private)
+        report.written = _signed(audited.checkpoints, note, in_order, signing.private)
         report.verification.elapsed_s = time.perf_counter() - started
     return report
 
@@ -141,10 +143,10 @@ def _signed(store: CheckpointStore, note: CheckpointNote, leaves: Sequence[Chunk
     return Checkpoint(note, signed, {leaf.chunk: leaf for leaf in leaves})
 
 
-def _next_roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster | None:
+def _next_roster(audited: AuditedStore, previous: Checkpoint | None, found: ChunkFindings) -> Roster | None:
     """The chunk's roster in the next checkpoint; None where there can be none, which the findings then say."""
     try:
-        return _roster(verifier, previous, found)
+        return _roster(audited, previous, found)
     except (CheckpointError, StoreError) as error:
         kind = "bad_checkpoint" if isinstance(error, CheckpointError) else "unreadable"
         if not any(one.kind == kind and one.segment is None for one in found.problems):
@@ -152,7 +154,7 @@ def _next_roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFi
         return None
 
 
-def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFindings) -> Roster:
+def _roster(audited: AuditedStore, previous: Checkpoint | None, found: ChunkFindings) -> Roster:
     """The chunk's roster in the next checkpoint: made again where it was read and is settled, else as it was.
 
     A chunk with anything broken or pending keeps both halves of all its entries, and where its log stood: the chains'
@@ -164,7 +166,7 @@ def _roster(verifier: Verifier, previous: Checkpoint | None, found: ChunkFinding
     """
     old = found.roster
     if old is None:
-        old = verifier.checkpoints.roster(previous, found.chunk) if previous else Roster()
+        old = audited.checkpoints.roster(previous, found.chunk) if previous else Roster()
     log = found.log
     if not found.sound or found.pending or (log is None and found.hashes is None):
         return old
@@ -198,13 +200,12 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> dict[str
         KeyRingError: there is no usable key ring.
         StoreError: the store failed.
     """
-    verifier = Verifier(store, ring, incremental=True)
-    signing = ring.ring().signing
-    checkpoint = verifier.checkpoints.latest(whole=False) if verifier.layout else None
-    if verifier.layout is None or checkpoint is None or signing is None:
+    audited = AuditedStore(store, ring)
+    checkpoint = audited.checkpoints.latest(whole=False) if audited.layout else None
+    if audited.layout is None or checkpoint is None or audited.signing is None:
         raise CheckpointError("there is no checkpoint yet: write one with `subject-pipeline audit checkpoint`")
-    chunk = verifier.layout.chunks.chunk_of(storage_key(candidate_id))
-    roster = verifier.checkpoints.roster(checkpoint, chunk)
+    chunk = audited.layout.chunks.chunk_of(storage_key(candidate_id))
+    roster = audited.checkpoints.roster(checkpoint, chunk)
     places = [at for at, entry in enumerate(roster.entries) if entry.candidate_id == candidate_id]
     if not places:
         raise UnknownSubjectError(
@@ -213,5 +214,5 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> dict[str
         )
     leaves = [leaf.leaf() for leaf in checkpoint.leaves.values()]
     at = list(checkpoint.leaves).index(chunk)
-    line = verifier_line(origin(verifier.layout.log_id), signing.public)
+    line = verifier_line(origin(audited.layout.log_id), audited.signing.public)
     return build_proof(checkpoint.signed, line, leaves, at, roster.entry_leaves(), places[0])

@@ -214,33 +214,17 @@ class LogJudge:
         self.verdict.broken[candidate_id] = BrokenChain(candidate_id, storage_key(candidate_id), kind, seq, detail)
 
     def _rows(self, lines: list[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
-        chunk, broken, results = self.verdict.head.chunk, self.verdict.broken, self.verdict.results
-        following, last, seen, anchors = self._next, self._last, self._seen, self._anchors
-        loads, dumps, sort, same = orjson.loads, orjson.dumps, orjson.OPT_SORT_KEYS, hmac.compare_digest
-        self.verdict.rows += len(lines)
+        verdict, following, last, seen, anchors = self.verdict, self._next, self._last, self._seen, self._anchors
+        chunk, broken = verdict.head.chunk, verdict.broken
+        verdict.rows += len(lines)
         known_id, mac = "", None
         for line in lines:
-            # A line of the one right form is what is made again here from its inner bytes and their MAC.
-            inner = line[_INNER:-1]
-            try:
-                row = loads(inner)
-                action, candidate_id, event_id, key_id, prev, result, schema, found_seq, ts, actor = _FIELDS(row)
-                canonical = dumps(row, option=sort)
-            except (orjson.JSONDecodeError, KeyError, TypeError):
+            row = _row_of(line)
+            if row is None:
                 self._malformed(line)
                 continue
-            if (
-                not type(action) is type(candidate_id) is type(event_id) is type(key_id) is type(prev) is str
-                or not type(result) is type(ts) is type(actor) is str
-                or type(found_seq) is not int
-                or schema != ROW_SCHEMA
-                or not candidate_id
-                or result not in results
-                or canonical != inner
-                or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
-            ):
-                self._malformed(line)
-                continue
+            inner, values, fields = row
+            action, candidate_id, event_id, key_id, prev, result, _, found_seq, ts, _ = fields
             if candidate_id in broken:
                 continue
             if key_id != known_id:
@@ -249,7 +233,7 @@ class LogJudge:
                 self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
                 continue
             computed = mac.hex(inner)
-            if not same(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
+            if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
                 self._malformed(line)  # which tells a wrong MAC from another form
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
@@ -269,9 +253,9 @@ class LogJudge:
                 seen.add(event)
                 following[candidate_id] = seq + 1
                 last[candidate_id] = computed
-                results[result] += 1
+                verdict.results[result] += 1
                 if action.startswith(EVIDENCE_PREFIX):
-                    self._evidence(row, seq)
+                    self._evidence(values, seq)
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Take up a chain at its first row here; False where it does not belong here."""
@@ -316,6 +300,33 @@ class LogJudge:
             self.verdict.evidence.setdefault(row["candidate_id"], []).append(
                 EvidenceRow(seq, evidence, self._written_at)
             )
+
+
+def _row_of(line: bytes) -> tuple[bytes, dict[str, Any], tuple[Any, ...]] | None:
+    """The row of a line that has the form of rows but for its MAC: its bytes, which are canonical, and its values.
+
+    Its MAC is compared apart: a line of the one right form is what is made again from these bytes and their MAC.
+    """
+    inner = line[_INNER:-1]
+    try:
+        row: dict[str, Any] = orjson.loads(inner)
+        fields = _FIELDS(row)
+        canonical = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    action, candidate_id, event_id, key_id, prev, result, schema, seq, ts, actor = fields
+    if (
+        not type(action) is type(candidate_id) is type(event_id) is type(key_id) is type(prev) is str
+        or not type(result) is type(ts) is type(actor) is str
+        or type(seq) is not int
+        or schema != ROW_SCHEMA
+        or not candidate_id
+        or result not in RESULT_STATES
+        or canonical != inner
+        or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
+    ):
+        return None
+    return inner, row, fields
 
 
 def _announces(row: dict[str, Any]) -> bool:

@@ -11,10 +11,11 @@ import polars as pl
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Files
 from subject_pipeline.errors import StoreError
+from subject_pipeline.manifests.commits import table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.hashes import manifest_hashes
 from subject_pipeline.manifests.rows import PROBLEM, told
-from subject_pipeline.manifests.snapshot import Snapshot, table_errors
+from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.store.chunks import ChunkLayout

@@ -13,9 +13,12 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.chunk import CONCURRENCY, ChunkFindings, Clock, Verifier
+from subject_pipeline.verification.chunk import Clock
+from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
+from subject_pipeline.verification.verifier import CONCURRENCY, Verifier
+from subject_pipeline.verification.views import AuditedStore
 
 Progress = Callable[[int, int], None]
 """Called with chunks done and chunks in all."""
@@ -130,9 +133,9 @@ def verify(  # noqa: PLR0913 - options, named at the call
         StoreError: the store cannot be read at all.
     """
     started = time.perf_counter()
-    verifier = Verifier(store, ring, incremental=incremental, clock=clock)
-    wanted = _wanted(store, verifier.layout, chunks, candidate_ids)
-    verifier.begin(wanted, known_notes=known_notes)
+    audited = AuditedStore(store, ring)
+    wanted = _wanted(store, audited.layout, chunks, candidate_ids)
+    verifier = Verifier(audited, wanted, incremental=incremental, known_notes=known_notes, clock=clock)
     report = Verification(incremental)
     seen: set[str] = set()
     each = verifier.each(wanted, lambda found: found, whole=whole, concurrency=concurrency)
@@ -149,8 +152,9 @@ def verify(  # noqa: PLR0913 - options, named at the call
 
 def finish(report: Verification, verifier: Verifier, started: float) -> None:
     """Complete a report with what concerns the whole store."""
-    report.subjects = verifier.subjects
-    report.checkpoint = verifier.checkpoint
+    if verifier.view is not None:
+        report.subjects = verifier.view.manifests.count
+        report.checkpoint = verifier.view.checkpoint
     report.broken_logs[:0] = verifier.problems
     report.elapsed_s = time.perf_counter() - started
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.audit import index
+from subject_pipeline.audit import index, index_writer
 from subject_pipeline.audit import log as module
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -62,7 +62,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SubjectStore:
 @pytest.fixture
 def small_index(monkeypatch: pytest.MonkeyPatch) -> int:
     """An index is due after so many segments."""
-    monkeypatch.setattr(module, "INDEX_AFTER_SEGMENTS", 4)
+    monkeypatch.setattr(index_writer, "INDEX_AFTER_SEGMENTS", 4)
     return 4
 
 
@@ -695,7 +695,7 @@ def test_results_come_in_the_order_of_the_events(place: Place) -> None:
 
 def test_an_append_beside_a_close_is_told_as_what_it_is(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one thread closes the log and its index is being written, another's append returns its row."""
-    monkeypatch.setattr(module, "INDEX_AFTER_SEGMENTS", 1)
+    monkeypatch.setattr(index_writer, "INDEX_AFTER_SEGMENTS", 1)
     log, writing, go_on = place.log(), Gate(), Gate()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
@@ -713,7 +713,7 @@ def test_an_append_beside_a_close_is_told_as_what_it_is(place: Place, monkeypatc
     log._lanes[_CHUNK].indexing = None  # as where the index became due in `close` itself
     with ThreadPoolExecutor(2) as pool:
         closing = pool.submit(log.close, index_after_bytes=1 << 40)
-        executor = log._background
+        executor = log._indexing._background
         while executor is not None and not executor._shutdown:
             assert not wait([closing], timeout=0.001).done
         try:

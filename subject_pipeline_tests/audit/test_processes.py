@@ -10,7 +10,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
 
-PROCESS = Path(__file__).with_name("append_process.py")
+PROCESS = Path(__file__).parents[1] / "helpers" / "append_process.py"
 
 
 @pytest.fixture

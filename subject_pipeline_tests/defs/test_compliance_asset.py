@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import dagster as dg
 import polars as pl
@@ -94,12 +95,14 @@ def test_one_run_verifies_anchors_and_reports(bench: AuditBench) -> None:
     assert began <= shown["fully_verified_since"].value <= ended
     rows = [dict(record.data) for record in shown["subjects_table"].records]
     assert {"by": "status", "value": "active", "subjects": len(SUBJECTS)} in rows
+    assert {"by": "dataset", "value": "(none)", "subjects": len(SUBJECTS)} in rows
     assert [dict(one.data)["actor"] for one in shown["accesses_by_actor"].records] == ["agent:1"]
+    assert [dict(one.data)["purpose"] for one in shown["accesses_by_purpose"].records] == ["(none)"]
     chart = shown["accesses_chart"].value
-    assert chart.startswith("![Accesses by result](data:image/png;base64,")
+    assert chart.startswith("![Accesses by day and result](data:image/svg+xml;base64,")
     picture = base64.b64decode(chart.rpartition(",")[2].removesuffix(")"), validate=True)
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < 60_000
+    assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own
+    assert len(picture) < 20_000
 
 
 def test_the_page_is_where_the_metadata_says(bench: AuditBench) -> None:

@@ -14,8 +14,10 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
+from polars.testing import assert_frame_equal
 
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError
+from subject_pipeline.manifests import snapshot as module
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_rows
 from subject_pipeline.manifests.manifest import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
@@ -422,7 +424,7 @@ def test_what_a_commit_added_is_synced_before_it_is_reported(
     """The data files, the log entry and their folders are flushed to disk, as delta-rs does not do it."""
     snapshot = table.snapshot_or_create()
     synced: set[Path] = set()
-    module = "subject_pipeline.manifests.snapshot"
+    module = "subject_pipeline.manifests.commits"
 
     def sync_folders(folders: Iterable[Path]) -> None:
         synced.update(folders)
@@ -447,7 +449,7 @@ def test_a_commit_that_landed_but_could_not_be_synced_stays_unknown(
     def sync_file(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr("subject_pipeline.manifests.snapshot.sync_file", sync_file)
+    monkeypatch.setattr("subject_pipeline.manifests.commits.sync_file", sync_file)
     with pytest.raises(OutcomeUnknownError):
         snapshot.insert(_rows("W-1"))
     assert _ids(table) == ["W-1"]
@@ -461,8 +463,8 @@ def test_a_chunk_is_crowded_past_a_handful_of_files(table: ManifestTable) -> Non
         _insert(table, person)
     assert _open(table).crowded() == []
     _insert(table, people[-1], *_in_chunk("chunk-1", 1))
-    assert _open(table).crowded() == ["chunk-2"]
-    assert _open(table).crowded(0) == ["chunk-1", "chunk-2"]
+    assert _open(table).crowded() == [["chunk-2"]]
+    assert _open(table).crowded(0) == [["chunk-1", "chunk-2"]]
 
 
 def test_tidying_compacts_crowded_chunks_alone(table: ManifestTable) -> None:
@@ -510,6 +512,51 @@ def test_a_compaction_decided_on_an_old_version_loses_nothing(table: ManifestTab
     with contextlib.suppress(ConflictError):
         old.compact(["chunk-2"])
     assert _ids(table) == sorted(people[1:5])
+
+
+WRITES: dict[str, Callable[[Snapshot], object]] = {
+    "insert": lambda snapshot: snapshot.insert(_rows(_in_chunk("chunk-2", 9)[8])),
+    "replace": lambda snapshot: snapshot.upsert(_rows(_in_chunk("chunk-2", 2)[1], status="inactive")),
+    "delete": lambda snapshot: snapshot.delete(
+        _rows(_in_chunk("chunk-2", 1)[0]).select("chunk", "storage_key", "candidate_id")
+    ),
+    "compact": lambda snapshot: snapshot.compact(["chunk-2"]),
+}
+
+
+@pytest.mark.parametrize("second", WRITES)
+@pytest.mark.parametrize("first", WRITES)
+def test_of_two_writes_decided_on_one_version_one_gives_way(table: ManifestTable, first: str, second: str) -> None:
+    """Nobody is there twice and nothing that was committed is lost: two OPTIMIZE commits of delta-rs double a chunk."""
+    for person in _in_chunk("chunk-2", 6):
+        _insert(table, person)
+    one, other = _open(table), _open(table)
+    WRITES[first](one)
+    after = _open(table).rows().sort("candidate_id")
+    try:
+        WRITES[second](other)
+    except ConflictError:
+        assert_frame_equal(_open(table).rows().sort("candidate_id"), after)
+    else:
+        assert (first, second) == ("insert", "compact"), "what only adds files needs nobody to give way"
+    _open(table).compact(["chunk-2"])
+    assert_frame_equal(_open(table).rows().sort("candidate_id"), after)
+
+
+def test_a_compaction_goes_on_in_groups(table: ManifestTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks with few rows share a commit, one with many has its own; every row stays, as it was."""
+    monkeypatch.setattr(module, "_REWRITTEN_ROWS", 4)
+    for chunk, count in (("chunk-0", 2), ("chunk-1", 2), ("chunk-2", 9), ("chunk-3", 3)):
+        for person in _in_chunk(chunk, count):
+            _insert(table, person)
+    before = _open(table).rows().sort("candidate_id")
+    assert _open(table).crowded(1) == [["chunk-0", "chunk-1"], ["chunk-2"], ["chunk-3"]]
+    version = _open(table).version
+    assert table.compact(more_than=1) == 16
+    assert _open(table).version == version + 3
+    assert_frame_equal(_open(table).rows().sort("candidate_id"), before)
+    assert table.compact(more_than=1) == 0
+    assert _open(table).version == version + 3
 
 
 def test_every_commit_carries_an_id_of_its_own(table: ManifestTable, root: Path) -> None:

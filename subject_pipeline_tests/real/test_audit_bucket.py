@@ -13,7 +13,7 @@ from subject_pipeline.verification.whole_store import verify
 
 pytestmark = pytest.mark.real
 
-PROCESS = Path(__file__).parents[1] / "use_cases" / "append_process.py"
+PROCESS = Path(__file__).parents[1] / "helpers" / "append_process.py"
 
 
 def test_two_machines_write_one_log_in_a_bucket(bucket: str, tmp_path: Path) -> None:

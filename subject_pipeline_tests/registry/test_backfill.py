@@ -489,7 +489,7 @@ def test_a_compaction_that_fails_does_not_undo_a_backfill(
 ) -> None:
     """What was registered is told as registered, though small files could not be merged afterwards."""
 
-    def crowded(_self: Snapshot, _more_than: int = 0) -> list[str]:
+    def crowded(_self: Snapshot, _more_than: int = 0) -> list[list[str]]:
         raise StoreError("503")
 
     monkeypatch.setattr(Snapshot, "crowded", crowded)

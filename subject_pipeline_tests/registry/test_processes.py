@@ -18,7 +18,7 @@ from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
 
-_SCRIPT = Path(__file__).with_name("backfill_process.py")
+_SCRIPT = Path(__file__).parents[1] / "helpers" / "backfill_process.py"
 _PATIENCE_S = 120
 
 

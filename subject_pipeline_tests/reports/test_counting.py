@@ -2,11 +2,13 @@ import datetime as dt
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.reports import counting
 from subject_pipeline.reports.counting import (
     MANIFEST_COLUMNS,
     ROW_SCHEMA,
@@ -49,9 +51,9 @@ def rows(*values: tuple[Any, ...]) -> pl.DataFrame:
 
 
 def row(candidate_id: str = "a", ts: str = "2026-11-24T00:00:00.000000Z", actor: str | None = "ada",
-        action: str = "read", result: str = "success") -> tuple[Any, ...]:  # fmt: skip
+        action: str = "read", result: str = "success", purpose: str | None = None) -> tuple[Any, ...]:  # fmt: skip
     """One row."""
-    return candidate_id, ts, actor, action, result
+    return candidate_id, ts, actor, action, result, purpose
 
 
 def accessed(*segments: pl.DataFrame, registered: tuple[str, ...] = ()) -> AccessNumbers:
@@ -181,6 +183,7 @@ ANY_ROW = st.builds(
     st.sampled_from(["ada", "bob", None]),
     st.sampled_from(["read", "export", "manifest_updated", "manifest_deleted"]),
     st.sampled_from(["success", "denied", "error", "not_found", "other"]),
+    st.sampled_from(["audit", "care", "research", "<b>", "", None]),
 )
 
 
@@ -188,15 +191,68 @@ ANY_ROW = st.builds(
 def test_numbers_do_not_depend_on_where_segments_end(values: list[tuple[Any, ...]], data: st.DataObject) -> None:
     """One segment or several of the same rows in the same order give the same numbers, but for the segments' own."""
     at = data.draw(st.integers(0, len(values)))
-    one, two = accessed(rows(*values), registered=("a",)), accessed(
-        rows(*values[:at]), rows(*values[at:]), registered=("a",)
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "PURPOSES", data.draw(st.integers(0, 6)))
+        one, two = accessed(rows(*values), registered=("a",)), accessed(
+            rows(*values[:at]), rows(*values[at:]), registered=("a",)
+        )  # fmt: skip
     assert (one.segments, two.segments) == (1, 2)
-    same = ["by_day", "by_action", "by_actor", "recent", "registry_rows", "subjects", "most_accessed"]
+    same = [
+        "by_day",
+        "by_action",
+        "by_actor",
+        "by_purpose",
+        "other_purposes",
+        "recent",
+        "registry_rows",
+        "subjects",
+        "most_accessed",
+    ]
     for name in [*same, "unregistered", "unregistered_named", "unreadable_rows"]:
         assert getattr(one, name) == getattr(two, name), name
     assert one.accesses + sum(one.registry_rows.values()) + one.unreadable_rows == len(values)
     assert sum(sum(counts.values()) for counts in one.by_actor.values()) == one.accesses
+    by_purpose = sum(sum(counts.values()) for counts in [*one.by_purpose.values(), one.other_purposes])
+    assert by_purpose == one.accesses
+
+
+def test_purposes_are_counted_as_they_were_given() -> None:
+    """By result, the most frequent first; those without one have an empty name, the registry's rows none."""
+    numbers = accessed(
+        rows(
+            row(purpose="care"), row(purpose="care", result="denied"), row(purpose=""), row(), row(),
+            row(purpose="x" * 5_000), row(action="manifest_updated", purpose="care"),
+        )
+    )  # fmt: skip
+    none = dict.fromkeys(("success", "error", "denied", "not_found"), 0)
+    assert list(numbers.by_purpose.items()) == [
+        ("", {**none, "success": 3}),
+        ("care", {**none, "success": 1, "denied": 1}),
+        ("x" * 1_024, {**none, "success": 1}),
+    ]
+    assert numbers.other_purposes == none
+
+
+def test_purposes_beyond_ten_thousand_are_counted_together() -> None:
+    """Those that the log has first are named, every access is counted, and a named purpose is counted to the end."""
+    first = rows(*(row(purpose=f"ticket {number}") for number in range(9_999)))
+    second = rows(*(row(purpose=f"ticket {number}", result="denied") for number in range(9_990, 10_010)))
+    numbers = accessed(first, second)
+    assert len(numbers.by_purpose) == 10_000
+    assert numbers.by_purpose["ticket 9990"] == {"success": 1, "error": 0, "denied": 1, "not_found": 0}
+    assert "ticket 9999" in numbers.by_purpose
+    assert "ticket 10000" not in numbers.by_purpose
+    assert numbers.other_purposes["denied"] == 10
+
+
+def test_a_subject_counts_in_each_of_its_datasets_once() -> None:
+    """Two keys of one dataset are one, and who is in none is under an empty name."""
+    refer = {"key_column": "id", "key_value": "1"}
+    both = [{"name": "workers", **refer}, {"name": "agents", **refer}, {"name": "workers", **refer, "key_value": "2"}]
+    numbers = counted(
+        subject("both", NOW, datasets=both), subject("one", NOW, datasets=both[:1]), subject("none", NOW)
+    )  # fmt: skip
+    assert list(numbers.by_dataset.items()) == [("workers", 2), ("", 1), ("agents", 1)]
 
 
 def test_the_long_form_has_every_number_once() -> None:
@@ -207,7 +263,7 @@ def test_the_long_form_has_every_number_once() -> None:
         4,
         7,
         counted(subject("a", NOW), subject("b", NOW - SECOND)),
-        accessed(rows(row("a"), row("a", action="export", result="denied"), row("b", actor="bob"))),
+        accessed(rows(row("a"), row("a", action="export", result="denied", purpose="care"), row("b", actor="bob"))),
         VerificationState(2, 3),
         CheckpointState(1, "ab", "cd", "2026-11-23T00:00:00Z", 1.0),
     )
@@ -218,6 +274,10 @@ def test_the_long_form_has_every_number_once() -> None:
     values = {(one.section, one.name, one.part): one.value for one in found}
     assert values["accesses_by_action", "export", "denied"] == 1
     assert values["accesses_by_day", "2026-11-24", "success"] == 2
+    assert values["accesses_by_purpose", "care", "denied"] == 1
+    assert values["accesses_by_purpose", "", "success"] == 2
+    assert values["accesses_for_other_purposes", "denied", ""] == 0
+    assert values["subjects_by_dataset", "", ""] == 2
     assert {name: values["headline", name, ""] for name in numbers.headline} == numbers.headline
     assert numbers.headline["denied_rate"] == round(1 / 3, 6)
     assert rate(dict.fromkeys(("success", "error", "denied", "not_found"), 0), "denied") == 0

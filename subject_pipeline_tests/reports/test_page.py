@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from subject_pipeline.reports.charts import RESULT_COLOURS, accesses_png
+from subject_pipeline.reports.charts import RESULT_COLOURS
 from subject_pipeline.reports.numbers import (
     AccessedSubject,
     AccessNumbers,
@@ -53,11 +53,13 @@ def hostile(days: int = 40) -> ComplianceNumbers:
     held = [HeldSubject(one, "general_pii", NOW - dt.timedelta(days=9), 9, one) for one in HOSTILE]
     counts = dict.fromkeys(HOSTILE, 3)
     bands = {"overdue": 14, "within_30_days": 1, "within_90_days": 2, "within_365_days": 3, "later": 4}
-    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
+    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
     accesses = AccessNumbers(
         {(NOW - dt.timedelta(days=ago)).date(): results(ago + 1, denied=2) for ago in reversed(range(days))},
         {one: results(4) for one in HOSTILE},
         {one: results(40 - at, denied=at) for at, one in enumerate(HOSTILE)},
+        {one: results(4) for one in ["", "(none given)", *HOSTILE]},
+        results(2),
         results(90),
         {"manifest_updated": 3},
         14,
@@ -86,7 +88,7 @@ SOUND = replace(
     hostile(1),
     store="s3://bucket/store",
     subjects=SubjectNumbers(1, {"active": 1}, {"unknown": 1}, {"granted": 1}, {"never_collected": 1}, {"p": 1}),
-    accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, results(1)),
+    accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, recent=results(1)),
     verification=VerificationState(),
 )
 BAD = hostile()
@@ -156,8 +158,7 @@ def test_every_text_can_be_read(numbers: ComplianceNumbers, medium: str) -> None
             continue
         pairs.add((style.color(element), style.background(element)))
     for text in (one for chart in root.all("svg") for one in chart.all("text")):
-        found = re.search(r"fill: (#[0-9a-f]{6})", text.attributes.get("style", ""))
-        pairs.add((found[1] if found else "#000000", "#ffffff"))
+        pairs.add((next(one.attributes["fill"] for one in text.ancestors if "fill" in one.attributes), "#ffffff"))
     assert len(pairs) >= 4
     assert {pair: contrast(*pair) for pair in pairs if contrast(*pair) < 4.5} == {}
 
@@ -176,16 +177,27 @@ def test_the_contrast_check_itself_finds_what_is_pale() -> None:
 
 
 def test_charts_can_be_told_apart_from_the_paper() -> None:
-    """Every colour of a bar has a contrast of at least 4.5 to the paper, and results differ in colour."""
-    used = set()
-    for chart in parse(shown(BAD)).all("svg"):
-        for shape in (
-            one for one in chart.all("path") if one.parent and "patch" in one.parent.attributes.get("id", "")
-        ):
-            used |= set(re.findall(r"fill: (#[0-9a-f]{6})", shape.attributes.get("style", "")))
+    """Every colour in a chart has a contrast of at least 3 to the paper, and each result a colour of its own."""
+    used = {
+        one.attributes[name]
+        for chart in parse(shown(BAD)).all("svg")
+        for one in chart.all()
+        for name in ("fill", "stroke")
+        if one.attributes.get(name, "url").startswith("#")
+    }
     assert set(RESULT_COLOURS.values()) < used
-    assert {one for one in used - {"#ffffff"} if contrast(one, "#ffffff") < 4.5} == set()
+    assert {one for one in used - {"#ffffff"} if contrast(one, "#ffffff") < 3} == set()
     assert len(set(RESULT_COLOURS.values())) == len(RESULT_COLOURS)
+
+
+def test_results_can_be_told_apart_in_grey() -> None:
+    """One result is plain and each other is hatched in its own way, as the legend shows; every bar has an outline."""
+    chart = next(one for one in parse(shown(BAD)).all("svg") if list(one.all("pattern")))
+    hatches = [next(one.all("path")).attributes["d"] for one in chart.all("pattern")]
+    assert len(set(hatches)) == len(hatches) == len(RESULT_COLOURS) - 1
+    groups = [one for one in chart.all("g") if list(one.all("rect"))]
+    assert len({one.attributes["fill"] for one in groups}) == len(groups) == len(RESULT_COLOURS)
+    assert {one.attributes["stroke"] for one in groups} == set(RESULT_COLOURS.values())
 
 
 @pytest.mark.parametrize("numbers", [SOUND, hostile()], ids=["day", "bad"])
@@ -251,12 +263,24 @@ def test_whatever_ids_and_actors_hold_is_text() -> None:
     )
 
 
+def test_datasets_and_purposes_are_on_the_page() -> None:
+    """Nothing merges what has no name with something named to look so, and what is not named is counted below."""
+    tables = {next(one.all("caption")).text: one for one in parse(shown(BAD)).all("table")}
+    names = [next(row.all("th", "td")).text for row in tables["Accesses by purpose"].all("tr")]
+    assert names.count("(none given)") == 2
+    assert "(in no dataset)" not in tables["Subjects by dataset"].text
+    assert "Not named: 5 accesses for further purposes." in parse(shown(BAD)).text
+    assert "A subject of several datasets counts in each." in parse(shown(BAD)).text
+    assert "Not named" not in parse(shown(SOUND)).text
+    of_one = replace(SOUND, subjects=SubjectNumbers(1, by_dataset={"": 1}))
+    assert "(in no dataset)" in parse(page(of_one)).text
+
+
 def test_an_empty_store_has_a_page() -> None:
     """It says that there is nothing, draws nothing, and divides by nothing."""
     root = parse(shown(EMPTY))
     assert "No access is recorded in the audit log." in root.text
     assert not list(root.all("svg"))
-    assert accesses_png(EMPTY) is None
 
 
 def test_one_day_is_a_bar() -> None:
@@ -264,28 +288,73 @@ def test_one_day_is_a_bar() -> None:
     root = parse(shown(SOUND))
     chart = next(root.all("svg"))
     descriptions = [one.text for one in root.all("desc")]
-    assert "4 accesses from 2026-11-24 to 2026-11-24, a bar a day; the busiest is 2026-11-24 with 4." in descriptions
+    words = "4 accesses from 2026-11-24 to 2026-11-24, a column a day. The busiest is the day of 2026-11-24 with 4."
+    assert words in descriptions
     assert chart.attributes["viewbox"].startswith("0 0 ")
 
 
-def test_a_year_is_drawn_by_week() -> None:
-    """From 62 days on a bar is a week, and what is older than a year or yet to come is not drawn."""
+def test_what_is_not_drawn_is_said_below_the_chart() -> None:
+    """Accesses that are too old for the chart, or later than the report, are counted on the page."""
     old = {dt.date(1970, 1, 1): results(5), **YEAR.accesses.by_day, dt.date(2999, 1, 1): results(5)}
     aged = page(replace(YEAR, accesses=replace(YEAR.accesses, by_day=old)))
-    assert "Accesses by week and result" in aged
-    drawn = [chart for chart in parse(aged).all("svg") if "accesses" in chart.attributes["aria-labelledby"]]
-    of_a_year = (one for one in parse(shown(YEAR)).all("svg") if "accesses" in one.attributes["aria-labelledby"])
-    assert drawn[0].text == next(of_a_year).text
+    assert "Not drawn: 16 accesses before 2021-12-01 or after 2026-11-24." in parse(aged).text
+    assert "Not drawn" not in parse(shown(YEAR)).text
 
 
 def test_equal_numbers_make_equal_bytes() -> None:
-    """Page and picture are the same whenever and however often they are made."""
+    """The page is the same whenever and however often it is made."""
     assert page(hostile()) == page(hostile())
-    picture = accesses_png(hostile())
-    assert picture is not None
-    assert picture == accesses_png(hostile())
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) < 60_000
+
+
+def tiles(subjects: SubjectNumbers, accesses: AccessNumbers, problems: int = 0) -> list[str]:
+    """What each tile of a page says, in one line."""
+    numbers = replace(
+        SOUND, subjects=subjects, accesses=accesses, verification=VerificationState(problems=problems)
+    )  # fmt: skip
+    found = (one for one in parse(page(numbers)).all("li") if "tile" in one.attributes["class"].split())
+    return [" ".join(part.text for part in one.all("strong", "span")) for one in found]
+
+
+def test_a_tile_reads_as_one_sentence() -> None:
+    """One is singular, any other count plural, and what was denied stands with what it is out of."""
+    once = {"success": 0, "error": 0, "denied": 1, "not_found": 0}
+    one = tiles(
+        SubjectNumbers(1, overdue=1, pending_too_long=1, pending_days=30),
+        AccessNumbers({NOW.date(): once}, recent=once, unregistered=1),
+        problems=1,
+    )
+    assert one[:7] == [
+        "1 subject held",
+        "1 subject held past the retention date",
+        "1 consent undecided for more than 30 days",
+        "1 subject in the log without a manifest",
+        "1 access in the last 30 days, 1 in all",
+        "1 of 1 access denied in the last 30 days; 0 failed",
+        "1 problem found by verification",
+    ]
+    twelve = {"success": 7, "error": 1, "denied": 3, "not_found": 1}
+    many = tiles(
+        SubjectNumbers(2_000, pending_days=7.5),
+        AccessNumbers({NOW.date(): twelve, dt.date(2020, 1, 1): twelve}, recent=twelve),
+    )
+    assert many[:7] == [
+        "2,000 subjects held",
+        "0 subjects held past the retention date",
+        "0 consents undecided for more than 7.5 days",
+        "0 subjects in the log without a manifest",
+        "12 accesses in the last 30 days, 24 in all",
+        "3 of 12 accesses denied in the last 30 days; 1 failed",
+        "0 problems found by verification",
+    ]
+    assert "0 accesses denied in the last 30 days; 0 failed" in tiles(SubjectNumbers(), AccessNumbers())
+
+
+@REPORTS
+def test_no_share_stands_without_its_count(numbers: ComplianceNumbers) -> None:
+    """A percentage is in a table alone, in a row that has the count beside it."""
+    for one in parse(shown(numbers)).all():
+        if re.search(r"\d%", one.own_text) and one.own_text not in HOSTILE and not one.inside("style"):
+            assert one.inside("tr") or one.inside("svg"), one.own_text
 
 
 def test_findings_say_the_worst_first() -> None:

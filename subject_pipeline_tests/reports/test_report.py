@@ -62,7 +62,7 @@ def furnish(place: Place) -> dict[str, str]:
         *(event(ids["busy"], f"e-{n}", result=result) for n, result in enumerate(["success", "denied", "error"]))
     )
     place.append(
-        event(ids["gone"], "e-0", action="export", actor="bob"),
+        event(ids["gone"], "e-0", action="export", actor="bob", purpose="a move"),
         event(ids["odd"], "e-0", ts=JULY, result="not_found"),
         event(ids["stranger"], "e-0", ts="2026-05-01T00:00:00.000000Z"),
     )
@@ -84,6 +84,7 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     assert subjects.by_general_pii_consent == {"pending_backfill_review": 3, "granted": 1}
     assert subjects.by_biometric_consent == {"never_collected": 3, "granted": 1}
     assert subjects.by_policy == {"two_years": 3, "4_year_default": 1}
+    assert subjects.by_dataset == {"": 4}
     assert subjects.retention == {
         "overdue": 1,
         "within_30_days": 0,
@@ -105,6 +106,10 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
         "export": {**none, "success": 1},
     }
     assert list(accesses.by_actor) == ["ada", "bob"]
+    assert accesses.by_purpose == {
+        "": {"success": 2, "error": 1, "denied": 1, "not_found": 1},
+        "a move": {**none, "success": 1},
+    }
     assert accesses.recent == {**june, "not_found": 1}
     assert accesses.registry_rows == {"manifest_deleted": 1}
     busiest = accesses.most_accessed[0]
@@ -195,7 +200,7 @@ def test_any_bytes_can_be_counted(body: bytes, accesses: int, unreadable: int) -
         {"mac": "", "row": {"candidate_id": "a", "ts": JULY, "actor": "b", "action": "c", "result": "error"}}
     )
     counts = count_rows(b"{}\n" + body.replace(b"GOOD", good.encode()))
-    assert (sum(counts.by_day.values()), counts.unreadable) == (accesses, unreadable)
+    assert (sum(counts.accesses["day"].values()), counts.unreadable) == (accesses, unreadable)
 
 
 def test_a_segment_that_cannot_be_read_is_named(place: Place) -> None:

@@ -12,8 +12,9 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification import checkpointing
 from subject_pipeline.verification.checkpointing import CheckpointReport, prove, write_checkpoint
-from subject_pipeline.verification.chunk import ChunkFindings, Verifier
+from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.views import AuditedStore
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,
@@ -163,10 +164,10 @@ def test_an_unchanged_chunk_whose_roster_is_lost_gets_no_next_checkpoint(place: 
 def test_what_verification_would_refuse_is_never_signed(place: Place) -> None:
     """Whatever way it got into what was found, an entry that cannot be read back makes no checkpoint."""
     place.append(event(people(1, 1)[0], "e-0"))
-    verifier = Verifier(place.store, place.fresh_ring(), incremental=True)
+    audited = AuditedStore(place.store, place.fresh_ring())
     for wrong in ({"": "ab" * 32}, {"W-1": "no hash"}):
         found = ChunkFindings(LAYOUT.names[1], hashes=wrong)
-        assert checkpointing._next_roster(verifier, None, found) is None
+        assert checkpointing._next_roster(audited, None, found) is None
         assert [one.kind for one in found.problems] == ["bad_checkpoint"]
 
 
@@ -179,9 +180,9 @@ def test_a_lost_roster_is_told_once(place: Place, kind: str, segment: int | None
     written = checkpoint(place).written
     (path,) = (place.folder / "checkpoints" / f"{0:012d}").glob(f"{LAYOUT.names[1]}-*")
     path.unlink()
-    verifier = Verifier(place.store, place.fresh_ring(), incremental=True)
+    audited = AuditedStore(place.store, place.fresh_ring())
     found = ChunkFindings(LAYOUT.names[1], problems=[BrokenLog(LAYOUT.names[1], segment, kind, "found before")])
-    assert checkpointing._next_roster(verifier, written, found) is None
+    assert checkpointing._next_roster(audited, written, found) is None
     assert [one.kind for one in found.problems] == [kind, "bad_checkpoint"][:told]
 
 

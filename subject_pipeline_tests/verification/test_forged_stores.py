@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from subject_pipeline.audit import log
 from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
+from subject_pipeline.audit.group_commit import row_size
 from subject_pipeline.audit.segment import MAX_BYTES, LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
 from subject_pipeline.checkpoints.stored_checkpoints import note_key
@@ -174,7 +174,7 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
         *(text, text, "2026-06-30T12:00:00.000000Z", text, text, "not_found"),
         *(text, (text,) * MAX_FIELDS, text, text, "f" * 64),
     )
-    counted = log._row_size(worst)
+    counted = row_size(worst)
     head = LogHead("a" * 32, "chunk-00000", 999_999_999_998)
     one, two = (
         len(write_segment(head, {}, [worst] * rows, key_id="k" * 32, key=b"k" * 32, written_at=worst.ts).data)

@@ -12,7 +12,7 @@ from subject_pipeline.ingestion.ingesting import IngestReport
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.orchestration.lasting_checks import Finding
 from subject_pipeline.verification.checkpointing import CheckpointReport
-from subject_pipeline.verification.chunk import ChunkFindings
+from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 from subject_pipeline.verification.whole_store import Verification

@@ -1,4 +1,5 @@
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,8 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused_when_loading(monkeypatch
     monkeypatch.setenv("SUBJECT_AUTOMATION", "onn")
     with pytest.raises(ComponentTreeException) as refused:
         load_definitions()
-    cause: BaseException | None = refused.value
-    while cause is not None and not isinstance(cause, ConfigurationError):
-        cause = cause.__cause__
-    assert "SUBJECT_AUTOMATION must be on or off, not 'onn'" in str(cause)
+    words = "".join(traceback.format_exception(refused.value))
+    assert "ConfigurationError: SUBJECT_AUTOMATION must be on or off, not 'onn'" in words
 
 
 def test_schedules_have_the_times_and_zone_of_the_settings_file() -> None:
@@ -117,8 +116,9 @@ def test_what_dagster_knows_better_is_refused_by_dagster_with_its_name(
     """Definitions with a bad owner or schedule do not load."""
     read = Operations.read()
     monkeypatch.setattr(Operations, "read", lambda: read.model_copy(update=setting))
-    with pytest.raises(dg.DagsterInvalidDefinitionError, match=complaint):
+    with pytest.raises((dg.DagsterInvalidDefinitionError, ComponentTreeException)) as refused:
         load_definitions()
+    assert complaint in "".join(traceback.format_exception(refused.value))
 
 
 def test_lineage_runs_from_the_files_to_the_checkpoint_chunk_by_chunk() -> None:

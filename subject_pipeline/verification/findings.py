@@ -1,0 +1,93 @@
+"""What verification finds in one chunk, and when it must look again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from subject_pipeline.audit.segment import LogHead
+from subject_pipeline.checkpoints.stored_checkpoints import Files, Roster
+from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict
+from subject_pipeline.verification.manifest_verdicts import BrokenManifest
+
+_SUSPECT = {"changed", "missing", "unapplied", "resurrected", "pending"}
+"""What a change that is under way may look like; any other problem is none of timing."""
+
+
+@dataclass(slots=True)
+class ChunkFindings:
+    """What was found in one chunk.
+
+    Attributes:
+        log: the verdict over its log; None where the log is as the checkpoint has it, and was not read.
+        manifests: those that are not as they must be.
+        pending: those with a change that was announced within the last minutes, or again and again while it was looked
+            for: neither broken nor fine.
+        unregistered: subjects that have rows, but neither a manifest nor a row that announces its deletion.
+        segments: the log's objects, as listed.
+        table_files: the table's files, as listed.
+        hashes: of its manifests by candidate id; None where they are as the checkpoint has them, and were not read.
+        roster: the last checkpoint's entries; None where they were not needed, or there is no checkpoint.
+        resumed: the log was read from the checkpoint on, and not from its beginning.
+    """
+
+    chunk: str
+    log: LogVerdict | None = None
+    manifests: list[BrokenManifest] = field(default_factory=list)
+    pending: list[BrokenManifest] = field(default_factory=list)
+    unregistered: list[str] = field(default_factory=list)
+    segments: Files = ()
+    table_files: Files = ()
+    hashes: Mapping[str, str] | None = None
+    roster: Roster | None = None
+    resumed: bool = False
+    problems: list[BrokenLog] = field(default_factory=list)
+
+    @property
+    def logs(self) -> list[BrokenLog]:
+        """Problems of the log as such."""
+        return [*self.problems, *(self.log.logs if self.log else ())]
+
+    @property
+    def subjects(self) -> set[str]:
+        """Everybody whom the log, the table or the last checkpoint knows, as far as they were read."""
+        log = self.log or LogVerdict(LogHead("", self.chunk))
+        anchored = {entry.candidate_id for entry in self.roster.entries} if self.roster else set()
+        return {*log.chains, *log.broken, *log.unreadable, *(self.hashes or ()), *anchored}
+
+    @property
+    def sound(self) -> bool:
+        """Nothing is broken or unreadable; something may be pending."""
+        broken = self.log is not None and (self.log.broken or self.log.unreadable)
+        return not (broken or self.logs or self.manifests)
+
+    def announced(self) -> dict[str, int]:
+        """Of each subject that may be in the middle of a change, the seq of its last evidence row; -1: none."""
+        evidence = self.log.evidence if self.log else {}
+        suspects = [one.candidate_id for one in (*self.manifests, *self.pending) if one.kind in _SUSPECT]
+        return {one: rows[-1].seq if (rows := evidence.get(one)) else -1 for one in suspects if one is not None}
+
+    def settle(self, before: Mapping[str, int]) -> None:
+        """Count what does not fit, and of which something was announced since an earlier look, as pending."""
+        now = self.announced()
+        moving = [one for one in self.manifests if one.candidate_id in now and moved(one.candidate_id, before, now)]
+        self.manifests = [one for one in self.manifests if one not in moving]
+        self.pending += [BrokenManifest(one.candidate_id, "pending", one.detail) for one in moving]
+
+
+def moved(candidate_id: str, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Whether something was announced of a subject between two looks, or they were not in the earlier one."""
+    return before.get(candidate_id) != now[candidate_id]
+
+
+def foreign(key: str, chunk: str | None) -> BrokenLog:
+    """The problem of an object that lies among the segments and is none."""
+    return BrokenLog(chunk, None, "foreign_object", f"{key!r} is no segment of the audit log")
+
+
+def unreadable(chunk: str, detail: str) -> ChunkFindings:
+    """The findings of a chunk that could not be verified."""
+    return ChunkFindings(chunk, problems=[BrokenLog(chunk, None, "unreadable", detail)])
+
+
+def store_wide(kind: str, detail: str) -> BrokenLog:
+    """A problem of the whole store."""
+    return BrokenLog(None, None, kind, detail)

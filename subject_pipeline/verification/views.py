@@ -1,0 +1,168 @@
+"""What a verification reads of a whole store: the last checkpoint, the table's files and the list of the logs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from subject_pipeline.audit.segment import Segment
+from subject_pipeline.audit.stored_segments import AuditSegments, Listing
+from subject_pipeline.checkpoints.checkpoint import ChunkLeaf
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
+from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.store.layout import AUDIT
+from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.findings import foreign, store_wide
+from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.manifest_reading import ManifestReader
+
+_LOGS_ASKED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What chunks are compared with, read in this order."""
+
+    checkpoint: Checkpoint | None
+    manifests: ManifestReader
+    listing: Listing
+
+    def leaf(self, chunk: str) -> ChunkLeaf | None:
+        """The checkpoint's leaf of a chunk."""
+        return self.checkpoint.leaves.get(chunk) if self.checkpoint else None
+
+    def foreign(self, chunk: str | None) -> list[BrokenLog]:
+        """The objects among a chunk's segments that are none; None: those that lie in no chunk's folder."""
+        return [foreign(item.key, chunk) for item in self.listing.foreign if _home(item.key, self.listing) == chunk]
+
+
+class AuditedStore:
+    """A store with the keys that it is verified with.
+
+    Raises:
+        KeyRingError: there is no usable key ring.
+        ConfigurationError: another chunk count is wanted than the store has.
+        StoreError: the store failed, or its layout is gone.
+    """
+
+    def __init__(self, store: SubjectStore, ring: KeyRingFile) -> None:
+        self.store = store
+        self.ring = ring
+        self.signing = ring.ring().signing
+        self.segments = AuditSegments(store.objects)
+        self.layout = store.layout()
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The store's checkpoints.
+
+        Raises:
+            KeyRingError: the ring has no public signing key.
+            StoreError: the store has no layout yet.
+        """
+        if self.signing is None:
+            raise KeyRingError("the key ring has no public signing key, so checkpoints cannot be checked")
+        if self.layout is None:
+            raise StoreError("the store is empty")
+        return CheckpointStore(self.store.objects, self.layout.log_id, self.signing.public)
+
+    def view(
+        self, chunks: Sequence[str], known_notes: Sequence[str], *, incremental: bool
+    ) -> tuple[View | None, list[BrokenLog]]:
+        """Read the checkpoint, open the table and list the logs.
+
+        Args:
+            chunks: whose logs to list.
+            known_notes: signed notes of this log's checkpoints that were kept elsewhere.
+            incremental: only the checkpoint's own objects are read; otherwise every earlier note too.
+
+        Returns:
+            The view, None where the store cannot be read or was never written; and the problems of the whole store.
+
+        Raises:
+            KeyRingError: the ring is not this store's.
+        """
+        problems: list[BrokenLog] = []
+        if self.layout is None:
+            if known_notes:
+                problems.append(store_wide("bad_checkpoint", "a checkpoint is known, the store is empty"))
+            return None, problems
+        checkpoint = self._checkpoint(known_notes, problems, whole=not incremental)
+        try:
+            manifests = ManifestReader.open(self.store, self.layout.chunks)
+            listing = self.segments.list(chunks, whole=set(chunks) == set(self.layout.chunks.names))
+        except StoreError as error:
+            problems.append(store_wide("unreadable", str(error)))
+            return None, problems
+        found = View(checkpoint, manifests, listing)
+        if checkpoint is None:
+            self._refuse_a_strange_ring(listing)
+        return found, [*problems, *found.foreign(None)]
+
+    def view_again(self, chunks: Sequence[str], before: View | None) -> View | None:
+        """A view of some chunks as they are now; None where there was none, or the store cannot be read."""
+        if self.layout is None or before is None:
+            return None
+        try:
+            checkpoint = before.checkpoint and self.checkpoints.latest(whole=False)
+            manifests = ManifestReader.open(self.store, self.layout.chunks)
+            return View(checkpoint, manifests, self.segments.list(chunks, whole=False))
+        except (CheckpointError, StoreError):
+            return None
+
+    def newer_checkpoint(self, than: Checkpoint) -> bool:
+        """Whether a checkpoint was written after this one; False where it cannot be read."""
+        try:
+            latest = self.checkpoints.latest(whole=False)
+        except (CheckpointError, StoreError):
+            return False
+        return latest is not None and latest.note.number > than.note.number
+
+    def _checkpoint(self, known_notes: Sequence[str], problems: list[BrokenLog], *, whole: bool) -> Checkpoint | None:
+        """The last checkpoint, if it holds and every note known from elsewhere is among the stored ones."""
+        try:
+            if self.signing is None and not known_notes:
+                problems.append(store_wide("unreadable", "the key ring has no public signing key"))
+                return None
+            store = self.checkpoints
+            checkpoint = store.latest(whole=whole)
+            reasons = [reason for note in known_notes if (reason := store.holds(note)) is not None]
+            if checkpoint and self.layout and tuple(checkpoint.leaves) != self.layout.chunks.names:
+                reasons.append("its leaves are not those of the store's chunks")
+            problems += [store_wide("bad_checkpoint", reason) for reason in reasons]
+        except CheckpointError as error:
+            problems.append(store_wide("bad_checkpoint", str(error)))
+        except StoreError as error:
+            problems.append(store_wide("unreadable", str(error)))
+        else:
+            return None if reasons else checkpoint
+        return None
+
+    def _refuse_a_strange_ring(self, listing: Listing) -> None:
+        """Where no note was verified: a ring that also knows no key of the logs is another store's.
+
+        Raises:
+            KeyRingError: it is.
+        """
+        logs = [(chunk, max(numbers)) for chunk, numbers in listing.segments.items() if numbers][:_LOGS_ASKED]
+        asked = 0
+        for chunk, number in logs:
+            try:
+                header = Segment.parse(self.segments.get(chunk, number) or b"").header
+            except StoreError:
+                continue
+            if header is None:
+                continue
+            if self.ring.key(str(header.get("key_id"))) is not None:
+                return
+            asked += 1
+        if asked:
+            raise KeyRingError(
+                f"this key ring is not this store's: it has none of the keys of {asked:,} logs that were asked, and no "
+                "checkpoint is signed by its key; set SUBJECT_KEY_RING to the ring that this store is written with"
+            )
+
+
+def _home(key: str, listing: Listing) -> str | None:
+    """The chunk among whose segments an object lies that is none of them."""
+    chunk = key.removeprefix(AUDIT).partition("/")[0]
+    return chunk if chunk in listing.segments else None
