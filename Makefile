@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CODE := subject_pipeline subject_pipeline_tests benchmarks scripts docs
 
 # `make dev` keeps Dagster's history here, and its store in ./data unless SUBJECT_STORE_URL says otherwise.
@@ -16,19 +18,24 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
 
-setup: $(READY) ## Install everything into .venv
+setup: $(READY_DEV) ## Install everything into .venv: what runs, the extras, and what develops
 
+# Two steps, so that `make demo` and `make dev` do not wait for the clients of Kubernetes and Celery, or for test servers.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e '.[postgres,celery,kubernetes]'
+	$(PIP_INSTALL) --group run -e .
+	@touch $@
+
+$(READY_DEV): $(READY)
+	$(PIP_INSTALL) --group dev -e '.[postgres,celery,kubernetes]'
 	@touch $@
 
 demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show the result
@@ -40,48 +47,62 @@ dev: $(READY) ## Dagster UI and daemon on http://127.0.0.1:3000, with the sample
 # What it writes: logs, Postgres, the key ring where you gave none. It stays where SUBJECT_STORE_URL names a store.
 CLUSTER_STATE ?= $(CURDIR)/.cluster
 CLUSTER_PROJECT ?= $(CURDIR)
-cluster: $(READY) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an S3 server, Dagster, two Celery workers
+cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an S3 server, Dagster, two Celery workers
 	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
 # tests follow each other.
-test: $(READY) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real"
+test: $(READY_DEV) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" $(if $(COVERAGE),--cov=subject_pipeline)
 
-check: $(READY) ## Format, lint, types and tests
+coverage: ## The same tests, and how much of the package they reach: fails below the floor in pyproject.toml
+	$(MAKE) test COVERAGE=1
+
+lint: $(READY_DEV) ## Format, style, and which stage imports which
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/lint-imports
-	$(BIN)/mypy
-	$(MAKE) test
 
-check-real: $(READY) real-parts ## The tests that need servers and a browser
+types: $(READY_DEV) ## Types of the package and its tests
+	$(BIN)/mypy
+
+check: lint types test ## What every change must pass: lint, types and tests
+
+check-real: $(READY_DEV) real-parts ## The tests that need servers and a browser
 	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start.
 	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile
 
 real-parts: ## Install what check-real needs and pip does not have, if the user may
 	scripts/install_real_parts.sh
 
-screenshots: $(READY) ## Take the pictures of docs/images/ again: the browser's test, with pictures of what it sees
+screenshots: $(READY_DEV) ## Take the pictures of docs/images/ again: the browser's test, with pictures of what it sees
 	CI=true scripts/install_real_parts.sh browser
 	CI=true SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest -q -m real --basetemp=/tmp/subject-pipeline \
 		subject_pipeline_tests/real/test_browser.py
 
-mutants: $(READY) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
+mutants: $(READY_DEV) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
 	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
+<<<<<<< HEAD
 format: $(READY) ## Format, and fix what the linter can
+=======
+format: $(READY_DEV) ## Format, and repair what the linter can
+>>>>>>> h-package
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-bench: $(READY) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
+bench: $(READY_DEV) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
 	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
 	$(BIN)/python benchmarks/audit.py $(if $(TEN_MILLION),--ten-million)
 
-bench-scale: $(READY) ## Measure what too few chunks cost
+bench-scale: $(READY_DEV) ## Measure what too few chunks cost
 	$(BIN)/python benchmarks/scale.py
 
+<<<<<<< HEAD
 bench-buckets: $(READY) ## Count the requests to an S3 server, and delay each of them
+=======
+bench-buckets: $(READY_DEV) ## Count the requests to an S3 server, and make each of them late
+>>>>>>> h-package
 	$(BIN)/python benchmarks/buckets.py
 
 constraints: $(READY) ## Write constraints.txt again, with the newest versions that fit
@@ -89,5 +110,7 @@ constraints: $(READY) ## Write constraints.txt again, with the newest versions t
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-annotate --no-header -q -o constraints.txt
 
-clean: ## Remove what the targets made, but not ./data
-	rm -rf $(VENV) .dagster_home .demo sample_data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+# .dagster_home and .cluster stay: they may hold the key ring of your store.
+clean: ## Remove what can be made again: .venv, caches, the demo, sample data; not ./data, .dagster_home or .cluster
+	rm -rf $(VENV) .demo sample_data .real_parts dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache

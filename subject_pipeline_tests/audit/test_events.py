@@ -513,11 +513,12 @@ def test_a_record_tells_who_from_what() -> None:
     event = parse_event(GOOD)
     assert event.record() == event.identity() + event.content()
     assert (len(event.identity()), len(event.content())) == (16, 8)
-    for name, value in (("candidate_id", "other"), ("event_id", "other")):
-        other = event._replace(**{name: value})
+    for other in (event._replace(candidate_id="other"), event._replace(event_id="other")):
         assert other.content() == event.content()
         assert other.identity() != event.identity()
-    others = {name: "x" for name in AccessEvent._fields if name not in {"candidate_id", "event_id", "ts"}}
+    others: dict[str, Any] = {
+        name: "x" for name in AccessEvent._fields if name not in {"candidate_id", "event_id", "ts"}
+    }
     contents = {event._replace(**{name: value}).content() for name, value in others.items()}
     later = event._replace(ts=event.ts.replace("12:", "13:"))
     assert later.identity() == event.identity()

@@ -21,7 +21,12 @@ from subject_pipeline.audit.segment import NO_PRIOR, ChainHead, Evidence
 from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
 from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
 
-hex_of = lambda length: st.binary(min_size=length, max_size=length).map(bytes.hex)  # noqa: E731 - a strategy's name
+
+def hex_of(length: int) -> st.SearchStrategy[str]:
+    """So many bytes, in hexadecimal."""
+    return st.binary(min_size=length, max_size=length).map(bytes.hex)
+
+
 _evidence = st.one_of(
     st.none(),
     st.builds(Evidence, deleted=st.just(False), sha256=hex_of(32), prior=hex_of(16) | st.just(NO_PRIOR)),  # noqa: FBT003
@@ -160,7 +165,7 @@ def test_an_object_under_another_key_or_domain_is_nothing() -> None:
     assert unseal(SEALED, MACS) is not None
     for data in (stranger, row, newer, None, b"", b"\n", SEALED.partition(b"\n")[2]):
         assert unseal(data, MACS) is None
-    assert unseal(SEALED, Macs({}.get, INDEX_DOMAIN)) is None
+    assert unseal(SEALED, Macs(dict[str, bytes]().get, INDEX_DOMAIN)) is None
     assert unseal(SEALED, Macs(RING.get, ROW_DOMAIN)) is None
 
 

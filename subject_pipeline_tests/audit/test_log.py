@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ Gate = threading.Event
 
 
 @pytest.fixture(params=["local", "memory"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SubjectStore]:
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SubjectStore:
     """A store with hooks, on a disk and in a bucket."""
     store = SubjectStore.at(str(tmp_path / "anywhere"), wanted_chunks=CHUNKS)
     objects = HookedLocal(tmp_path / "anywhere") if request.param == "local" else HookedMemory.in_memory()
@@ -237,7 +237,7 @@ def test_a_write_of_which_nothing_is_known_and_that_never_came_is_written_by_the
 
 def test_a_store_that_denies_our_own_write_does_not_make_it_twice(anywhere: SubjectStore, ring: KeyRingFile) -> None:
     """Where the store says that another was first though the bytes are ours, the row is there once."""
-    log, lied = AuditLog(anywhere, ring), []
+    log, lied = AuditLog(anywhere, ring), list[str]()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
         done = run()
@@ -255,7 +255,7 @@ def test_a_store_that_denies_our_own_write_does_not_make_it_twice(anywhere: Subj
 
 def test_a_lost_race_is_rebased(anywhere: SubjectStore, ring: KeyRingFile) -> None:
     """Another's segment takes our place in the very moment of our write: both rows are there once, in one chain."""
-    log, other, lost = AuditLog(anywhere, ring), AuditLog(anywhere, ring), []
+    log, other, lost = AuditLog(anywhere, ring), AuditLog(anywhere, ring), list[str]()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
         if operation == "create" and key.startswith("audit/") and not lost:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from subject_pipeline.audit.result_state import RESULT_STATES, ResultState, audit_result_state
 from subject_pipeline_tests.helpers.strategies import json_values
 
-FALSY = [None, False, "", 0, 0.0, [], {}, (), math.nan]
+FALSY: list[Any] = [None, False, "", 0, 0.0, [], {}, (), math.nan]
 TRUTHY = [True, "timeout", " ", "false", "0", 1, -1, 0.5, math.inf, [0], {"code": None}, [None]]
 
 

@@ -83,7 +83,7 @@ json_values = st.recursive(
 
 def by_the_design(plan: Iterable[tuple[bytes, str, Iterable[dict[str, Any]]]], log_id: str, chunk: str) -> list[bytes]:
     """The bytes of a log by the design's words: standard library alone, from an empty log on."""
-    log, link, heads = [], NONE, {}
+    log, link, heads = list[bytes](), NONE, dict[str, Any]()
     for number, (key, written_at, parts) in enumerate(plan):
         lines = []
         for part in parts:
@@ -121,7 +121,7 @@ def _golden_event(values: dict[str, Any]) -> AccessEvent:
 
 def test_the_golden_log_is_written_byte_for_byte() -> None:
     """Fixed keys, ids, times and events give the stored files; a change of one byte is a decision."""
-    head, chains = LogHead(GOLDEN["log_id"], GOLDEN["chunk"]), {}
+    head, chains = LogHead(GOLDEN["log_id"], GOLDEN["chunk"]), dict[str, ChainHead]()
     for file, (key, written_at, parts) in zip(GOLDEN_FILES, _golden_plan(), strict=True):
         made = map(_golden_event, parts)
         written = write_segment(head, chains, made, key_id=key_id(key), key=key, written_at=written_at)
@@ -165,7 +165,7 @@ def _listed(fields: tuple[str, ...] | None) -> list[str] | None:
 @given(plans)
 def test_parsing_gives_back_what_was_written(plan: list[tuple[bytes, list[AccessEvent]]]) -> None:
     """A segment has no problem after the one before it, and its rows are the events, linked by subject."""
-    macs, head, heads = Macs(RING.get, SEGMENT_DOMAIN), START, {}
+    macs, head, heads = Macs(RING.get, SEGMENT_DOMAIN), START, dict[str, tuple[int, str, str]]()
     for written, (key, group) in zip(write_log(plan), plan, strict=True):
         segment = Segment.parse(written.data)
         assert segment.problem(head, macs) is None
@@ -383,7 +383,7 @@ def test_a_link_that_cannot_be_known_is_not_held_against_a_segment() -> None:
 
 def test_a_lost_key_is_named_as_such() -> None:
     """A header under a key that the ring does not have is not said to have a wrong MAC."""
-    problem = Segment.parse(sample_log()[0]).problem(START, Macs({}.get, SEGMENT_DOMAIN))
+    problem = Segment.parse(sample_log()[0]).problem(START, Macs(dict[str, bytes]().get, SEGMENT_DOMAIN))
     assert problem is not None
     assert key_id(OLD_KEY) in problem
 

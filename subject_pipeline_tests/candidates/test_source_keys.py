@@ -431,7 +431,7 @@ def test_a_file_that_shrank_meanwhile_is_our_own_error(tmp_path: Path) -> None:
         list(keys.batches())
 
 
-FLIPPED = {
+FLIPPED: dict[str, tuple[pa.Array, dict[str, Any]]] = {
     "integers": (pa.array(range(60)), {"compression": "none"}),
     "strings": (pa.array([f"id-{number}" for number in range(60)]), {"compression": "snappy"}),
     "dictionary": (pa.array(["a", "b", "c"] * 20).dictionary_encode(), {"compression": "zstd"}),

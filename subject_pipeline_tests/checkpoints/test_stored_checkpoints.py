@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,8 +18,11 @@ TIME = "2026-06-30T12:00:00.000000Z"
 CHUNKS = ("chunk-0", "chunk-1")
 SIGNING = KeyRing.new(b"k" * 32, b"s" * 32).signing
 STRANGER = KeyRing.new(b"k" * 32, b"t" * 32).signing
-SEGMENTS = [["audit/chunk-0/000000000000.jsonl", 7, "a"], ["audit/chunk-0/000000000001.jsonl", 8, "b"]]
-TABLE_FILES = [["subjects/chunk=chunk-0/part.parquet", 9, "c"]]
+SEGMENTS: list[list[str | int]] = [
+    ["audit/chunk-0/000000000000.jsonl", 7, "a"],
+    ["audit/chunk-0/000000000001.jsonl", 8, "b"],
+]
+TABLE_FILES: list[list[str | int]] = [["subjects/chunk=chunk-0/part.parquet", 9, "c"]]
 
 
 def entry(candidate_id: str, seq: int = 3) -> RosterEntry:
@@ -268,7 +271,7 @@ def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
             return None if key == note_key(1) else forger.objects.get(key)
 
     assert SIGNING is not None
-    checkpoints = CheckpointStore(Going(), LOG, SIGNING.public)
+    checkpoints = CheckpointStore(cast("ObjectStore", Going()), LOG, SIGNING.public)
     for whole in (False, True):
         with pytest.raises(CheckpointError, match="the note of checkpoint 1 is gone"):
             checkpoints.latest(whole=whole)

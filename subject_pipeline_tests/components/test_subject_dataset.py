@@ -107,7 +107,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def numbers(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
     """Each partition's metadata of the manifests asset."""
     return {
-        event.partition: {name: value.value for name, value in event.materialization.metadata.items()}
+        str(event.partition): {name: value.value for name, value in event.materialization.metadata.items()}
         for event in result.get_asset_materialization_events()
         if event.asset_key == MANIFESTS
     }
@@ -127,12 +127,15 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """What the failed step told people."""
     (event,) = [event for event in result.all_events if event.is_step_failure]
     error = event.step_failure_data.error
+    assert error is not None
     return f"{error.message} {error.cause.message if error.cause else ''}"
 
 
 def offenders(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
     """The rows of a check's table."""
-    return [dict(record.data) for record in evaluation.metadata["offenders"].value.records]
+    table = evaluation.metadata["offenders"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]
 
 
 IDS = [f"W-{number}" for number in range(200)]

@@ -131,7 +131,9 @@ def numbers(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
 
 def offenders(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
     """The rows of a check's table."""
-    return [dict(record.data) for record in evaluation.metadata["offenders"].value.records]
+    table = evaluation.metadata["offenders"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]
 
 
 def tamper(path: Path, candidate_id: str) -> str:

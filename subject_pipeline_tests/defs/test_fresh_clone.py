@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from subject_pipeline import definitions
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.samples.people import sample_workers
@@ -77,10 +78,20 @@ def test_a_job_is_launched_over_a_range_from_the_command_line(clone: Path, tmp_p
     assert SubjectRegistry(SubjectStore.at(str(tmp_path / "store"))).count() == 40
 
 
+def test_relative_sources_count_from_the_working_directory_where_there_is_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a clone they count from the clone, wherever Dagster is started."""
+    monkeypatch.chdir(tmp_path)
+    assert definitions._project_folder() == ROOT
+    monkeypatch.setattr(definitions, "__file__", str(tmp_path / "subject_pipeline" / "definitions.py"))
+    assert definitions._project_folder() == tmp_path
+
+
 def test_pools_are_configured_where_they_are_used_and_nowhere_else() -> None:
     """A limit that nothing is held to is a promise that nobody keeps."""
     repository = load_definitions().get_repository_def()
-    used = {node.pool for job in repository.get_all_jobs() for node in job.all_node_defs if getattr(node, "pool", None)}
+    used = {pool for job in repository.get_all_jobs() for node in job.all_node_defs for pool in node.pools}
 
     def configured(name: str) -> bool:
         values: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))

@@ -102,7 +102,7 @@ def test_the_fast_way_gives_the_bytes_of_the_general_one(value: Any) -> None:
 @given(_rows)
 @example({"text": EVERY_TRICK, "list": list(EVERY_TRICK), "number": LARGEST})
 @example({chr(at): at for at in range(0x80)})
-def test_a_row_has_the_bytes_of_the_general_way(row: dict[str, object]) -> None:
+def test_a_row_has_the_bytes_of_the_general_way(row: dict[str, Any]) -> None:
     """For what rows hold, control characters and astral ones too, the fast way is RFC 8785."""
     assert canonical_row(row) == rfc8785.dumps(row) == canonical_json(row)
 

@@ -5,6 +5,8 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -61,10 +63,10 @@ def test_calls_begin_in_order_and_no_more_at_once_than_there_are_threads(hung: H
     """A thread that is free is used again; what is too much waits its turn."""
     threads, order = DaemonThreads(2, "bounded"), list[int]()
     for number in range(3):
-        assert threads.submit(lambda number=number: number).result(PATIENCE_S) == number
-    first = [threads.submit(hung) for _ in range(2)]
+        assert threads.submit(partial(int, number)).result(PATIENCE_S) == number
+    first: list[Future[Any]] = [threads.submit(hung) for _ in range(2)]
     hung.has_begun(2)
-    later = [threads.submit(lambda number=number: order.append(number)) for number in range(50)]
+    later: list[Future[Any]] = [threads.submit(partial(order.append, number)) for number in range(50)]
 
     assert len(_alive("bounded")) == 2
     assert not wait(later, 0.01).done
@@ -79,7 +81,7 @@ def test_one_thread_keeps_the_order(hung: Hung) -> None:
     """First come, first served."""
     threads, order = DaemonThreads(1, "one"), list[int]()
     threads.submit(hung)
-    waiting = [threads.submit(lambda number=number: order.append(number)) for number in range(20)]
+    waiting = [threads.submit(partial(order.append, number)) for number in range(20)]
     hung.let_go.set()
 
     assert not wait(waiting, PATIENCE_S).not_done

@@ -27,7 +27,7 @@ _names = st.one_of(
     st.sampled_from(["extra", "chunk", "storage_key", "newer", "imported_audit_log", "model_config", "copy"]),
     text.filter(lambda name: name not in _known),
 )
-_unknown = st.just({}) | st.dictionaries(_names, json_values, max_size=2)
+_unknown = st.just(dict[str, Any]()) | st.dictionaries(_names, json_values, max_size=2)
 
 
 @st.composite

@@ -40,18 +40,20 @@ class Ticks:
         self.cursor = result.cursor
         self.reason = result.skip_message or ""
         self.events = list(result.asset_events)
-        assert len(result.run_requests) <= 1
-        self.requests += result.run_requests
-        return result.run_requests[0] if result.run_requests else None
+        asked = list(result.run_requests or ())
+        assert len(asked) <= 1
+        self.requests += asked
+        return asked[0] if asked else None
 
     def launched(self, status: DagsterRunStatus) -> dg.DagsterRun:
         """The last request's run, as Dagster would record it."""
         request = self.requests[-1]
         keys = [one.run_key for one in self.requests]
         assert len(keys) == len(set(keys)), "Dagster never runs a run_key twice"
-        return create_run_for_test(
-            self.instance, job_name=str(self.job), status=status, tags={**request.tags, "dagster/run_key": keys[-1]}
+        run: dg.DagsterRun = create_run_for_test(
+            self.instance, job_name=self.job, status=status, tags={**request.tags, "dagster/run_key": keys[-1]}
         )
+        return run
 
     def ended(self, run: dg.DagsterRun, status: DagsterRunStatus) -> None:
         """Let a run end."""
@@ -73,4 +75,4 @@ class Ticks:
     @property
     def job(self) -> str:
         """The job that the sensor launches."""
-        return self.sensor.job_name
+        return str(self.sensor.job_name)

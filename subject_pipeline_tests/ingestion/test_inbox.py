@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
-from subject_pipeline.ingestion import event_files, inbox
+from subject_pipeline.ingestion import event_files, ingesting
 from subject_pipeline.ingestion.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -106,8 +107,8 @@ def test_whatever_parsing_a_line_raises_rejects_that_line(
             raise error
         return real(value)
 
-    real = inbox.ingest.__globals__["parse_event"]
-    monkeypatch.setitem(inbox.ingest.__globals__, "parse_event", parse)
+    real = parse_event
+    monkeypatch.setattr(ingesting, "parse_event", parse)
     drop(log, "a.jsonl", "poison", "1")
     report = ingest_inbox(log)
     assert (report.appended, report.rejected) == (1, 1)

@@ -49,15 +49,14 @@ def test_parquet_events_are_those_of_json_lines(log: AuditLog, tmp_path: Path) -
         _event(1, result="not_found", trace_id="t-1"),
     ]
     _lines(tmp_path / "e.jsonl", *wanted)
-    columns = {"event_id": pl.String, "candidate_id": pl.String, "ts": pl.Datetime("us", "UTC"), "actor": pl.String}
-    more = {"action": pl.String, "payload": pl.String, "fields": pl.List(pl.String), "purpose": pl.String}
+    texts = ("event_id", "candidate_id", "actor", "action", "payload", "purpose", "result", "trace_id")
+    schema: dict[str, Any] = dict.fromkeys(texts, pl.String)
+    schema |= {"ts": pl.Datetime("us", "UTC"), "fields": pl.List(pl.String)}
     rows = [
         {**event, "ts": dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC), "payload": json.dumps(event.get("payload"))
          if "payload" in event else None} for event in wanted
     ]  # fmt: skip
-    pl.DataFrame(rows, schema={**columns, **more, "result": pl.String, "trace_id": pl.String}).write_parquet(
-        tmp_path / "e.parquet"
-    )
+    pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / "e.parquet")
     assert _counts(ingest(log, [EventFile.local(tmp_path / "e.parquet")])) == (2, 0, 0)
     assert _counts(ingest(log, [EventFile.local(tmp_path / "e.jsonl")])) == (0, 2, 0)
     (row,) = show(log.store, log.ring, "P-0")
@@ -188,7 +187,7 @@ def test_chunks_that_were_appended_to_are_counted_where_another_failed(log: Audi
     """One chunk's failure on a bucket ends the ingesting, and the report has what the other chunks took."""
     objects = HookedMemory.in_memory()
     bucket = AuditLog(with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), objects), log.ring)
-    objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))
+    objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))  # type: ignore[attr-defined]
     report = IngestReport()
     with pytest.raises(StoreError, match="no space"):
         ingest(bucket, [_lines(tmp_path / "e.jsonl", *map(_event, range(100)))], report=report, concurrency=4)

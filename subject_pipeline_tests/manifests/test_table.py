@@ -326,7 +326,7 @@ def test_a_vacuum_under_a_reader_means_to_read_again(table: ManifestTable) -> No
             _open(table).vacuum()
         return snapshot.rows()["candidate_id"].to_list()
 
-    assert sorted(table.read(reading, [])) == people[1:]
+    assert sorted(table.read(reading, list[str]())) == people[1:]
     assert len(versions) == 2
     assert versions[0] < versions[1]
 

@@ -137,7 +137,7 @@ def test_a_folder_that_is_pruned_while_an_object_is_put_is_made_again(
     """A deleter that removes the folder between its making and the link does not make a create fail."""
     real, calls = os.link, []
 
-    def link(source: str, target: str, **folders: int) -> None:
+    def link(source: str, target: str, **folders: Any) -> None:
         calls.append(target)
         if len(calls) == 1:
             (root / KEY).parent.rmdir()

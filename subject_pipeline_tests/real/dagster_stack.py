@@ -89,7 +89,8 @@ def dagster_stack(
         # Between choosing a free port and listening on it, somebody else may have taken it.
         for _ in range(3):
             port = free_port()
-            command = [BIN / "dagster", "dev", "-w", project / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+            address = ["-h", "127.0.0.1", "-p", str(port)]
+            command: list[str | Path] = [BIN / "dagster", "dev", "-w", project / "workspace.yaml", *address]
             attempt = ExitStack()
             process = attempt.enter_context(running(command, log, environment, cwd=project))
             stack = DagsterStack(project, home, store_folder, key_ring, f"http://127.0.0.1:{port}")

@@ -129,7 +129,7 @@ def s3_server(folder: Path) -> Iterator[Counted]:
     probe = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     port = probe.server_address[1]
     probe.server_close()
-    command = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     upstream = f"http://127.0.0.1:{port}"
     with log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:

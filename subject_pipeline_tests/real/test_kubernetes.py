@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,7 @@ def home(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_the_values_fit_the_launchers_own_schema(values: dict[str, Any]) -> None:
     """Every key is one that the installed K8sRunLauncher takes; a misspelt one is refused."""
-    schema = dg.Field(K8sRunLauncher.config_type()).config_type
+    schema = dg.Field(K8sRunLauncher.config_type()).config_type  # type: ignore[no-untyped-call]
     checked = validate_config(schema, launcher_config(values))
     assert checked.success, checked.errors
     misspelt = {**launcher_config(values), "image_pul_policy": "Always"}
@@ -197,7 +198,7 @@ def job(home: Path, values: dict[str, Any]) -> dict[str, Any]:
         launcher = instance.run_launcher
         assert isinstance(launcher, K8sRunLauncher)
         recorded = Recorded()
-        launcher._api_client = recorded  # type: ignore[assignment]
+        launcher._api_client = recorded
         run = instance.create_run_for_job(
             register_workers, job_code_origin=JobPythonOrigin("register_workers", repository)
         )
@@ -257,7 +258,7 @@ def test_only_a_runs_own_user_reads_the_key_ring(job: dict[str, Any], values: di
 def test_the_copied_key_ring_is_one_that_is_read(tmp_path: Path, values: dict[str, Any]) -> None:
     """What the init container's command leaves, the product takes; what a mounted secret is, it refuses."""
     ring = tmp_path / "secret.json"
-    keys = [BIN / "subject-pipeline", "keys"]
+    keys: list[str | Path] = [BIN / "subject-pipeline", "keys"]
     subprocess.run([*keys, "new", ring], check=True, capture_output=True)
     ring.chmod(0o440)  # as fsGroup makes it
     pod = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]["podSpecConfig"]
@@ -323,15 +324,17 @@ def test_the_image_holds_all_that_the_code_location_needs(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-3_000:]
 
 
-@pytest.mark.parametrize(
-    ("forgotten", "missed"),
-    [("subject_pipeline", "No module named 'subject_pipeline'"), ("pyproject.toml", "pyproject.toml")],
-)
-def test_an_image_that_lacks_a_part_does_not_load(tmp_path: Path, forgotten: str, missed: str) -> None:
+def test_an_image_that_lacks_the_package_does_not_load(tmp_path: Path) -> None:
     """What the image lacks is not found elsewhere on this machine."""
-    done = loaded([name for name in copied() if name != forgotten], tmp_path)
+    done = loaded([name for name in copied() if name != "subject_pipeline"], tmp_path)
     assert done.returncode != 0
-    assert missed in done.stdout + done.stderr
+    assert "No module named 'subject_pipeline'" in done.stdout + done.stderr
+
+
+def test_the_image_copies_what_the_packages_build_reads() -> None:
+    """The build backend reads the project's description and licence beside the code."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"pyproject.toml", project["readme"], *project["license-files"]} <= set(copied())
 
 
 def test_no_image_is_called_latest(values: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def costs(proxy: Counted, folder: Path, bucket: str, *, chunks: int, people: int
     for number in range(2):
         fields = {"candidate_id": "WORKER-100001", "event_id": f"e-{number}", "actor": "a", "action": "view"}
         event = parse_event({**fields, "ts": dt.datetime.now(dt.UTC).isoformat()})
-        count("append", lambda event=event: warm.append([event]))
+        count("append", partial(warm.append, [event]))
     return found
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -119,7 +120,7 @@ def test_without_conditional_writes_nothing_is_written(remote_url: str, monkeypa
     unsound = RemoteObjects(
         from_url(
             f"{remote_url}/store",
-            config={"aws_conditional_put": "disabled"},
+            config=cast("Any", {"aws_conditional_put": "disabled"}),
             client_options={"allow_http": True},
         )
     )

@@ -1,6 +1,7 @@
 import pytest
 
 from subject_pipeline.candidates.staged import StagedCandidates
+from subject_pipeline.candidates.staged_parts import read_group
 from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.manifests.table import ManifestTable
@@ -110,7 +111,7 @@ def test_staged_anew_meanwhile(store: SubjectStore, declared: Declared, monkeypa
     """Where the parts vanish because the dataset was staged anew, what is staged now is registered instead."""
     people = declared(["A", "B"])
     _stage(store, people)
-    read_group, raced = registering.read_group, False
+    raced = False
 
     def racing(objects: ObjectStore, *args: object) -> object:
         nonlocal raced
@@ -133,7 +134,7 @@ def test_what_was_done_before_it_was_staged_anew_is_counted(
     """A registration that went over to a newer staging counts everybody whom it inserted."""
     many_groups(10)
     _stage(store, declared(range(40)))
-    read_group, calls = registering.read_group, 0
+    calls = 0
 
     def racing(objects: ObjectStore, *args: object) -> object:
         nonlocal calls
@@ -206,7 +207,7 @@ def test_a_staged_part_that_cannot_be_read_stops_no_other_group(
     bad = staged.groups[0].parts[0]
     real = type(store.objects).get
 
-    def get(self: object, key: str, *, limit: int | None = None) -> bytes | None:
+    def get(self: ObjectStore, key: str, *, limit: int | None = None) -> bytes | None:
         if key == bad:
             raise StoreError("503")
         return real(self, key, limit=limit)

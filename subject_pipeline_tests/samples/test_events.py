@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from subject_pipeline.audit.result_state import audit_result_state
+from subject_pipeline.audit.result_state import ResultState, audit_result_state
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.samples.events import SAMPLE_UNTIL, people_of, sample_events
@@ -102,7 +102,8 @@ def test_results_are_mostly_successes_in_varied_forms(events: list[dict[str, Any
         for state in states
     }
 
-    for state, share in {"success": 0.91, "denied": 0.04, "error": 0.03, "not_found": 0.02}.items():
+    shares: dict[ResultState, float] = {"success": 0.91, "denied": 0.04, "error": 0.03, "not_found": 0.02}
+    for state, share in shares.items():
         assert states[state] == pytest.approx(20_000 * share, rel=0.25)
         assert len(forms[state]) >= 4
 

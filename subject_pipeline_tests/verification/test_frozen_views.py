@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification import verifier
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
@@ -56,7 +56,7 @@ def test_a_checkpoint_beside_an_interrupted_put_signs_no_half_of_a_change(
     """Announced again at every look and applied after the note, the change is sound, and the next checkpoint has it."""
     _killed_put(place, "first try")
     looks = iter(range(100))
-    monkeypatch.setattr(verifier.time, "sleep", lambda _: _killed_put(place, f"try {next(looks)}"))
+    monkeypatch.setattr(time, "sleep", lambda _: _killed_put(place, f"try {next(looks)}"))
     later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
     done = write_checkpoint(place.store, place.ring, clock=lambda: later)
     monkeypatch.undo()
@@ -83,7 +83,7 @@ def _meanwhile(
             act()
         return run()
 
-    place.objects.around = around  # type: ignore[method-assign]
+    place.objects.around = around
     return met
 
 

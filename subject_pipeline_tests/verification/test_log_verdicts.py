@@ -405,7 +405,7 @@ TAMPERING: dict[str, tuple[Change, dict[str, tuple[str, int]], list[tuple[int, s
 # By a holder of the keys, or at the log's end: nothing is left to see but what a checkpoint anchored.
 ANCHORED: dict[str, tuple[Change, dict[str, tuple[str, int]]]] = {
     "the last segment gone": (
-        lambda log: log[:3],
+        lambda log: [*log[:3]],
         {A: ("truncated", 4), B: ("truncated", 2), D: ("missing", 0)},
     ),
     "all gone": (lambda _: [], dict.fromkeys((A, B, C, D), ("missing", 0))),

@@ -154,7 +154,7 @@ _steps = st.lists(st.booleans() | _hashes, max_size=6)
 def histories(draw: st.DrawFn) -> tuple[Mapping[str, RosterEntry], list[EvidenceRow], list[str]]:
     """What an honest registry did with one manifest: the roster, the rows, and every state in turn."""
     state = draw(st.sampled_from([M0, M1, M2]))
-    states, rows, seq = [state], [], 0
+    states, rows, seq = [state], list[EvidenceRow](), 0
     roster: dict[str, RosterEntry] = {}
     for at in range(draw(st.integers(0, 6))):
         match draw(st.sampled_from(["put", "delete", "checkpoint", "other row"])):

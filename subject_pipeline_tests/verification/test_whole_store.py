@@ -363,8 +363,8 @@ def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_agai
         young = auditee.verify(incremental=incremental)
         assert (young.sound, [one.candidate_id for one in young.pending]) == (True, ["P-4"])
         assert found(auditee.verify(incremental=incremental, clock=_later)) == {("P-4", "unapplied")}
-    young = auditee.checkpoint()
-    assert (young.carried, young.pending) == ([], [auditee.chunk("P-4")])
+    signed = auditee.checkpoint()
+    assert (signed.carried, signed.pending) == ([], [auditee.chunk("P-4")])
     assert auditee.checkpoint(clock=_later).carried == [auditee.chunk("P-4")]
     before = len(show(auditee.store, auditee.ring, "P-4"))
     operation(auditee)

@@ -183,7 +183,9 @@ def test_maintenance_reports_on_op_and_manifests(
     assert result.success
     (observed,) = result.get_asset_observation_events()
     assert observed.asset_observation_data.asset_observation.asset_key == manifests
-    numbers = {name: value.value for name, value in observed.asset_observation_data.asset_observation.metadata.items()}
+    numbers: dict[str, Any] = {
+        name: value.value for name, value in observed.asset_observation_data.asset_observation.metadata.items()
+    }
     assert numbers["files_before"] > numbers["files_after"] > 0
     assert numbers["bytes_freed"] == numbers["bytes_before"] - numbers["bytes_after"]
     (output,) = [event for event in result.all_node_events if event.is_successful_output]

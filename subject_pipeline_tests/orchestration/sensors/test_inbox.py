@@ -13,7 +13,6 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline.orchestration.sensors import inbox as module
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.ticks import Ticks
@@ -63,7 +62,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the sensor's clock be ahead."""
-    monkeypatch.setattr(module.time, "time", lambda real=time.time: real() + seconds)
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + seconds)
 
 
 def test_new_files_are_one_run_once_they_were_the_same_at_two_ticks(bench: Bench) -> None:

@@ -12,7 +12,6 @@ from dagster._core.test_utils import create_run_for_test
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline.orchestration.sensors import inbox as module
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
 from subject_pipeline_tests.helpers.ticks import Ticks
 
@@ -65,7 +64,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the sensor's clock be ahead."""
-    monkeypatch.setattr(module.time, "time", lambda real=time.time: real() + seconds)
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + seconds)
 
 
 def test_events_wait_at_a_fresh_start_until_the_dataset_was_registered(bench: Bench) -> None:

@@ -10,7 +10,6 @@ from dagster import DagsterRunStatus
 
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
-from subject_pipeline.orchestration.sensors import source as module
 from subject_pipeline.orchestration.sensors.source import source_sensor
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.helpers.ticks import Ticks
@@ -60,7 +59,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let the sensor's clock be ahead."""
-    monkeypatch.setattr(module.time, "time", lambda real=time.time: real() + seconds)
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + seconds)
 
 
 def test_a_source_is_taken_once_it_was_the_same_at_two_ticks(bench: Bench) -> None:

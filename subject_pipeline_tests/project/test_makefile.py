@@ -1,0 +1,45 @@
+"""The Makefile, and what repeats its words: the hooks of pre-commit."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def dry_run(*targets: str) -> list[str]:
+    """The programs of `.venv/bin`, with their first argument, that make would run, in order."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    command = ["make", "--dry-run", "--no-print-directory", "--old-file=.venv/.ready-dev", *targets]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [words[0] for words in re.findall(r"^\.venv/bin/((\S+)( .+)?)$", said, re.MULTILINE)]
+
+
+def test_help_lists_every_target() -> None:
+    """What can be typed is what is shown, and nothing is shown that cannot."""
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):(?! export)", MAKEFILE, re.MULTILINE)
+    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert sorted(phony.split()) == sorted(targets)
+    assert sorted(line.split()[0] for line in shown.splitlines()) == sorted(targets)
+
+
+def test_pre_commit_runs_what_check_runs() -> None:
+    """A commit that the hooks let through passes `make lint types`, and a push `make test`."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
+    by_commit = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks if "stages" not in hook]
+    looked = [re.sub(r" --check| subject_pipeline .+", "", line) for line in dry_run("lint", "types")]
+    assert [entry.removesuffix(" --fix") for entry in by_commit] == looked
+    assert [hook["entry"] for hook in hooks if hook.get("stages") == ["pre-push"]] == ["make test"]
+
+
+def test_check_is_lint_types_and_test() -> None:
+    """Nothing is checked by one and not by the other."""
+    assert dry_run("check") == dry_run("lint", "types", "test")
