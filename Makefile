@@ -83,11 +83,7 @@ screenshots: $(READY_DEV) ## Take the pictures of docs/images/ again: the browse
 mutants: $(READY_DEV) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
 	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
-<<<<<<< HEAD
-format: $(READY) ## Format, and fix what the linter can
-=======
 format: $(READY_DEV) ## Format, and repair what the linter can
->>>>>>> h-package
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
@@ -98,11 +94,7 @@ bench: $(READY_DEV) ## Measure; 10 million rows too with: make bench TEN_MILLION
 bench-scale: $(READY_DEV) ## Measure what too few chunks cost
 	$(BIN)/python benchmarks/scale.py
 
-<<<<<<< HEAD
-bench-buckets: $(READY) ## Count the requests to an S3 server, and delay each of them
-=======
 bench-buckets: $(READY_DEV) ## Count the requests to an S3 server, and make each of them late
->>>>>>> h-package
 	$(BIN)/python benchmarks/buckets.py
 
 constraints: $(READY) ## Write constraints.txt again, with the newest versions that fit
