@@ -22,6 +22,7 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.helpers.instances import dagster_instance
 
 CHUNKS = 8
 CHUNK_DIGITS = "01234567"
@@ -73,7 +74,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     def made(**attributes: Any) -> Iterator[Workbench]:
         source, url = tmp_path / "people.parquet", str(tmp_path / "store")
         declared = {"name": "people", "source": str(source), "key_column": "id", "all": True, **attributes}
-        with create_defs_folder_sandbox() as sandbox, dg.instance_for_test() as instance:
+        with create_defs_folder_sandbox() as sandbox, dagster_instance() as instance:
             at = sandbox.scaffold_component(
                 component_cls=SubjectDataset,
                 defs_path="people",

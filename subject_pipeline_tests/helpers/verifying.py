@@ -18,6 +18,7 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import event, manifest
+from subject_pipeline_tests.helpers.instances import dagster_instance
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")
 LAYOUT = ChunkLayout(4)
@@ -109,7 +110,7 @@ def verifying(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Verifying]:
     patch.setenv("SUBJECT_STORE_URL", str(folder / "store"))
     patch.setenv("SUBJECT_KEY_RING", str(folder / "ring.json"))
     create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    with dg.instance_for_test() as instance:
+    with dagster_instance() as instance:
         made = Verifying(folder, instance, load_definitions())
         made.register(*SUBJECTS)
         for one in SUBJECTS:

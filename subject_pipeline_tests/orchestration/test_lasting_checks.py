@@ -20,6 +20,7 @@ from subject_pipeline.orchestration.history.trouble import trouble
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.verifying import meanwhile
 
 MANIFESTS = dg.AssetKey(["people", "subject_manifests"])
@@ -90,7 +91,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "name": "people", "source": str(tmp_path / "people.parquet"), "key_column": "id", "all": True,
         "partitions_per_run": 1,
     }  # fmt: skip
-    with create_defs_folder_sandbox() as sandbox, dg.instance_for_test() as instance:
+    with create_defs_folder_sandbox() as sandbox, dagster_instance() as instance:
         at = sandbox.scaffold_component(
             component_cls=SubjectDataset,
             defs_path="people",

@@ -11,6 +11,7 @@ import yaml
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
+from subject_pipeline_tests.helpers.instances import dagster_instance
 
 SECRET = "wJalrXUtnFEMI"
 
@@ -19,7 +20,7 @@ SECRET = "wJalrXUtnFEMI"
 def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """An instance, and a variable that holds the secret."""
     monkeypatch.setenv("BUCKET_SECRET", SECRET)
-    with dg.instance_for_test() as made:
+    with dagster_instance() as made:
         yield made
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.orchestration.sensors.alerts import NOTED_TAG, STATE_TAG, alert_sensors
+from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 
 SECRET = "CAND-JANE-DOE"
@@ -126,7 +127,7 @@ DEFS = dg.Definitions(
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """A desk whose webhook is a receiver of its own."""
-    with receiver() as inbox, dg.instance_for_test() as instance:
+    with receiver() as inbox, dagster_instance() as instance:
         monkeypatch.setenv("SUBJECT_ALERT_WEBHOOK", inbox.url)
         monkeypatch.setenv("SUBJECT_DAGSTER_URL", "https://dagster.example.com/")
         yield Desk(instance, inbox)

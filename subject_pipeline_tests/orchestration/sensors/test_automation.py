@@ -27,7 +27,7 @@ VERIFY = "verify_checkpoint_and_report"
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance."""
-    with dg.instance_for_test() as made:
+    with dg.instance_for_test() as made:  # a schedule looks its instance up by reference
         yield made
 
 

@@ -15,6 +15,7 @@ from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
 
 JOB = "ingest_access_events"
@@ -56,7 +57,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench with an empty inbox."""
-    with dg.instance_for_test() as instance:
+    with dagster_instance() as instance:
         yield Bench(tmp_path, instance)
 
 

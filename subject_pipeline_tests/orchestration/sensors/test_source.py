@@ -12,6 +12,7 @@ from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.source import source_sensor
 from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
 
 JOB = "register_people"
@@ -51,7 +52,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench with a source."""
-    with dg.instance_for_test() as instance:
+    with dagster_instance() as instance:
         made = Bench(tmp_path, instance)
         made.write(b"one")
         yield made
