@@ -228,7 +228,7 @@ class AuditedTools:
             return
         closer = DaemonThreads(1, "audited-tools-close")
         closing = closer.submit(self._log.close)
-        if closer.close(max(0.0, ends - time.monotonic())):
+        if closer.close(max(0.0, ends - time.monotonic())) or closing.cancelled():  # it ran out of time, or never began
             _LOG.error("closed, but the store has not taken the audit log's index yet; a later append writes it")
         else:
             closing.result()

@@ -38,6 +38,7 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.gateway import AuditedTools, recording
+from subject_pipeline.gateway.daemon_threads import DaemonThreads
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.protocol import ObjectStore
@@ -602,6 +603,16 @@ def test_by_choice_a_late_answer_is_released(hung: Hung, caplog: pytest.LogCaptu
         " not on record within 0.01 s; its rows may still arrive"
     )
     assert SECRET not in caplog.text
+
+
+def test_closing_without_time_for_the_index_ends_well(
+    store: SubjectStore, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no thread takes the index before the time is up, that is logged: a later append writes it."""
+    quick = AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05)
+    monkeypatch.setattr(recording, "DaemonThreads", lambda _, name: DaemonThreads(0, name))
+    quick.close()
+    assert "the store has not taken the audit log's index yet" in caplog.text
 
 
 def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ring: KeyRingFile) -> None:
