@@ -1,4 +1,7 @@
-"""`doctor`: is this store fit for work from here, and if not, what is wrong and how to fix it."""
+"""`doctor`: is this store fit for work from here, and if not, what is wrong and how to fix it.
+
+One examination is one function; together they are longer than other files, and read one by one.
+"""
 
 import datetime as dt
 import secrets

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 from hypothesis import Phase, settings
+from obstore.store import MemoryStore
 
 from subject_pipeline.candidates import staged as staging_rules
 from subject_pipeline.keys.ring import KeyRing
@@ -86,7 +87,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """Every object store that needs no server, empty."""
     stores: dict[str, Callable[[], ObjectStore]] = {
         "local": lambda: LocalObjects(tmp_path / "objects"),
-        "memory": RemoteObjects.in_memory,
+        "memory": lambda: RemoteObjects(MemoryStore()),
     }
     return stores[request.param]()
 

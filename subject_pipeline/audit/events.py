@@ -1,6 +1,8 @@
 """Access events: who did what to whose data, when and with what result, before they become rows of the log.
 
 A payload is reduced to its result and its hash here; nothing of it goes further.
+
+It is longer than other files because every rule about an event is here.
 """
 
 import datetime as dt

@@ -2,6 +2,8 @@
 
 An append that returned is on disk. One that raised says whether its rows may be there: `OutcomeUnknownError` where
 that could not be learnt, any other error where they are not. Either way the same event may be appended again.
+
+Its locks are what makes it longer than other files: who holds which is easier to see in one place.
 """
 
 import datetime as dt

@@ -2,6 +2,8 @@
 
 Line 1 is `{"mac":M,"segment":S}`, every further line `{"mac":M,"row":R}`; S and R are canonical JSON (RFC 8785), M is
 HMAC-SHA256 over exactly the bytes of S or R under a domain of its own. A verifier computes MACs of the bytes as stored.
+
+Writing and parsing stand in one file, longer than others, so that they cannot drift apart.
 """
 
 import hashlib

@@ -14,8 +14,8 @@ from obstore.exceptions import BaseError
 
 from subject_pipeline.errors import ConfigurationError, SourceError
 from subject_pipeline.formats.shown_text import without_credentials
+from subject_pipeline.objects.backends import open_backend, reason
 from subject_pipeline.objects.location import StoreLocation, home_expanded, refuse_credentials
-from subject_pipeline.objects.remote import open_backend, reason
 
 _SUFFIXES = (".parquet", ".pq")
 _MAGIC = frozenset("*?[")

@@ -18,8 +18,8 @@ from subject_pipeline.candidates.held_stderr import HELD_STDERR
 from subject_pipeline.candidates.source_files import SourceFile, SourceFiles
 from subject_pipeline.errors import SourceError
 from subject_pipeline.formats.shown_text import without_credentials
+from subject_pipeline.objects.backends import open_backend
 from subject_pipeline.objects.location import StoreLocation
-from subject_pipeline.objects.remote import open_backend
 from subject_pipeline.objects.remote_file import RemoteFile
 
 BATCH_ROWS = 131_072

@@ -1,4 +1,7 @@
-"""Staged candidates: parquet parts below `staging/<dataset>/`, each holding whole chunks, and the record of them."""
+"""Staged candidates: parquet parts below `staging/<dataset>/`, each holding whole chunks, and the record of them.
+
+Writing, reading and removing parts stand in one file, longer than others: they share the names of the parts.
+"""
 
 import contextlib
 import datetime as dt

@@ -4,6 +4,9 @@ Everything is create-only, and all but the note is named by its content, so that
 killed or lost a race are in nobody's way. The note is written last: once it is there, so is the checkpoint.
 
 Any other object below `checkpoints/` means nothing: it is not read, and never deleted here.
+
+Writing and reading stand in one file, longer than others: what is written here is believed only as far as reading
+proves it.
 """
 
 import hashlib

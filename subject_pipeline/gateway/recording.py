@@ -5,6 +5,8 @@
         answer = tools.after("read_worker", answer, subjects=arguments["candidate_id"], trace_id=trace)
 
 `docs/gateway_example.py` is a whole loop. Importing this needs no Dagster.
+
+It is longer than other files because its guarantee is one: everything between a call and its release is here.
 """
 
 import asyncio

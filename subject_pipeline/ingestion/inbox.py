@@ -8,7 +8,8 @@ from pathlib import Path
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
 from subject_pipeline.ingestion.event_files import is_event_file
-from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, Progress, ingest, raise_unread
+from subject_pipeline.ingestion.ingest_report import IngestReport
+from subject_pipeline.ingestion.ingesting import EventFile, Progress, ingest, raise_unread
 from subject_pipeline.ingestion.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.keys.macs import Macs
 from subject_pipeline.keys.ring_file import KeyRingFile

@@ -1,16 +1,15 @@
 """Ingestion: files of access events become rows of the audit log, each event once however often its file is read."""
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from sys import getsizeof
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import polars as pl
 
@@ -19,10 +18,10 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.ingestion.event_files import EventLine, check_event_file, local_events, read_events
+from subject_pipeline.ingestion.ingest_report import IngestReport, Placed, Rejection, Tally, bury
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline.store.layout import DEAD_LETTERS
 
 MAX_NAMED = 10_000
 _BATCH = 100_000
@@ -33,16 +32,6 @@ _CONFLICTING = "conflicting: the log has an event of this subject, id and month 
 
 Progress = Callable[[int], None]
 """Called with events done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A line that was not recorded: its place, why, and the SHA-256 of its bytes; its content is kept nowhere."""
-
-    file: str
-    line: int
-    reason: str
-    line_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,69 +52,6 @@ class EventFile:
         if not path.is_file():
             raise SourceError(f"cannot read events from {path}: there is no such file")
         return cls(str(path), lambda: local_events(path))
-
-
-class _Placed(NamedTuple):
-    """An event, and the line that holds it: its number, and the SHA-256 of its bytes."""
-
-    event: AccessEvent
-    line: int
-    sha256: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    """What became of one chunk's part of a batch.
-
-    Attributes:
-        events: how many there were.
-        new: those appended, by result.
-        conflicting: those whose id the log has with other content.
-        unregistered: those about unregistered subjects.
-    """
-
-    events: int
-    new: Counter[str]
-    conflicting: list[_Placed]
-    unregistered: int
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What an ingestion did; `events = appended + already_present + conflicting + rejected`.
-
-    Attributes:
-        conflicting: events whose id the log has with other content: the first is kept.
-        unregistered: events, of those that are not rejected, about a subject that has no manifest.
-        rejected: lines that are not events.
-        rejections: the first 10,000 of the lines rejected or conflicting; all are counted.
-        dead_letters: the reports that were written of these lines, as keys of the store.
-    """
-
-    files: int = 0
-    appended: int = 0
-    already_present: int = 0
-    conflicting: int = 0
-    unregistered: int = 0
-    rejected: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    dead_letters: list[str] = field(default_factory=list)
-    results: dict[str, int] = field(default_factory=dict)
-    elapsed_s: float = 0.0
-
-    @property
-    def events(self) -> int:
-        """Lines that were read, without blank ones."""
-        return self.appended + self.already_present + self.conflicting + self.rejected
-
-    def add(self, tally: _Tally) -> None:
-        """Add the counts of a part of a batch; not for two threads at once."""
-        appended = tally.new.total()
-        self.appended += appended
-        self.already_present += tally.events - appended - len(tally.conflicting)
-        self.conflicting += len(tally.conflicting)
-        self.unregistered += tally.unregistered
-        self.results.update({result: self.results.get(result, 0) + count for result, count in tally.new.items()})
 
 
 def ingest(
@@ -202,7 +128,7 @@ def _ingest_file(
         if rejections:
             rejections.sort(key=lambda one: one.line)
             report.rejections += rejections[: MAX_NAMED - len(report.rejections)]
-            report.dead_letters.append(_bury(log, file.name, rejections))
+            report.dead_letters.append(bury(log.store.objects, file.name, rejections))
 
 
 def _lines(file: EventFile) -> Generator[EventLine, None, None]:
@@ -229,9 +155,9 @@ def _note(rejections: list[Rejection], rejection: Rejection) -> None:
 
 def _batches(
     lines: Iterable[EventLine], name: str, rejections: list[Rejection], report: IngestReport
-) -> Iterator[list[_Placed]]:
+) -> Iterator[list[Placed]]:
     """Lines as events, a batch at a time; those that are not events are noted on the way."""
-    batch: list[_Placed] = []
+    batch: list[Placed] = []
     size = 0
     for line in lines:
         sha256 = hashlib.sha256(line.raw)
@@ -240,7 +166,7 @@ def _batches(
             report.rejected += 1
             _note(rejections, Rejection(name, line.number, event, sha256.hexdigest()))
             continue
-        batch.append(_Placed(event, line.number, sha256.digest()))
+        batch.append(Placed(event, line.number, sha256.digest()))
         size += sum(map(getsizeof, event)) + (sum(map(getsizeof, event.fields)) if event.fields else 0)
         if len(batch) >= _BATCH or size >= _BATCH_BYTES:
             yield batch
@@ -258,11 +184,11 @@ def _parsed(line: EventLine) -> AccessEvent | str:
         return f"cannot be examined ({type(error).__name__})"  # its message may quote the event
 
 
-def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concurrency: int) -> Iterator[_Placed]:
+def _append(log: AuditLog, batch: Sequence[Placed], report: IngestReport, concurrency: int) -> Iterator[Placed]:
     """Append a batch, chunk by chunk; returns the events that conflict with what is there."""
     chunk_of = log.layout.chunks.chunk_of
     homes: dict[str, str] = {}
-    by_chunk: dict[str, list[_Placed]] = {}
+    by_chunk: dict[str, list[Placed]] = {}
     for placed in batch:
         candidate_id = placed.event.candidate_id
         home = homes.get(candidate_id)
@@ -271,7 +197,7 @@ def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concu
         by_chunk.setdefault(home, []).append(placed)
     unregistered = _unregistered(log, homes)
 
-    def one(chunk: str) -> _Tally:
+    def one(chunk: str) -> Tally:
         waiting = by_chunk[chunk]
         done = log.append_to(chunk, [placed.event for placed in waiting])
         new: Counter[str] = Counter()
@@ -282,14 +208,14 @@ def _append(log: AuditLog, batch: Sequence[_Placed], report: IngestReport, concu
             elif appended.outcome == "conflicting":
                 conflicting.append(placed)
         about_unregistered = sum(placed.event.candidate_id in unregistered for placed in waiting)
-        return _Tally(len(waiting), new, conflicting, about_unregistered)
+        return Tally(len(waiting), new, conflicting, about_unregistered)
 
     for tally in _each(one, sorted(by_chunk), at_once(log.store.objects, concurrency)):
         report.add(tally)
         yield from tally.conflicting
 
 
-def _each(one: Callable[[str], _Tally], chunks: Sequence[str], concurrency: int) -> Iterator[_Tally]:
+def _each(one: Callable[[str], Tally], chunks: Sequence[str], concurrency: int) -> Iterator[Tally]:
     """What became of each chunk; if some fail, all others come first."""
     if concurrency == 1:
         yield from map(one, chunks)
@@ -308,18 +234,3 @@ def _unregistered(log: AuditLog, homes: dict[str, str]) -> set[str]:
         lambda snapshot: snapshot.rows(chunks, ["candidate_id"]), pl.DataFrame(schema={"candidate_id": pl.String})
     )
     return set(wanted.join(known, on="candidate_id", how="anti")["candidate_id"])
-
-
-def _bury(log: AuditLog, name: str, rejections: Sequence[Rejection]) -> str:
-    """Write the report of a file's rejected lines, once however often the file is read; returns its key."""
-    report = {
-        "schema": "subject_dead_letters.v1",
-        "file": name,
-        "rejections": [
-            {key: value for key, value in asdict(rejection).items() if key != "file"} for rejection in rejections
-        ],
-    }
-    data = json.dumps(report, ensure_ascii=False, indent=1).encode() + b"\n"
-    key = f"{DEAD_LETTERS}{hashlib.sha256(data).hexdigest()[:32]}.json"
-    log.store.objects.create(key, data)
-    return key

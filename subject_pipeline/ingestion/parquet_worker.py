@@ -7,6 +7,8 @@ keep every text of a row group, even those that are in no dictionary of the file
 
 Over stdout come frames (`FRAME`: kind, length of what follows): `READ` asks for bytes of the file, which come over
 stdin, `ROWS` are lines, each a row as an object, or `[reason, other cells]`, `FAILED` is why the file cannot be read.
+
+It is one file, longer than others, because it is started as a program and imports as little as it can.
 """
 
 import contextlib

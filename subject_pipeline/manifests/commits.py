@@ -10,8 +10,8 @@ import polars as pl
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, VanishedFileError
+from subject_pipeline.objects.backends import reason
 from subject_pipeline.objects.durability import sync_file, sync_folders
-from subject_pipeline.objects.remote import reason
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 

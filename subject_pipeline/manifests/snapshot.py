@@ -1,6 +1,8 @@
 """One version of the manifests' table: reads of it, and one write decided against it.
 
 No candidate id ever enters Delta's log: operations join on a source frame instead of naming ids in a predicate.
+
+It is longer than other files because what may be read, and by which rules, should be read in one place.
 """
 
 import uuid

@@ -6,8 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import (
@@ -20,33 +19,18 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import MemoryStore, from_url
 from obstore.store import ObjectStore as Backend
 
-from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
-from subject_pipeline.formats.shown_text import without_credentials
+from subject_pipeline.errors import OutcomeUnknownError, StoreError
+from subject_pipeline.objects.backends import PATIENCE, no_bucket, open_backend, reason
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.protocol import ObjectInfo, check_key, check_size
 from subject_pipeline.objects.remote_file import RemoteFile
 
-_SILENCE = timedelta(seconds=20)
-"""How long a request may go without a byte of its answer: what it takes to send 8 MiB over a slow line."""
-
-_PATIENCE = timedelta(seconds=15)
-"""No request is begun again later than this, so that an unreachable store is reported within 30 seconds."""
-
 _WRITE_ATTEMPTS = 7
 _FIRST_WAIT_S = 0.1
 _READ_BYTES = 4 << 20
-_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
-"""What S3, Azure and GCS answer to any request to a bucket that is not there."""
 
-_UNSAFE = {
-    "aws_conditional_put": ("disabled",),
-    "conditional_put": ("disabled",),
-    "aws_s3_allow_unsafe_rename": ("true", "1", "yes", "on"),
-    "allow_unsafe_rename": ("true", "1", "yes", "on"),
-}
 
 _REFUSALS = (
     FileNotFoundError,
@@ -85,11 +69,6 @@ class RemoteObjects:
         """
         return cls(open_backend(location), open_backend(location, retries=0))
 
-    @classmethod
-    def in_memory(cls) -> "RemoteObjects":
-        """A store in this process's memory, for tests."""
-        return cls(MemoryStore())
-
     def get(self, key: str, *, limit: int | None = None) -> bytes | None:
         """See `ObjectStore.get`."""
         try:
@@ -97,7 +76,7 @@ class RemoteObjects:
             check_size(key, found.meta["size"], limit)
             return bytes(found.bytes())
         except (FileNotFoundError, NotFoundError) as error:
-            if (gone := _no_bucket(error)) is not None:
+            if (gone := no_bucket(error)) is not None:
                 raise StoreError(f"cannot read the object {key!r}: {gone}") from error
             return None
         except BaseError as error:
@@ -233,8 +212,8 @@ class RemoteObjects:
 
 
 def _attempts() -> Iterator[int]:
-    """Numbers of attempts, with longer and longer waits between them, until `_PATIENCE` is over."""
-    until = time.monotonic() + _PATIENCE.total_seconds()
+    """Numbers of attempts, with longer and longer waits between them, until `PATIENCE` is over."""
+    until = time.monotonic() + PATIENCE.total_seconds()
     yield 0
     for attempt in range(1, _WRITE_ATTEMPTS):
         wait = random.uniform(0.5, 1) * _FIRST_WAIT_S * 2 ** (attempt - 1)  # noqa: S311 - no secret
@@ -242,59 +221,3 @@ def _attempts() -> Iterator[int]:
             return
         time.sleep(wait)
         yield attempt
-
-
-def open_backend(location: StoreLocation, *, retries: int = 6) -> Backend:
-    """Obstore's own handle on a location, bounded in retries so that an unreachable endpoint is reported in time.
-
-    Args:
-        location: where.
-        retries: how often the client repeats a request by itself.
-
-    Raises:
-        ConfigurationError: the options do not fit the provider.
-    """
-    _refuse_unsafe(location)
-    config: Any = dict(location.options) or None  # each provider has its own type
-    try:
-        backend: Backend = from_url(
-            location.url,
-            config=config,
-            client_options={
-                "connect_timeout": timedelta(seconds=5),
-                "read_timeout": _SILENCE,
-                "timeout": timedelta(seconds=60),
-                "allow_http": True,  # whether to encrypt is what the endpoint's URL says
-            },
-            retry_config={"max_retries": retries, "retry_timeout": _PATIENCE},
-        )
-        return backend  # noqa: TRY300 - the call above is all that can fail
-    except (BaseError, ValueError) as error:
-        raise ConfigurationError(f"cannot open the store {location.url!r}: {reason(error)}") from error
-
-
-def _refuse_unsafe(location: StoreLocation) -> None:
-    """Settings with which two writers could overwrite each other are refused, whether options or environment say so."""
-    given = {**os.environ, **location.options}
-    for name, value in given.items():
-        unsafe = value.strip().lower() in _UNSAFE.get(name.lower(), ())
-        if unsafe:
-            raise ConfigurationError(
-                f"cannot use the store {location.url!r} with {name}={value}: without conditional writes two writers "
-                "would overwrite each other's manifests and audit rows; take that setting out"
-            )
-
-
-def _no_bucket(error: BaseException) -> str | None:
-    """What to say if not the object but its bucket is missing; None if it is the object."""
-    if any(code in str(error) for code in _NO_BUCKET):
-        return "there is no such bucket or container; create it first, or correct the URL"
-    return None
-
-
-def reason(error: BaseException | None) -> str:
-    """The first line of what a library said, without credentials; the rest is debug output and may hold headers."""
-    if error is not None and (gone := _no_bucket(error)) is not None:
-        return gone
-    text = str(error).strip()
-    return without_credentials(text.splitlines()[0]) if text else type(error).__name__

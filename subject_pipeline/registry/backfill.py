@@ -19,12 +19,8 @@ from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.registry.deciding import Counts, Failure, decide
 from subject_pipeline.registry.evidence import ManifestEvidence
-from subject_pipeline.registry.registering import (
-    MAX_NAMED_FAILURES,
-    Registration,
-    named_failures,
-    register_staged,
-)
+from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES, Registration, named_failures
+from subject_pipeline.registry.registering import register_staged
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore

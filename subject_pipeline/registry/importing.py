@@ -1,4 +1,7 @@
-"""Manifests into the registry: what is new is registered, what differs is replaced."""
+"""Manifests into the registry: what is new is registered, what differs is replaced.
+
+It is longer than other files because deciding, announcing and committing an import follow each other here.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -22,7 +25,7 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
 from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
-from subject_pipeline.registry.registering import MAX_NAMED_FAILURES
+from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore

@@ -2,10 +2,9 @@
 
 import datetime as dt
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -18,61 +17,14 @@ from subject_pipeline.manifests.frames import new_rows
 from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.deciding import Counts, Decision, Failure, decide
+from subject_pipeline.registry.deciding import Decision, decide
 from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.outcomes import ChunkOutcome, Registration, outcomes_of, with_earlier
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 
-MAX_NAMED_FAILURES = 10_000
-"""So many failures of a run are named; all are counted."""
-
 # A MERGE keeps two cores busy by itself; two at once took as long, half a GiB more, and raced on an empty table.
-_SAMPLE = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkOutcome:
-    """What a registration did in one chunk.
-
-    Attributes:
-        rows: staged rows, repeated ones too.
-        collisions: how many of the failed found their storage key taken by another id.
-        failures: candidates that did not become subjects, in source order.
-        sample: the first five candidate ids.
-        seconds: how long the commit took that this chunk was part of.
-    """
-
-    chunk: str
-    rows: int
-    counts: Counts
-    collisions: int = 0
-    failures: tuple[Failure, ...] = ()
-    sample: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Registration:
-    """What a registration has done so far; filled while it runs, so that an interrupted one can be reported too."""
-
-    outcomes: list[ChunkOutcome] = field(default_factory=list)
-    rows: int = 0
-
-    def take(self, outcomes: list[ChunkOutcome]) -> None:
-        """Add a chunk group's outcomes."""
-        self.outcomes += outcomes
-        self.rows += sum(outcome.rows for outcome in outcomes)
-
-    @property
-    def counts(self) -> Counts:
-        """The sum over all chunks done."""
-        return sum((outcome.counts for outcome in self.outcomes), Counts())
-
-    @property
-    def failures(self) -> list[Failure]:
-        """The failures of all chunks done, at most 10,000 of them."""
-        return [failure for outcome in self.outcomes for failure in outcome.failures][:MAX_NAMED_FAILURES]
 
 
 def register_dataset(
@@ -117,17 +69,8 @@ def register_dataset(
             for outcome in done.outcomes:
                 earlier[outcome.chunk] = earlier.get(outcome.chunk, 0) + outcome.counts.inserted
         else:
-            done.outcomes = [_with_earlier(outcome, earlier.get(outcome.chunk, 0)) for outcome in done.outcomes]
+            done.outcomes = [with_earlier(outcome, earlier.get(outcome.chunk, 0)) for outcome in done.outcomes]
             return done
-
-
-def _with_earlier(outcome: ChunkOutcome, inserted: int) -> ChunkOutcome:
-    """The outcome with what this call itself inserted in an earlier pass counted as inserted, not as skipped."""
-    counts = outcome.counts
-    carried = min(inserted, counts.skipped)
-    return replace(
-        outcome, counts=replace(counts, inserted=counts.inserted + carried, skipped=counts.skipped - carried)
-    )
 
 
 def register_staged(
@@ -212,7 +155,7 @@ class _Job:
         except StoreError as error:
             decision = None
             failed = pl.concat([refused, refusals(accepted, "not_written", f"not written: {error}")])
-        return self._outcomes(indices, rows, unique, decision, failed, seconds=time.perf_counter() - started)
+        return outcomes_of(self.layout, indices, rows, unique, decision, failed, seconds=time.perf_counter() - started)
 
     def _commit(self, accepted: pl.DataFrame, chunks: list[str]) -> Decision:
         """Decide against the latest version and commit against it; on a lost race, both again."""
@@ -256,53 +199,3 @@ class _Job:
             raise OutcomeUnknownError(f"committed, but it could not be read back: {error}") from error
         missing = decision.new.join(stored, on=["storage_key", "candidate_id"], how="anti")
         return decision.not_writing(missing, "committed, but gone when read back: another writer removed it; run again")
-
-    def _outcomes(
-        self,
-        indices: list[int],
-        rows: pl.DataFrame,
-        unique: pl.DataFrame,
-        decision: Decision | None,
-        failed: pl.DataFrame,
-        *,
-        seconds: float,
-    ) -> list[ChunkOutcome]:
-        scanned, tried = _per_chunk(rows), _per_chunk(unique)
-        inserted = _per_chunk(decision.new) if decision else {}
-        skipped = _per_chunk(decision.known) if decision else {}
-        lost, collided = _per_chunk(failed), _per_chunk(failed.filter(pl.col("kind") == "collision"))
-        named: dict[int, list[Failure]] = defaultdict(list)
-        for failure, index in named_failures(failed, self.layout):
-            named[index].append(failure)
-        samples = dict(
-            unique.group_by("chunk_index").agg(pl.col("candidate_id").sort_by("row").head(_SAMPLE)).iter_rows()
-        )
-        return [
-            ChunkOutcome(
-                chunk=self.layout.names[index],
-                rows=scanned.get(index, 0),
-                counts=Counts(
-                    inserted=inserted.get(index, 0),
-                    skipped=skipped.get(index, 0),
-                    failed=lost.get(index, 0),
-                    duplicates=scanned.get(index, 0) - tried.get(index, 0),
-                ),
-                collisions=collided.get(index, 0),
-                failures=tuple(named[index]),
-                sample=tuple(samples.get(index, ())),
-                seconds=seconds,
-            )
-            for index in indices
-        ]
-
-
-def named_failures(failed: pl.DataFrame, layout: ChunkLayout) -> list[tuple[Failure, int]]:
-    """The failures of a `REFUSAL_SCHEMA` frame, at most 10,000 of them, each with its chunk's index."""
-    return [
-        (Failure(candidate, reason, layout.names[index], kind), index)
-        for index, candidate, kind, reason in failed.head(MAX_NAMED_FAILURES).iter_rows()
-    ]
-
-
-def _per_chunk(rows: pl.DataFrame) -> dict[int, int]:
-    return dict(rows.group_by("chunk_index").len().iter_rows())

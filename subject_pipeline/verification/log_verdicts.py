@@ -11,6 +11,8 @@ Per segment, in the log's order:
 A chain has one verdict, its first problem, at the seq up to which it is sound. What a checkpoint anchored and the log
 does not have is found at the end. If the store failed to return a segment, everything that may depend on it is
 unreadable, which is neither intact nor tampered with.
+
+It is longer than other files because a judge in two places would be two judges.
 """
 
 import hmac

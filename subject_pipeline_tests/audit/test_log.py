@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from subject_pipeline.audit import index, index_writer
 from subject_pipeline.audit import log as module
@@ -53,7 +54,7 @@ Gate = threading.Event
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SubjectStore:
     """A store with hooks, on a disk and in a bucket."""
     store = SubjectStore.at(str(tmp_path / "anywhere"), wanted_chunks=CHUNKS)
-    objects = HookedLocal(tmp_path / "anywhere") if request.param == "local" else HookedMemory.in_memory()
+    objects = HookedLocal(tmp_path / "anywhere") if request.param == "local" else HookedMemory(MemoryStore())
     hooked = with_objects(store, objects)
     hooked.layout_or_create()
     return hooked

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 
 from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, candidates
@@ -270,7 +271,7 @@ def test_forgetting_spares_another_id_with_the_same_storage_key(objects: ObjectS
 
 def test_forgetting_reads_only_the_parts_of_its_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three groups the parts of one are read, told by their names."""
-    objects = RemoteObjects.in_memory()
+    objects = RemoteObjects(MemoryStore())
     groups = _stage(objects, PEOPLE)
     read: list[str] = []
     real: Callable[[str], bytes | None] = objects.get
@@ -309,7 +310,7 @@ def test_a_part_that_vanishes_while_forgetting_is_forgotten(
 @given(st.lists(st.lists(st.text("ab/_é", max_size=4), max_size=8), max_size=5), st.integers(1, 10))
 def test_no_candidate_is_lost_or_doubled_by_staging(batches: list[list[str]], buffered: int) -> None:
     """However the rows come and wherever the buffer ends, each is staged once, in the group of its chunk."""
-    objects = RemoteObjects.in_memory()
+    objects = RemoteObjects(MemoryStore())
     starts = [sum(map(len, batches[:at])) for at in range(len(batches))]
     frames = [_candidates(batch, start) for batch, start in zip(batches, starts, strict=True)]
     with pytest.MonkeyPatch.context() as patch:

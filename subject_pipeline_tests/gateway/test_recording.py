@@ -24,6 +24,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from obstore.store import MemoryStore
 
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
@@ -992,7 +993,7 @@ def test_a_hook_from_before_a_fork_lets_nothing_out(tmp_path: Path, ring: KeyRin
 
 def test_any_object_store_serves(store: SubjectStore, ring: KeyRingFile) -> None:
     """Over the client for buckets the same call leaves the same row."""
-    bucket = _with(store, RemoteObjects.in_memory())
+    bucket = _with(store, RemoteObjects(MemoryStore()))
     with AuditedTools(AuditLog(bucket, ring), actor="a") as tools:
         tools.after("read", {"candidate_id": "W-1"})
 

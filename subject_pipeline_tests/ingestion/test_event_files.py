@@ -222,7 +222,8 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, ingest
+from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])
 create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))

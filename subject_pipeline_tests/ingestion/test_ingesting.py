@@ -6,13 +6,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from obstore.store import MemoryStore
 
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
 from subject_pipeline.ingestion import event_files, ingesting
-from subject_pipeline.ingestion.ingesting import EventFile, IngestReport, ingest
+from subject_pipeline.ingestion.ingest_report import IngestReport
+from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
@@ -168,7 +170,7 @@ def test_events_years_apart_and_out_of_order_are_recorded(log: AuditLog, tmp_pat
 def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path) -> None:
     """On a bucket chunks are appended to by threads; what each adds to the report is in it, however they take turns."""
     bucket = AuditLog(
-        with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=64), HookedMemory.in_memory()), log.ring
+        with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=64), HookedMemory(MemoryStore())), log.ring
     )
     results = ["success", "denied", "error"]
     events = [_event(n, candidate_id=f"P-{n}", result=results[n % 3]) for n in range(6_000)]
@@ -185,9 +187,9 @@ def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path)
 
 def test_chunks_that_were_appended_to_are_counted_where_another_failed(log: AuditLog, tmp_path: Path) -> None:
     """One chunk's failure on a bucket ends the ingesting, and the report has what the other chunks took."""
-    objects = HookedMemory.in_memory()
+    objects = HookedMemory(MemoryStore())
     bucket = AuditLog(with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), objects), log.ring)
-    objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))  # type: ignore[attr-defined]
+    objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))
     report = IngestReport()
     with pytest.raises(StoreError, match="no space"):
         ingest(bucket, [_lines(tmp_path / "e.jsonl", *map(_event, range(100)))], report=report, concurrency=4)

@@ -6,12 +6,14 @@ from typing import Any
 import obstore
 import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError, PreconditionError
+from obstore.store import MemoryStore
 
 from subject_pipeline.errors import ConfigurationError, OutcomeUnknownError, StoreError
+from subject_pipeline.objects.backends import open_backend, reason
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.opening import open_objects
-from subject_pipeline.objects.remote import RemoteObjects, open_backend, reason
+from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline_tests.helpers.scripted_s3 import RESET, ScriptedS3, scripted_s3
 
 KEY = "audit/chunk-00/000000000000.jsonl"
@@ -36,7 +38,7 @@ def s3() -> Iterator[ScriptedS3]:
 @pytest.fixture
 def objects() -> RemoteObjects:
     """An empty store in memory."""
-    return RemoteObjects.in_memory()
+    return RemoteObjects(MemoryStore())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.store import MemoryStore
 
 from subject_pipeline.ingestion.event_files import MAX_LINE, read_events
 from subject_pipeline.objects.remote import RemoteObjects
@@ -9,8 +10,11 @@ from subject_pipeline.objects.remote import RemoteObjects
 
 def test_an_objects_lines_are_those_of_the_same_file() -> None:
     """Lines, long ones and a last one without an end, come from a bucket as from a disk, across its buffers."""
-    data = b'{"n": 1}\n' + b'{"n": "' + b"x" * (MAX_LINE + 10) + b'"}\n' + (b'{"n": "' + b"y" * 900 + b'"}\n') * 7_000 + b'{"n": 3}'
-    objects = RemoteObjects.in_memory()
+    data = (
+        b'{"n": 1}\n'
+        b'{"n": "' + b"x" * (MAX_LINE + 10) + b'"}\n' + (b'{"n": "' + b"y" * 900 + b'"}\n') * 7_000 + b'{"n": 3}'
+    )
+    objects = RemoteObjects(MemoryStore())
     objects.create("inbox/e.jsonl", data)
     with objects.open("inbox/e.jsonl") as remote:
         found = [(line.number, line.raw, line.value, line.problem) for line in read_events("e.jsonl", remote)]
@@ -22,7 +26,7 @@ def test_an_objects_lines_are_those_of_the_same_file() -> None:
 
 def test_an_object_is_read_whole_and_from_anywhere() -> None:
     """Reading to the end, seeking, telling and an empty object, as a file does."""
-    objects = RemoteObjects.in_memory()
+    objects = RemoteObjects(MemoryStore())
     objects.create("a", b"0123456789")
     objects.create("b", b"")
     with objects.open("a") as file:
@@ -41,7 +45,7 @@ def test_parquet_events_are_read_from_a_bucket() -> None:
     """Rows come in order, with their place."""
     sink = io.BytesIO()
     pq.write_table(pa.table({"candidate_id": ["A", "B"]}), sink)
-    objects = RemoteObjects.in_memory()
+    objects = RemoteObjects(MemoryStore())
     objects.create("inbox/e.parquet", sink.getvalue())
     with objects.open("inbox/e.parquet") as file:
         assert [line.value["candidate_id"] for line in read_events("e.parquet", file)] == ["A", "B"]

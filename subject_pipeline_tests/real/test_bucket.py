@@ -7,8 +7,8 @@ import pytest
 from subject_pipeline.candidates.source_files import find_source_files
 from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.errors import SourceError
+from subject_pipeline.objects.backends import open_backend
 from subject_pipeline.objects.location import StoreLocation
-from subject_pipeline.objects.remote import open_backend
 
 pytestmark = pytest.mark.real
 

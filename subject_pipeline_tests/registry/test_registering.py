@@ -6,9 +6,10 @@ from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.errors import ConfigurationError, StagingError, StoreError
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.registry import registering
+from subject_pipeline.registry import outcomes, registering
 from subject_pipeline.registry.backfill import count_subjects
-from subject_pipeline.registry.registering import Registration, register_dataset, register_staged
+from subject_pipeline.registry.outcomes import Registration
+from subject_pipeline.registry.registering import register_dataset, register_staged
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -25,7 +26,7 @@ def _stage(store: SubjectStore, declaration: DatasetDeclaration, *, limit: int |
     return stage_dataset(store, declaration, limit=limit)
 
 
-def _register(store: SubjectStore, *, limit: int | None = None) -> registering.Registration:
+def _register(store: SubjectStore, *, limit: int | None = None) -> Registration:
     return register_dataset(store, "people", limit=limit, chunks=_names(store))
 
 
@@ -189,7 +190,7 @@ def test_at_most_ten_thousand_failures_are_named(
     store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All failures are counted, but only so many are named."""
-    monkeypatch.setattr(registering, "MAX_NAMED_FAILURES", 5)
+    monkeypatch.setattr(outcomes, "MAX_NAMED_FAILURES", 5)
     _stage(store, declared(["L" * (201 + number) for number in range(12)]))
 
     done = _register(store)

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from obstore.store import MemoryStore
 
 from subject_pipeline.errors import StoreError
 from subject_pipeline.objects.protocol import ObjectStore
@@ -17,7 +18,7 @@ FILES = {"report.html": b"<p>", "numbers.csv": b"1"}
 @pytest.fixture
 def objects() -> ObjectStore:
     """A bucket in memory."""
-    return RemoteObjects.in_memory()
+    return RemoteObjects(MemoryStore())
 
 
 def test_a_report_lies_below_its_time(objects: ObjectStore) -> None:
@@ -68,4 +69,4 @@ def test_a_foreign_object_in_a_files_place_is_an_error() -> None:
             return super().create(key, data) and not key.endswith("numbers.csv")
 
     with pytest.raises(StoreError, match=r"reports/20261124T031500Z/numbers\.csv"):
-        write_report(Meddled(RemoteObjects.in_memory()._backend), TIME, {}, FILES)
+        write_report(Meddled(RemoteObjects(MemoryStore())._backend), TIME, {}, FILES)

@@ -14,6 +14,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion import ingesting
+from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.registry.subjects import SubjectRegistry
 
 
@@ -26,7 +27,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     ring = shell.key_ring()
     ring.ring()
     log = AuditLog(shell.open_store(), ring)
-    report = ingesting.IngestReport()
+    report = IngestReport()
     ending = ""
     with bar("read", "events") as shown:
         try:

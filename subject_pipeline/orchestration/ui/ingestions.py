@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from subject_pipeline.ingestion.ingesting import IngestReport
+from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.orchestration.ui.tables import Metadata, Row, check
 from subject_pipeline.orchestration.verified_chunks import EVERY_SUBJECT_REGISTERED
 

@@ -9,7 +9,7 @@ from subject_pipeline.orchestration.lasting_checks import Finding
 from subject_pipeline.orchestration.ui.tables import Metadata, Value
 from subject_pipeline.registry.backfill import BackfillReport
 from subject_pipeline.registry.deciding import Failure
-from subject_pipeline.registry.registering import ChunkOutcome, Registration
+from subject_pipeline.registry.outcomes import ChunkOutcome, Registration
 
 _SHOWN_ROWS = 500
 _ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"
