@@ -13,7 +13,6 @@ from typing import Literal
 
 from subject_pipeline.candidates.source_files import find_source_files
 from subject_pipeline.candidates.source_keys import SourceKeys
-from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.errors import (
     CheckpointError,
     ConfigurationError,
@@ -27,12 +26,13 @@ from subject_pipeline.ingestion.inbox import waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.operations import Operations
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 
 Level = Literal["ok", "warning", "problem", "skipped"]
 SKEW_ALLOWED_S = 60.0
-CHECKPOINT_DUE = dt.timedelta(days=2)
 _COMFORTABLE = 10_000
 _CROWDED = 10
 _LONG = 300
@@ -91,7 +91,7 @@ def diagnose(
         keys, found = _key_ring(ring)
         findings.append(found)
     with _examining("checkpoint", findings):
-        findings.append(_checkpoint(store, layout, keys, clock))
+        findings.append(_checkpoint(store, ring, layout, keys, clock))
     with _examining("table", findings):
         findings.append(_table(store, layout))
     with _examining("inbox", findings):
@@ -226,13 +226,17 @@ def _key_ring(ring: KeyRingFile) -> tuple[KeyRing | None, Finding]:
 
 
 def _checkpoint(
-    store: SubjectStore, layout: StoreLayout | None, keys: KeyRing | None, clock: Callable[[], dt.datetime]
+    store: SubjectStore,
+    ring: KeyRingFile,
+    layout: StoreLayout | None,
+    keys: KeyRing | None,
+    clock: Callable[[], dt.datetime],
 ) -> Finding:
     name, how = "checkpoint", "subject-pipeline audit checkpoint, or the job verify_checkpoint_and_report"
     if layout is None or keys is None or keys.signing is None:
         return Finding(name, "skipped", "needs a layout and a key ring with a public key")
     try:
-        latest = CheckpointStore(store.objects, layout.log_id, keys.signing.public).latest(whole=False)
+        latest = stored_checkpoint(store, ring)
     except CheckpointError as error:
         return Finding(
             name,
@@ -242,9 +246,10 @@ def _checkpoint(
         )
     if latest is None:
         return Finding(name, "warning", "there is none: what is cut off the end of a log would not be noticed", how)
-    age = clock() - dt.datetime.fromisoformat(latest.note.time)
-    told = f"checkpoint {latest.note.number} is {_days(age)} old"
-    return Finding(name, "warning", told, how) if age > CHECKPOINT_DUE else Finding(name, "ok", told)
+    age = clock() - dt.datetime.fromisoformat(latest.time)
+    told = f"checkpoint {latest.number} is {_days(age)} old"
+    due = dt.timedelta(days=Operations.read().checkpoint_within_days)
+    return Finding(name, "warning", told, how) if age > due else Finding(name, "ok", told)
 
 
 def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
