@@ -97,19 +97,13 @@ def _attempt(
         raise StoreError("the store's layout is gone")
     chunks = audited.layout.chunks.names
     verifier = Verifier(audited, chunks, incremental=True, known_notes=known_notes, clock=clock)
-    blocked = any(one.kind in _BLOCKING for one in verifier.problems)
     previous = verifier.view.checkpoint if verifier.view else None
-    number = previous.note.number + 1 if previous else 0
+    draft = _Draft(audited, previous, blocked=any(one.kind in _BLOCKING for one in verifier.problems))
     report = CheckpointReport(Verification(incremental=True))
     leaves: dict[str, ChunkLeaf] = {}
-
-    def one(found: ChunkFindings) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
-        roster = None if blocked else _next_roster(audited, previous, found)
-        if roster is None:
-            return found, 0, None
-        return found, len(roster.entries), audited.checkpoints.write_roster(number, found.chunk, roster)
-
-    for done, (found, entries, leaf) in enumerate(verifier.each(chunks, one, concurrency=concurrency), start=1):
+    for done, (found, entries, leaf) in enumerate(
+        verifier.each(chunks, draft.anchor, concurrency=concurrency), start=1
+    ):
         watch(done, len(chunks))
         report.verification.add(found)
         report.entries += entries
@@ -124,7 +118,7 @@ def _attempt(
         in_order = [leaves[chunk] for chunk in chunks]
         note = CheckpointNote(
             audited.layout.log_id,
-            number,
+            draft.number,
             merkle.root([leaf.leaf() for leaf in in_order]).hex(),
             format_time(clock()),
             previous.sha256 if previous else NO_HASH,
@@ -132,6 +126,27 @@ def _attempt(
         report.written = _signed(audited.checkpoints, note, in_order, signing.private)
         report.verification.elapsed_s = time.perf_counter() - started
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The next checkpoint, while the chunks that it is about are verified."""
+
+    audited: AuditedStore
+    previous: Checkpoint | None
+    blocked: bool
+
+    @property
+    def number(self) -> int:
+        return self.previous.note.number + 1 if self.previous else 0
+
+    def anchor(self, found: ChunkFindings) -> tuple[ChunkFindings, int, ChunkLeaf | None]:
+        """Write a chunk's roster; how many subjects are in it, and its leaf, None where nothing is to be signed."""
+        roster = None if self.blocked else _next_roster(self.audited, self.previous, found)
+        if roster is None:
+            return found, 0, None
+        leaf = self.audited.checkpoints.write_roster(self.number, found.chunk, roster)
+        return found, len(roster.entries), leaf
 
 
 def _signed(store: CheckpointStore, note: CheckpointNote, leaves: Sequence[ChunkLeaf], private: bytes) -> Checkpoint:
