@@ -70,8 +70,9 @@ types: $(READY_DEV) ## Types of the package and its tests
 check: lint types test ## What every change must pass: lint, types and tests
 
 check-real: $(READY_DEV) real-parts ## The tests that need servers and a browser
-	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start.
-	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile
+	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start;
+	# in the files' order, since the longest come early, not by how many tests a file has.
+	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile --no-loadscope-reorder
 
 real-parts: ## Install what check-real needs and pip does not have, if the user may
 	scripts/install_real_parts.sh
