@@ -106,3 +106,16 @@ def test_candidates_of_whom_the_table_cannot_tell_are_refused() -> None:
     assert decision.new["candidate_id"].to_list() == ["D"]
     assert decision.known.is_empty()
     assert decision.collided.select("candidate_id", "kind").rows() == [(one, "refused") for one in "ABC"]
+
+
+def test_new_candidates_that_cannot_be_written_are_refused_and_the_others_stay() -> None:
+    """Only those named leave, with a kind and the reason; without any, the decision is as it was."""
+    decision = decide(_candidates(["A", "B", "C"]), _stored([]))
+    assert decision.not_writing(decision.new.clear(), "no reason") is decision
+    after = decision.not_writing(decision.new.filter(pl.col("candidate_id") == "B"), "the log is damaged")
+    assert after.new["candidate_id"].to_list() == ["A", "C"]
+    assert after.new.columns == decision.new.columns
+    assert after.known.equals(decision.known)
+    assert after.collided.select("candidate_id", "kind", "reason").rows() == [
+        ("B", "not_written", "the log is damaged")
+    ]
