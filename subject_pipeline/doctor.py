@@ -256,13 +256,13 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
     snapshot = ManifestTable(store).snapshot() if layout is not None else None
     if snapshot is None or layout is None:
         return Finding("table", "ok", "there is none yet")
-    count, crowded = snapshot.count(), snapshot.crowded(more_than=_CROWDED)
+    count, crowded = snapshot.count(), sum(map(len, snapshot.crowded(more_than=_CROWDED)))
     told = f"version {snapshot.version}, {count:,} subjects in {layout.chunk_count} chunks"
     if crowded:
         return Finding(
             "table",
             "warning",
-            f"{told}; {len(crowded)} chunks have more than {_CROWDED} files",
+            f"{told}; {crowded} chunks have more than {_CROWDED} files",
             "subject-pipeline subjects compact, or the job maintain_store",
         )
     if count > 4 * _COMFORTABLE * layout.chunk_count:

@@ -12,12 +12,14 @@ from subject_pipeline.doctor import Finding, diagnose
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import PROBES
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.checkpointing import write_checkpoint
-from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, with_objects
+from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, manifest, people, with_objects
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 
@@ -246,3 +248,18 @@ def test_whatever_is_raised_is_a_finding(
     assert type(error).__name__ in found[name].detail
     assert "not-shown" not in found[name].detail
     assert where == "_access" or len(found) >= 8
+
+
+def test_a_table_of_many_small_files_is_a_warning_that_counts_chunks(
+    store: SubjectStore, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks are counted, not the commits that compact them."""
+    monkeypatch.setattr(doctor, "_CROWDED", 1)
+    layout = store.layout_or_create().chunks
+    table = ManifestTable(store)
+    for chunk in layout.names[:2]:
+        for candidate_id in people(chunk, 2):
+            table.snapshot_or_create().insert(to_rows([manifest(candidate_id)], layout))
+    found = {one.name: one for one in doctor.diagnose(store, ring)}
+    assert found["table"].level == "warning"
+    assert "; 2 chunks have more than 1 files" in found["table"].detail

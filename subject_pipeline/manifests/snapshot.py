@@ -242,15 +242,15 @@ class Snapshot:
             files = Counter(file.chunk for file in self.files())
             rows: Counter[str] = Counter()
             for file in self.files():
-                rows[file.chunk] += file.claimed
+                rows[file.chunk] += max(0, file.claimed)  # by the log's word, which costs memory where it lies
         groups: list[list[str]] = []
-        room = 0
+        held = 0
         for chunk in sorted(chunk for chunk, count in files.items() if count > more_than):
-            room -= rows[chunk]
-            if room < 0:
+            if not groups or held + rows[chunk] > _REWRITTEN_ROWS:
                 groups.append([])
-                room = _REWRITTEN_ROWS - rows[chunk]
+                held = 0
             groups[-1].append(chunk)
+            held += rows[chunk]
         return groups
 
     def compact(self, chunks: Sequence[str]) -> int:

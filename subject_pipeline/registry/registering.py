@@ -165,12 +165,13 @@ class _Job:
             decision = decide(accepted, snapshot.stored_ids(chunks))
             if decision.new.is_empty():
                 return decision
-            damaged = self.evidence.announce_returning(self._rows(decision.new))
+            rows = self._rows(decision.new)
+            damaged = self.evidence.announce_returning(rows)
             for chunk, error in damaged.items():
                 mine = pl.col("chunk_index").is_in(self.layout.indices([chunk]))
                 decision = decision.not_writing(decision.new.filter(mine), f"not written: {error}")
             if not decision.new.is_empty():
-                snapshot.insert(self._rows(decision.new))
+                snapshot.insert(rows.filter(~pl.col("chunk").is_in(list(damaged))) if damaged else rows)
             return decision
 
         return self._confirmed(retrying(attempt), chunks)

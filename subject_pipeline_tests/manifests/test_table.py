@@ -559,6 +559,18 @@ def test_a_compaction_goes_on_in_groups(table: ManifestTable, monkeypatch: pytes
     assert _open(table).version == version + 3
 
 
+@pytest.mark.parametrize("claimed", [0, -5, 1 << 40])
+def test_statistics_that_lie_stop_no_compaction(
+    table: ManifestTable, monkeypatch: pytest.MonkeyPatch, claimed: int
+) -> None:
+    """Whatever Delta's log says of a file's rows, every chunk is in a group."""
+    for person in (*_in_chunk("chunk-1", 2), *_in_chunk("chunk-2", 2)):
+        _insert(table, person)
+    files = [replace(file, claimed=claimed) for file in _open(table).files()]
+    monkeypatch.setattr(Snapshot, "files", lambda _: files)
+    assert [chunk for group in _open(table).crowded(1) for chunk in group] == ["chunk-1", "chunk-2"]
+
+
 def test_every_commit_carries_an_id_of_its_own(table: ManifestTable, root: Path) -> None:
     """Commits are told apart by a random id, so that a lost acknowledgement can be settled."""
     _insert(table, "W-1")
