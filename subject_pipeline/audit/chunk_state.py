@@ -67,7 +67,7 @@ class ChunkState:
         segment = Segment.parse(data)
         before = head._replace(number=head.number - 1)
         problem = segment.problem(before, self._macs, prev_known=False)
-        if problem is None and segment.mac != head.mac:
+        if problem is None and segment.sha256 != head.sha256:
             problem = "it is not the one that the audit index was made from"
         if problem is not None:
             raise AuditLogError(f"{where} is damaged: {problem}; {_ADVICE}")
@@ -85,15 +85,15 @@ class ChunkState:
             raise AuditLogError(f"{where} is damaged: {problem}; {_ADVICE}")
         chains: dict[str, ChainHead] = {}
         events: dict[str, list[bytes]] = {}
-        for row in segment.rows():
+        for sha256, row in segment.rows():
             try:
                 candidate_id, ts, event_id = row["candidate_id"], row["ts"], row["event_id"]
                 last = chains.get(candidate_id) or self.chain(candidate_id)
-                evidence = evidence_of(row["action"], row.get("payload_sha256"), event_id)
+                evidence = evidence_of(row["action"], row.get("manifest_sha256"), event_id)
                 chains[candidate_id] = ChainHead(
                     row["seq"],
-                    row["mac"],
-                    row["mac"] if last is None else last.root,
+                    sha256,
+                    sha256 if last is None else last.root,
                     evidence or (last.evidence if last else None),
                 )
                 record = recorded_event(row).record()
@@ -101,14 +101,14 @@ class ChunkState:
                 where = AuditSegments.key(self.head.chunk, self.head.number + 1)
                 raise AuditLogError(f"a row of {where} is damaged; {_ADVICE}") from error
             events.setdefault(ts[:7], []).append(record)
-        self._add(SegmentDelta(self.head.number + 1, segment.mac, len(data), chains, events))
+        self._add(SegmentDelta(self.head.number + 1, segment.sha256, len(data), chains, events))
 
     def advance(self, written: Written, events: Sequence[AccessEvent], records: Sequence[bytes]) -> None:
         """Advance by one segment of our own, with its events and their records."""
         months: dict[str, list[bytes]] = {}
         for event, record in zip(events, records, strict=True):
             months.setdefault(event.ts[:7], []).append(record)
-        self._add(SegmentDelta(written.head.number, written.head.mac, len(written.data), written.chains, months))
+        self._add(SegmentDelta(written.head.number, written.head.sha256, len(written.data), written.chains, months))
 
     def _add(self, delta: SegmentDelta) -> None:
         self._chains.update(delta.chains)
@@ -117,7 +117,7 @@ class ChunkState:
             if month in self._events:
                 self._events[month].add(records)
         self.pending.append(delta)
-        self.head = self.head._replace(number=delta.number, mac=delta.mac)
+        self.head = self.head._replace(number=delta.number, sha256=delta.sha256)
 
     def chain(self, candidate_id: str) -> ChainHead | None:
         """Where a subject's chain ends; None where it has none."""

@@ -48,6 +48,9 @@ class AccessEvent(NamedTuple):
         result: `success`, `error`, `denied` or `not_found`.
         fields: names of the fields touched, never their values.
         payload_sha256: of the payload's canonical JSON, 64 hex digits.
+        reason: why, in words.
+        manifest_sha256: of a registry row: the manifest's after the change; None where it is deleted.
+        decision: of a registry row: what was decided, as JSON values without floats.
     """
 
     candidate_id: str
@@ -61,6 +64,9 @@ class AccessEvent(NamedTuple):
     purpose: str | None = None
     trace_id: str | None = None
     payload_sha256: str | None = None
+    reason: str | None = None
+    manifest_sha256: str | None = None
+    decision: Mapping[str, Any] | None = None
 
     def identity(self) -> bytes:
         """16 bytes that are the same for the same event: its subject, its id and the UTC month of its time."""
@@ -69,7 +75,7 @@ class AccessEvent(NamedTuple):
 
     def content(self) -> bytes:
         """8 bytes that are the same for events that say the same of the access: everything recorded but the ids."""
-        return hashlib.blake2b(orjson.dumps(self[2:]), digest_size=CONTENT).digest()
+        return hashlib.blake2b(orjson.dumps(self[2:], option=orjson.OPT_SORT_KEYS), digest_size=CONTENT).digest()
 
     def record(self) -> bytes:
         """Identity and content, as an index keeps them."""
@@ -164,7 +170,7 @@ def checked_action(value: object) -> str:
 
 
 def evidence_event(
-    *, candidate_id: str, event_id: str, ts: str, actor: str, manifest_sha256: str | None
+    *, candidate_id: str, event_id: str, ts: str, actor: str, manifest_sha256: str | None, decision: Mapping[str, Any]
 ) -> AccessEvent:
     """What the registry records before it changes or deletes a manifest that is there.
 
@@ -174,9 +180,12 @@ def evidence_event(
         ts: RFC 3339, UTC, six decimals.
         actor: who.
         manifest_sha256: of the new manifest's canonical JSON; None: it is deleted.
+        decision: its kind, and what goes with that.
     """
     action = MANIFEST_DELETED if manifest_sha256 is None else MANIFEST_UPDATED
-    return AccessEvent(candidate_id, event_id, ts, actor, action, "success", payload_sha256=manifest_sha256)
+    return AccessEvent(
+        candidate_id, event_id, ts, actor, action, "success", manifest_sha256=manifest_sha256, decision=decision
+    )
 
 
 def recorded_event(row: Mapping[str, Any]) -> AccessEvent:
@@ -198,6 +207,9 @@ def recorded_event(row: Mapping[str, Any]) -> AccessEvent:
         row.get("purpose"),
         row.get("trace_id"),
         row.get("payload_sha256"),
+        row.get("reason"),
+        row.get("manifest_sha256"),
+        row.get("decision"),
     )
 
 

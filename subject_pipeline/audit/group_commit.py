@@ -24,11 +24,13 @@ class Appended(NamedTuple):
     Attributes:
         outcome: it was appended now; the log held it already; or the log holds another under its id, which stands.
         seq: its row's; -1 where it was not appended.
-        mac: its row's; empty where it was not appended.
+        row_sha256: its row's leaf hash; empty where it was not appended.
+        mac: its row's; likewise.
     """
 
     outcome: Literal["appended", "already_present", "conflicting"]
     seq: int = -1
+    row_sha256: str = ""
     mac: str = ""
 
     @property

@@ -17,7 +17,7 @@ from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.keys.macs import INDEX_DOMAIN, Mac, Macs
 
-INDEX_SCHEMA = "subject_audit_index.v2"
+INDEX_SCHEMA = "subject_audit_index.v3"
 DIGEST = 16
 """Bytes of the digest that a record begins with: a subject's, or an event's identity."""
 
@@ -33,14 +33,14 @@ class SegmentDelta:
 
     Attributes:
         number: the segment's.
-        mac: its header's.
+        sha256: its header's leaf hash.
         size: its bytes.
         chains: the heads of the chains that it extends, after it.
         events: records of its events, identity and content, by the month of their time.
     """
 
     number: int
-    mac: str
+    sha256: str
     size: int
     chains: Mapping[str, ChainHead]
     events: Mapping[str, list[bytes]]
@@ -79,11 +79,11 @@ class Records:
 def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
     """A chain's head among the records of all chains; None if the subject has no chain."""
     for record in Records(heads, _HEAD.size).starting(subject_digest(candidate_id)):
-        _, seq, mac, root, kind, sha256, prior = _HEAD.unpack(record)
+        _, seq, last, root, kind, sha256, prior = _HEAD.unpack(record)
         evidence = None
         if kind != _NONE:
             evidence = Evidence(kind == _DELETED, "" if kind == _DELETED else sha256.hex(), prior.hex())
-        return ChainHead(seq, mac.hex(), root.hex(), evidence)
+        return ChainHead(seq, last.hex(), root.hex(), evidence)
     return None
 
 
@@ -110,7 +110,7 @@ def _head_record(digest: bytes, head: ChainHead) -> bytes:
     if evidence is not None:
         sha256 = bytes.fromhex(evidence.sha256) or sha256
         prior = bytes.fromhex(evidence.prior) or prior
-    return _HEAD.pack(digest, head.seq, bytes.fromhex(head.mac), bytes.fromhex(head.root), kind, sha256, prior)
+    return _HEAD.pack(digest, head.seq, bytes.fromhex(head.sha256), bytes.fromhex(head.root), kind, sha256, prior)
 
 
 def postings(deltas: Iterable[SegmentDelta]) -> bytes:

@@ -82,5 +82,5 @@ class IndexWriter:
     def _index_of_another(self, state: ChunkState, deltas: list[SegmentDelta]) -> IndexState | None:
         """The index that another process wrote meanwhile, if it covers at least half of what waits here."""
         newest = self._index.newest(state.base.head.log_id, state.base.head.chunk)
-        covered = {delta.number: delta.mac for delta in deltas[len(deltas) // 2 :]}
-        return newest if newest and covered.get(newest.head.number) == newest.head.mac else None
+        covered = {delta.number: delta.sha256 for delta in deltas[len(deltas) // 2 :]}
+        return newest if newest and covered.get(newest.head.number) == newest.head.sha256 else None

@@ -218,6 +218,7 @@ class AuditLog:
                     key_id=ring.active,
                     key=ring.active_key,
                     written_at=self.now(),
+                    random=os.urandom,
                 )
                 if not self.segments.create(chunk, written.head.number, written.data):
                     state.catch_up()

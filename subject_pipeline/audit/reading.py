@@ -61,7 +61,7 @@ def _indexed(
 def _rows_of(data: bytes, candidate_id: str) -> Iterator[dict[str, Any]]:
     """The lines of a segment that are rows of a subject; lines that cannot be read are verification's business."""
     name = orjson.dumps(candidate_id)
-    for line in Segment.parse(data).body.split(b"\n"):
+    for line in Segment.parse(data).lines:
         if name not in line:
             continue
         try:

@@ -1,26 +1,31 @@
-"""Segments of the audit log: bytes of rows, chained by subject, under a header that is chained by chunk.
+"""Segments of the audit log: rows, chained by subject, under a header that is chained by chunk.
 
-Line 1 is `{"mac":M,"segment":S}`, every further line `{"mac":M,"row":R}`; S and R are canonical JSON (RFC 8785), M is
-HMAC-SHA256 over exactly the bytes of S or R under a domain of its own. A verifier computes MACs of the bytes as stored.
+Line 1 is `{"mac":M,"segment":S}`, every further line `{"mac":M,"row":R}`; S and R are canonical JSON (RFC 8785). Links
+are public: the leaf hash of the row, or of the header, before. M is HMAC-SHA256 over exactly the bytes of S or R, under
+a domain of its own, and shows a holder of the keys that a writer made them. Both are taken from the bytes as stored.
 
 Writing and parsing stand in one file, longer than others, so that they cannot drift apart.
 """
 
+import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
 
 from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError
-from subject_pipeline.formats.canonical_json import canonical_row
-from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
+from subject_pipeline.formats.canonical_json import canonical_json, canonical_row
+from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
+from subject_pipeline.formats.times import is_time
+from subject_pipeline.keys.macs import MAC_LENGTH, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
 
-SEGMENT_SCHEMA = "subject_audit_segment.v1"
-ROW_SCHEMA = "subject_audit.v1"
+SEGMENT_SCHEMA = "subject_audit_segment.v2"
+ROW_SCHEMA = "subject_audit.v2"
 MAX_ROWS = 10_000
 MAX_BYTES = 8 << 20
 
@@ -28,12 +33,17 @@ PRIOR_LENGTH = 32
 NO_PRIOR = "0" * PRIOR_LENGTH
 """The prior of a subject that had no manifest."""
 
+_HEADER = {"schema", "log_id", "chunk", "number", "prev", "rows", "rows_sha256", "written_at", "key_id"}
 _PRIOR = re.compile(r"[0-9a-f]{32}")
 _IS_MAC = re.compile(rb"[0-9a-f]{64}")
 _MAC_FROM = len(b'{"mac":"')
 _MAC_TO = _MAC_FROM + MAC_LENGTH
 ROW_FORM = (b'{"mac":"', b'","row":')
 HEADER_FORM = (b'{"mac":"', b'","segment":')
+ROW_INNER = _MAC_TO + len(ROW_FORM[1])
+"""Where the row begins in a line of the right form; it ends before the last byte."""
+NONCE_BYTES = 16
+NONCE_LENGTH = 22
 
 
 class LogHead(NamedTuple):
@@ -41,33 +51,33 @@ class LogHead(NamedTuple):
 
     Attributes:
         number: the last segment's; -1 where there is none.
-        mac: the last segment's header MAC.
+        sha256: the leaf hash of the last segment's header.
     """
 
     log_id: str
     chunk: str
     number: int = -1
-    mac: str = NO_MAC
+    sha256: str = NO_HASH
 
 
 class ChainHead(NamedTuple):
-    """Where a subject's chain ends, and what its last evidence row says of its manifest.
+    """Where a subject's chain ends, and what its last registry row says of its manifest.
 
     Attributes:
         seq: the last row's.
-        mac: the last row's.
-        root: row 0's MAC.
-        evidence: the last `manifest_*` row's action, payload hash and event id; None where there is none.
+        sha256: the last row's leaf hash.
+        root: row 0's leaf hash.
+        evidence: what the last `manifest_*` row says; None where there is none.
     """
 
     seq: int
-    mac: str
+    sha256: str
     root: str
     evidence: "Evidence | None" = None
 
 
 class Evidence(NamedTuple):
-    """What an evidence row says: the manifest's canonical hash after the change, or its deletion.
+    """What a registry row says: the manifest's hash after the change, or its deletion.
 
     Attributes:
         deleted: the manifest was deleted.
@@ -88,13 +98,13 @@ class Written:
         data: its bytes.
         head: where the log ends after it.
         chains: the heads of the chains that it extends.
-        rows: seq and MAC of every row, in the events' order.
+        rows: seq, leaf hash and MAC of every row, in the events' order.
     """
 
     data: bytes
     head: LogHead
     chains: dict[str, ChainHead]
-    rows: list[tuple[int, str]]
+    rows: list[tuple[int, str, str]]
 
 
 def write_segment(
@@ -105,6 +115,7 @@ def write_segment(
     key_id: str,
     key: bytes,
     written_at: str,
+    random: Callable[[int], bytes],
 ) -> Written:
     """The next segment of a log: the events as rows at the ends of their subjects' chains, in their order.
 
@@ -115,50 +126,59 @@ def write_segment(
         key_id: the active key's id.
         key: the active key.
         written_at: RFC 3339, UTC.
+        random: gives so many random bytes, which make it impossible to guess a row's hash.
     """
     row_mac = Mac(key, ROW_DOMAIN)
     touched: dict[str, ChainHead] = {}
     lines: list[bytes] = []
-    rows: list[tuple[int, str]] = []
+    rows: list[tuple[int, str, str]] = []
+    leaves: list[bytes] = []
     for event in events:
         last = touched.get(event.candidate_id) or chains.get(event.candidate_id)
-        seq, prev = (0, NO_MAC) if last is None else (last.seq + 1, last.mac)
-        inner = canonical_row(_row(event, seq, prev, key_id))
-        mac = row_mac.hex(inner)
+        seq, prev = (0, NO_HASH) if last is None else (last.seq + 1, last.sha256)
+        row = _row(event, seq, prev, key_id, _nonce(random(NONCE_BYTES)))
+        inner = canonical_row(row) if event.decision is None else canonical_json(row)
+        mac, leaf = row_mac.hex(inner), leaf_hash(inner)
+        sha256 = leaf.hex()
         lines.append(b'{"mac":"%b","row":%b}\n' % (mac.encode(), inner))
-        rows.append((seq, mac))
+        leaves.append(leaf)
+        rows.append((seq, sha256, mac))
         touched[event.candidate_id] = ChainHead(
             seq,
-            mac,
-            mac if last is None else last.root,
-            evidence_of(event.action, event.payload_sha256, event.event_id) or (last.evidence if last else None),
+            sha256,
+            sha256 if last is None else last.root,
+            evidence_of(event.action, event.manifest_sha256, event.event_id) or (last.evidence if last else None),
         )
-    body = b"".join(lines)
     header = canonical_row(
         {
             "chunk": head.chunk,
             "key_id": key_id,
             "log_id": head.log_id,
             "number": head.number + 1,
-            "prev": head.mac,
+            "prev": head.sha256,
             "rows": len(lines),
-            "rows_sha256": hashlib.sha256(body).hexdigest(),
+            "rows_sha256": hashlib.sha256(b"".join(leaves)).hexdigest(),
             "schema": SEGMENT_SCHEMA,
             "written_at": written_at,
         }
     )
-    mac = Mac(key, SEGMENT_DOMAIN).hex(header)
-    data = b'{"mac":"%b","segment":%b}\n%b' % (mac.encode(), header, body)
-    return Written(data, head._replace(number=head.number + 1, mac=mac), touched, rows)
+    first = b'{"mac":"%b","segment":%b}\n' % (Mac(key, SEGMENT_DOMAIN).hex(header).encode(), header)
+    head = head._replace(number=head.number + 1, sha256=leaf_hash(header).hex())
+    return Written(b"".join((first, *lines)), head, touched, rows)
 
 
-def _row(event: AccessEvent, seq: int, prev: str, key_id: str) -> dict[str, Any]:
+def _nonce(random: bytes) -> str:
+    return base64.urlsafe_b64encode(random)[:NONCE_LENGTH].decode()
+
+
+def _row(event: AccessEvent, seq: int, prev: str, key_id: str, nonce: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "action": event.action,
         "actor": event.actor,
         "candidate_id": event.candidate_id,
         "event_id": event.event_id,
         "key_id": key_id,
+        "nonce": nonce,
         "prev": prev,
         "result": event.result,
         "schema": ROW_SCHEMA,
@@ -167,12 +187,18 @@ def _row(event: AccessEvent, seq: int, prev: str, key_id: str) -> dict[str, Any]
     }
     if event.dataset is not None:
         row["dataset"] = event.dataset
+    if event.decision is not None:
+        row["decision"] = event.decision
     if event.fields is not None:
         row["fields"] = list(event.fields)
+    if event.manifest_sha256 is not None:
+        row["manifest_sha256"] = event.manifest_sha256
     if event.payload_sha256 is not None:
         row["payload_sha256"] = event.payload_sha256
     if event.purpose is not None:
         row["purpose"] = event.purpose
+    if event.reason is not None:
+        row["reason"] = event.reason
     if event.trace_id is not None:
         row["trace_id"] = event.trace_id
     return row
@@ -200,7 +226,7 @@ def split_line(line: bytes, form: tuple[bytes, bytes]) -> tuple[str, bytes] | No
     return (mac.decode(), line[inner:-1]) if _IS_MAC.fullmatch(mac) else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """A segment taken apart, nothing believed yet.
 
@@ -208,44 +234,58 @@ class Segment:
         header: its header; None where line 1 is not one.
         mac: the MAC in line 1; empty where there is none.
         inner: the bytes that it is over.
-        body: everything after line 1.
+        lines: everything after line 1, by line.
+        ended: whether the last line ends as lines do.
     """
 
     header: dict[str, Any] | None
     mac: str
     inner: bytes
-    body: bytes
+    lines: list[bytes]
+    ended: bool
 
     @classmethod
     def parse(cls, data: bytes) -> "Segment":
         """Take a stored segment apart; never fails."""
-        first, _, body = data.partition(b"\n")
+        first, *lines = data.split(b"\n")
+        ended = not lines or not lines[-1]
+        if lines and ended:
+            lines.pop()
         parts = split_line(first, HEADER_FORM)
         if parts is None:
-            return cls(None, "", b"", body)
+            return cls(None, "", b"", lines, ended)
         try:
             header = orjson.loads(parts[1])
-            if not isinstance(header, dict) or canonical_row(header) != parts[1]:
+            if not isinstance(header, dict) or header.keys() != _HEADER or canonical_row(header) != parts[1]:
                 header = None
         except (orjson.JSONDecodeError, CanonicalJsonError):
             header = None
-        return cls(header, *parts, body)
+        return cls(header, *parts, lines, ended)
 
-    def problem(self, head: LogHead, macs: Macs, *, prev_known: bool = True) -> str | None:
-        """Why this is not the segment that follows `head`, or None where it is; rows are covered by their hash.
+    @property
+    def sha256(self) -> str:
+        """The leaf hash of the header as it is there: what the next segment links to."""
+        return leaf_hash(self.inner).hex()
+
+    @cached_property
+    def leaves(self) -> list[bytes]:
+        """The leaf hash of each line's row, 32 bytes; of a line that is none, of the bytes in a row's place."""
+        return [leaf_hash(line[ROW_INNER:-1]) for line in self.lines]
+
+    def problem(self, head: LogHead, macs: Macs | None, *, prev_known: bool = True) -> str | None:
+        """Why this is not the segment that follows `head`, or None where it is; rows are covered by their hashes.
 
         Args:
-            head: where the log ended before it; `prev_known` False: its MAC is not known.
-            macs: the ring's keys under `SEGMENT_DOMAIN`.
+            head: where the log ended before it; `prev_known` False: its hash is not known.
+            macs: the ring's keys under `SEGMENT_DOMAIN`; None: MACs are looked at for their form alone.
             prev_known: whether the header's link can be checked.
         """
         header = self.header
         if header is None:
             return "line 1 is not a segment's header"
-        mac = macs.get(str(header.get("key_id")))
-        if mac is None or not mac.matches(self.mac, self.inner):
-            unknown = f"the key ring does not have its header's key {str(header.get('key_id'))[:16]!r}"
-            return unknown if mac is None else "its header's MAC does not match"
+        unauthentic = self._mac_problem(str(header["key_id"]), macs)
+        if unauthentic is not None:
+            return unauthentic
         expected = {
             "schema": SEGMENT_SCHEMA,
             "log_id": head.log_id,
@@ -253,25 +293,33 @@ class Segment:
             "number": head.number + 1,
         }
         if prev_known:
-            expected["prev"] = head.mac
+            expected["prev"] = head.sha256
         for name, value in expected.items():
-            if header.get(name) != value:
-                return f"its header's {name} is {header.get(name)!r}, not {value!r}"
-        rows = self.body.count(b"\n")
-        if header.get("rows") != rows:
-            return f"it has {rows:,} rows, its header says {header.get('rows')!r}"
-        same = header.get("rows_sha256") == hashlib.sha256(self.body).hexdigest()
-        return None if same else "its rows are not those of its header: their SHA-256 differs"
+            if header[name] != value:
+                return f"its header's {name} is {header[name]!r}, not {value!r}"
+        if type(header["key_id"]) is not str or not is_time(header["written_at"]):
+            return "its header's key_id is no text, or its written_at is no time"
+        if not self.lines or not self.ended or type(header["rows"]) is not int or header["rows"] != len(self.lines):
+            return f"it has {len(self.lines):,} rows, its header says {header['rows']!r}"
+        same = header["rows_sha256"] == hashlib.sha256(b"".join(self.leaves)).hexdigest()
+        return None if same else "its rows are not those of its header: the SHA-256 of their hashes differs"
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of a segment without a problem, in order, each with its own MAC under `mac`.
+    def _mac_problem(self, key_id: str, macs: Macs | None) -> str | None:
+        mac = macs.get(key_id) if macs is not None else None
+        if macs is None or (mac is not None and mac.matches(self.mac, self.inner)):
+            return None
+        unknown = f"the key ring does not have its header's key {key_id[:16]!r}"
+        return unknown if mac is None else "its header's MAC does not match"
+
+    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows of a segment without a problem, in order, each after its leaf hash.
 
         Raises:
             AuditLogError: a line is not a row.
         """
-        for line in self.body.split(b"\n")[:-1]:
+        for line, leaf in zip(self.lines, self.leaves, strict=True):
             try:
-                parsed = orjson.loads(line)
-                yield {"mac": parsed["mac"], **parsed["row"]}
+                row = orjson.loads(line)["row"]
             except (orjson.JSONDecodeError, KeyError, TypeError) as error:
                 raise AuditLogError(f"a line of a segment of {self.header} is not a row") from error
+            yield leaf.hex(), row

@@ -46,12 +46,12 @@ class Increment:
     kind: str
     first: int
     last: int
-    segment_mac: str
+    segment_sha256: str
     count: int
 
     def as_json(self) -> list[str | int]:
         """As it is in the heads' header."""
-        return [self.kind, self.first, self.last, self.segment_mac, self.count]
+        return [self.kind, self.first, self.last, self.segment_sha256, self.count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class AuditIndex:
             header, heads = opened
             if (header.get("log_id"), header.get("chunk"), "number" in header) != (log_id, chunk, True):
                 continue  # properly sealed, but copied here from elsewhere
-            head = LogHead(log_id, chunk, header["number"], header["segment_mac"])
+            head = LogHead(log_id, chunk, header["number"], header["segment_sha256"])
             if item.key == _heads_key(head):
                 return IndexState(head, heads, tuple(Increment(*parts) for parts in header["increments"]))
         return None
@@ -131,7 +131,7 @@ class AuditIndex:
             StoreError: the store failed.
         """
         last = deltas[-1]
-        head = before.head._replace(number=last.number, mac=last.mac)
+        head = before.head._replace(number=last.number, sha256=last.sha256)
         kept = list(before.increments)
         months = sorted({month for delta in deltas for month in delta.events})
         added = {_ROWS: postings(deltas)}
@@ -149,7 +149,7 @@ class AuditIndex:
             "chunk": head.chunk,
             "log_id": head.log_id,
             "number": head.number,
-            "segment_mac": head.mac,
+            "segment_sha256": head.sha256,
             "increments": [increment.as_json() for increment in kept],
         }
         self._objects.replace(_heads_key(head), seal(header, state.heads, key_id=key_id, key=key))
@@ -188,7 +188,7 @@ class AuditIndex:
             count += earlier.count
         payload = merge_records(parts, width) if swallowed else data
         first = swallowed[-1].first if swallowed else deltas[0].number
-        return Increment(kind, first, deltas[-1].number, deltas[-1].mac, len(payload) // width), swallowed, payload
+        return Increment(kind, first, deltas[-1].number, deltas[-1].sha256, len(payload) // width), swallowed, payload
 
     def _payload(self, head: LogHead, increment: Increment) -> bytes:
         key = _increment_key(head.chunk, increment)

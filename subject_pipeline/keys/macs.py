@@ -4,18 +4,15 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-ROW_DOMAIN = b"subject-audit-row/v1"
-SEGMENT_DOMAIN = b"subject-audit-segment/v1"
-INDEX_DOMAIN = b"subject-audit-index/v1"
+ROW_DOMAIN = b"subject-audit-row/v2"
+SEGMENT_DOMAIN = b"subject-audit-segment/v2"
+INDEX_DOMAIN = b"subject-audit-index/v2"
 
 _BLOCK = 64
 """Bytes that SHA-256 takes in at once."""
 
 MAC_LENGTH = 64
 """Hex digits of a MAC."""
-
-NO_MAC = "0" * MAC_LENGTH
-"""Used where there is no earlier MAC."""
 
 KeyLookup = Callable[[str], bytes | None]
 """The key that an id names, or None where the ring has none."""

@@ -159,10 +159,13 @@ class ManifestEvidence:
             return None
         if self._log is None:
             return None
+        now = self._log.now()
+        kind = "deleted" if not change.after else "replaced" if change.before else "registered"
         return evidence_event(
             candidate_id=change.candidate_id,
             event_id=f"{prior}.{uuid.uuid4().hex[:16]}",
-            ts=self._log.now(),
+            ts=now,
             actor=self._actor,
             manifest_sha256=change.after or None,
+            decision={"kind": kind, "recorded_at": now},
         )

@@ -202,7 +202,7 @@ def _roster(audited: AuditedStore, previous: Checkpoint | None, found: ChunkFind
     for entry in entries:
         if entry != before.get(entry.candidate_id):
             RosterEntry.parse(entry.leaf())  # what verification would refuse is never signed
-    head = (log.head.number, log.head.mac) if log is not None else (old.segment, old.segment_mac)
+    head = (log.head.number, log.head.sha256) if log is not None else (old.segment, old.segment_mac)
     return Roster(entries, found.segments, found.table_files, *head)
 
 

@@ -113,7 +113,7 @@ class ChunkVerifier:
             now = {int(item[0]): list(item) for item in found.segments}
             if all(now.get(number) == item for number, item in before.items()):
                 found.resumed = True
-                start = start._replace(number=leaf.segment, mac=leaf.segment_mac)
+                start = start._replace(number=leaf.segment, sha256=leaf.segment_mac)
         judge = LogJudge(
             start=start,
             layout=self._audited.layout.chunks,
@@ -127,8 +127,8 @@ class ChunkVerifier:
             if isinstance(data, StoreError):
                 judge.unreadable(str(data))
             elif data is not None:
-                mac = judge.segment(data)
-                if leaf is not None and number == anchored and mac != leaf.segment_mac:
+                sha256 = judge.segment(data)
+                if leaf is not None and number == anchored and sha256 != leaf.segment_mac:
                     detail = f"segment {number} is not the one that the last checkpoint anchored"
                     found.problems.append(BrokenLog(found.chunk, number, "rewritten", detail))
             elif number <= last:

@@ -2,11 +2,13 @@
 
 Per segment, in the log's order:
 
-1. the header: its form, MAC, place, link to the one before, and the hash of its rows. A problem breaks the log, not
-   the chains in it.
-2. each row on its own: its form (canonical, with the fields that every row has), its key, its MAC, its chunk.
+1. the header: its form, MAC, place, link to the one before, and the hash of its rows' hashes. A problem breaks the log,
+   not the chains in it.
+2. each row on its own: its one form, its key, its MAC, its chunk.
 3. each row in its chain: its seq, its link to the row before, its event not seen before, and where a checkpoint
-   anchored this row, the same MAC.
+   anchored this row, the same hash.
+
+Without keys MACs are looked at for their form alone, and all else is judged alike.
 
 A chain has one verdict, its first problem, at the seq up to which it is sound. What a checkpoint anchored and the log
 does not have is found at the end. If the store failed to return a segment, everything that may depend on it is
@@ -16,32 +18,32 @@ It is longer than other files because a judge in two places would be two judges.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from subject_pipeline.audit.events import EVIDENCE_PREFIX
 from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.audit.segment import (
     ROW_FORM,
-    ROW_SCHEMA,
+    ROW_INNER,
     Evidence,
     LogHead,
     Segment,
     evidence_of,
     split_line,
 )
-from subject_pipeline.keys.macs import MAC_LENGTH, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Macs
+from subject_pipeline.formats.leaves import NO_HASH
+from subject_pipeline.keys.macs import ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Mac, Macs
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"
 _BAD_MAC = "the row's MAC is not that of its bytes"
-_INNER = len(ROW_FORM[0]) + MAC_LENGTH + len(ROW_FORM[1])
-_FIELDS = itemgetter("action", "candidate_id", "event_id", "key_id", "prev", "result", "schema", "seq", "ts", "actor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class BrokenChain:
 
     Attributes:
         kind: `malformed`, `bad_mac`, `bad_prev`, `bad_seq`, `wrong_chunk`, `duplicate_event`, `unknown_key`,
-            `truncated`, `missing` or `rewritten`.
+            `retired_key`, `truncated`, `missing` or `rewritten`.
         seq: the first row that is not as it must be; those before it are sound.
     """
 
@@ -98,7 +100,7 @@ class LogVerdict:
     Attributes:
         head: where the log ends, as far as it could be followed.
         rows: lines read.
-        chains: the chains judged: last seq and MAC of each, as far as it is sound.
+        chains: the chains judged: last seq and leaf hash of each, as far as it is sound.
         broken: the first problem of each chain that has one.
         unreadable: the chains that could not be judged.
         logs: problems of the log itself.
@@ -124,22 +126,25 @@ class LogJudge:
         *,
         start: LogHead,
         layout: ChunkLayout,
-        keys: KeyLookup,
+        keys: KeyLookup | None,
         chains: Mapping[str, tuple[int, str]],
         resumed: bool,
+        retired: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Begin before the first segment.
 
         Args:
             start: where the log ends before the first segment to judge.
             layout: the store's chunks.
-            keys: the ring's.
-            chains: seq and MAC of every chain that the last checkpoint anchored.
+            keys: the ring's; None: MACs are looked at for their form alone.
+            chains: seq and leaf hash of every chain that the last checkpoint anchored.
             resumed: these chains are what comes before `start`; False: they are in what is judged now.
+            retired: by key id the last segment that a retired key may have made.
         """
         self._layout = layout
-        self._segment_macs = Macs(keys, SEGMENT_DOMAIN)
-        self._row_macs = Macs(keys, ROW_DOMAIN)
+        self._segment_macs = None if keys is None else Macs(keys, SEGMENT_DOMAIN)
+        self._row_macs = None if keys is None else Macs(keys, ROW_DOMAIN)
+        self._retired = retired
         self._anchors: Mapping[str, tuple[int, str]] = {} if resumed else chains
         self._before: Mapping[str, tuple[int, str]] = chains if resumed else {}
         self._prev_known = True
@@ -151,21 +156,20 @@ class LogJudge:
         self.verdict = LogVerdict(start)
 
     def segment(self, data: bytes) -> str:
-        """Judge the next segment; returns its header's MAC, as it is there."""
+        """Judge the next segment; returns its header's leaf hash, as it is there."""
         segment = Segment.parse(data)
         head = self.verdict.head
         problem = segment.problem(head, self._segment_macs, prev_known=self._prev_known)
+        if problem is None and segment.header and self._is_retired(segment.header["key_id"], head.number + 1):
+            problem = "its header's key was retired before it"
         if problem is not None:
             self._log(head.number + 1, "bad_segment", problem)
-        self._written_at = str(segment.header.get("written_at", "")) if segment.header and problem is None else ""
+        self._written_at = segment.header["written_at"] if segment.header and problem is None else ""
         # A damaged header says nothing about the link that follows, so that is not a second problem.
         self._prev_known = segment.header is not None and problem is None
-        self.verdict.head = head._replace(number=head.number + 1, mac=segment.mac or NO_MAC)
-        lines = segment.body.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        self._rows(lines)
-        return segment.mac
+        self.verdict.head = head._replace(number=head.number + 1, sha256=segment.sha256)
+        self._rows(segment.lines, segment.leaves)
+        return segment.sha256
 
     def gone(self) -> None:
         """The next segment is not in the store, though later ones are."""
@@ -198,7 +202,7 @@ class LogJudge:
         return verdict
 
     def _skip(self) -> None:
-        self.verdict.head = self.verdict.head._replace(number=self.verdict.head.number + 1, mac=NO_MAC)
+        self.verdict.head = self.verdict.head._replace(number=self.verdict.head.number + 1, sha256=NO_HASH)
         self._prev_known = False
 
     @property
@@ -212,31 +216,37 @@ class LogJudge:
     def _break(self, candidate_id: str, kind: str, detail: str) -> None:
         seq = self._next.get(candidate_id)
         if seq is None:
-            seq = self._before.get(candidate_id, (-1, NO_MAC))[0] + 1
+            seq = self._before.get(candidate_id, (-1, NO_HASH))[0] + 1
         self.verdict.broken[candidate_id] = BrokenChain(candidate_id, storage_key(candidate_id), kind, seq, detail)
 
-    def _rows(self, lines: list[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
+    def _is_retired(self, key_id: str, number: int) -> bool:
+        return number > self._retired.get(key_id, number)
+
+    def _rows(self, lines: list[bytes], leaves: Iterable[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
         verdict, following, last, seen, anchors = self.verdict, self._next, self._last, self._seen, self._anchors
         chunk, broken = verdict.head.chunk, verdict.broken
         verdict.rows += len(lines)
-        known_id, mac = "", None
-        for line in lines:
-            row = _row_of(line)
+        macs, known_id, mac = self._row_macs, "", None
+        for line, digest in zip(lines, leaves, strict=True):
+            inner = line[ROW_INNER:-1]
+            row = row_of(inner)
             if row is None:
                 self._malformed(line)
                 continue
-            inner, values, fields = row
-            action, candidate_id, event_id, key_id, prev, result, _, found_seq, ts, _ = fields
+            values, (action, _, candidate_id, event_id, key_id, _, prev, result, _, found_seq, ts) = row
             if candidate_id in broken:
                 continue
-            if key_id != known_id:
-                known_id, mac = key_id, self._row_macs.get(key_id)
-            if mac is None:
-                self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
-                continue
-            computed = mac.hex(inner)
-            if not hmac.compare_digest(b'{"mac":"%b","row":%b}' % (computed.encode(), inner), line):
+            if macs is not None and key_id != known_id:
+                known_id, mac = key_id, macs.get(key_id)
+                if mac is None:
+                    known_id = ""
+                    self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
+                    continue
+            computed = digest.hex()
+            if not _is_line_of(line, inner, mac):
                 self._malformed(line)  # which distinguishes a wrong MAC from another form
+            elif key_id in self._retired and self._is_retired(key_id, verdict.head.number):
+                self._break(candidate_id, "retired_key", f"the row's key {key_id!r} was retired before it")
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
             elif found_seq != (seq := following[candidate_id]):
@@ -261,9 +271,9 @@ class LogJudge:
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Begin a chain at its first row here; False if it does not belong here."""
-        seq, mac = self._before.get(candidate_id, (-1, NO_MAC))
+        seq, sha256 = self._before.get(candidate_id, (-1, NO_HASH))
         self._next[candidate_id] = seq + 1
-        self._last[candidate_id] = mac
+        self._last[candidate_id] = sha256
         home = self._layout.chunk_of(storage_key(candidate_id))
         if home != chunk:
             self._break(candidate_id, "wrong_chunk", f"its rows belong in {home}, one is in {chunk}")
@@ -288,7 +298,7 @@ class LogJudge:
             return
         key_id = row.get("key_id")
         kind, detail = "malformed", "a line of the chain is not a row as rows are written"
-        if parts and isinstance(key_id, str) and _canonical(row) == parts[1]:
+        if parts and self._row_macs is not None and isinstance(key_id, str) and row_of(parts[1]) is not None:
             mac = self._row_macs.get(key_id)
             if mac is None:
                 kind, detail = "unknown_key", _UNKNOWN_KEY.format(key_id[:16])
@@ -297,43 +307,18 @@ class LogJudge:
         self._break(candidate_id, kind, detail)
 
     def _evidence(self, row: dict[str, Any], seq: int) -> None:
-        evidence = evidence_of(row["action"], row.get("payload_sha256"), row["event_id"])
+        evidence = evidence_of(row["action"], row.get("manifest_sha256"), row["event_id"])
         if evidence is not None:
             self.verdict.evidence.setdefault(row["candidate_id"], []).append(
                 EvidenceRow(seq, evidence, self._written_at)
             )
 
 
-def _row_of(line: bytes) -> tuple[bytes, dict[str, Any], tuple[Any, ...]] | None:
-    """The row of a line that has the form of rows but for its MAC: its bytes, which are canonical, and its values.
-
-    Its MAC is compared apart: a line of the one right form is what is made again from these bytes and their MAC.
-    """
-    inner = line[_INNER:-1]
-    try:
-        row: dict[str, Any] = orjson.loads(inner)
-        fields = _FIELDS(row)
-        canonical = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    action, candidate_id, event_id, key_id, prev, result, schema, seq, ts, actor = fields
-    if (
-        not type(action) is type(candidate_id) is type(event_id) is type(key_id) is type(prev) is str
-        or not type(result) is type(ts) is type(actor) is str
-        or type(seq) is not int
-        or schema != ROW_SCHEMA
-        or not candidate_id
-        or result not in RESULT_STATES
-        or canonical != inner
-        or (action.startswith(EVIDENCE_PREFIX) and not _announces(row))
-    ):
-        return None
-    return inner, row, fields
-
-
-def _announces(row: dict[str, Any]) -> bool:
-    """Whether what a registry row says of the manifest can be read at all."""
-    return type(row.get("payload_sha256", "")) is str
+def _is_line_of(line: bytes, inner: bytes, mac: Mac | None) -> bool:
+    """Whether a line is the row's in the one form there is; without a key, whatever its MAC is."""
+    if mac is None:
+        return split_line(line, ROW_FORM) is not None
+    return hmac.compare_digest(b'{"mac":"%b","row":%b}' % (mac.hex(inner).encode(), inner), line)
 
 
 def _object_in(data: bytes) -> dict[str, Any] | None:
@@ -342,10 +327,3 @@ def _object_in(data: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _canonical(row: dict[str, Any]) -> bytes | None:
-    try:
-        return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        return None

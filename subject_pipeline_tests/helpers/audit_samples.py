@@ -6,6 +6,7 @@ Bytes are made with the standard library alone, so that no test holds the code t
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ def write_log(plan: Iterable[tuple[bytes, Sequence[AccessEvent]]], head: LogHead
     log = []
     for key, events in plan:
         written_at = f"2026-07-01T00:00:{head.number + 1:02}.000000Z"
-        written = write_segment(head, chains, events, key_id=key_id(key), key=key, written_at=written_at)
+        written = write_segment(head, chains, events, key_id=key_id(key), key=key, written_at=written_at, random=os.urandom)
         head = written.head
         chains.update(written.chains)
         log.append(written)

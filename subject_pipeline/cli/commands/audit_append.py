@@ -13,6 +13,8 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show as show_rows
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end
 from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.formats.canonical_json import canonical_json
+from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.formats.strict_json import unique_keys
 
 
@@ -59,9 +61,9 @@ def append(
     )
     (done,) = log.append([event], unique=event_id is None)
     log.close()
-    seq, mac, outcome = done.seq, done.mac, done.outcome
+    seq, sha256, mac, outcome = done.seq, done.row_sha256, done.mac, done.outcome
     if not done.new:
-        seq, mac, there = _there(shell, event)
+        seq, sha256, mac, there = _there(shell, event)
         if outcome == "conflicting" and ts is None and there == event._replace(ts=there.ts):
             outcome = "already_present"  # the same except for the time, which was not given
     conflicting = outcome == "conflicting"
@@ -70,6 +72,7 @@ def append(
             "candidate_id": candidate_id,
             "first_seq": seq,
             "last_seq": seq,
+            "row_sha256": sha256,
             "mac": mac,
             "appended": int(done.new),
             "conflicting": int(conflicting),
@@ -97,10 +100,10 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
         raise EventError(f"the payload {source} is not JSON ({type(error).__name__})") from None
 
 
-def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, AccessEvent]:
-    """Seq and MAC of the row under an event's id, and what it records."""
+def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, str, AccessEvent]:
+    """Seq, leaf hash and MAC of the row under an event's id, and what it records."""
     for line in show_rows(shell.open_store(), shell.key_ring(), event.candidate_id):
         row = line["row"]
         if row["event_id"] == event.event_id and row["ts"][:7] == event.ts[:7]:
-            return row["seq"], line["mac"], recorded_event(row)
-    return -1, "", event
+            return row["seq"], leaf_hash(canonical_json(row)).hex(), line["mac"], recorded_event(row)
+    return -1, "", "", event
