@@ -45,6 +45,10 @@ class ConflictError(StoreError):
     """Another writer won a race; the operation wrote nothing and may be tried again."""
 
 
+class OvertakenError(ConflictError):
+    """Another change of the same subject was recorded first, so this one must be decided again."""
+
+
 class VanishedFileError(ConflictError):
     """A file of the version being read is gone: vacuumed by another, or lost."""
 

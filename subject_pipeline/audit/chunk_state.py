@@ -1,12 +1,12 @@
 """What a writer knows of one chunk's log: where it ends, where its chains end, and which events it holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from subject_pipeline.audit.events import AccessEvent, recorded_event
-from subject_pipeline.audit.index import SegmentDelta, evidence_digests, subject_digest
+from subject_pipeline.audit.index import SegmentDelta, heads_with_evidence, subject_digest
 from subject_pipeline.audit.known_events import KnownEvents
 from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, Written, evidence_of
-from subject_pipeline.audit.stored_index import AuditIndex, IndexState
+from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs
@@ -87,9 +87,9 @@ class ChunkState:
         events: dict[str, list[bytes]] = {}
         for sha256, row in segment.rows():
             try:
-                candidate_id, ts, event_id = row["candidate_id"], row["ts"], row["event_id"]
+                candidate_id, ts = row["candidate_id"], row["ts"]
                 last = chains.get(candidate_id) or self.chain(candidate_id)
-                evidence = evidence_of(row["action"], row.get("manifest_sha256"), event_id)
+                evidence = evidence_of(row["seq"], row["action"], row.get("manifest_sha256"), row.get("decision"))
                 chains[candidate_id] = ChainHead(
                     row["seq"],
                     sha256,
@@ -129,13 +129,25 @@ class ChunkState:
         found = {candidate_id: self.chain(candidate_id) for candidate_id in candidate_ids}
         return {candidate_id: head for candidate_id, head in found.items() if head is not None}
 
-    def with_evidence(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
-        """Where the chains end of those among these subjects that have a registry row."""
-        indexed = evidence_digests(self.base.heads)
-        recent = {candidate_id for candidate_id, head in self._chains.items() if head.evidence is not None}
-        if not indexed and not recent:
-            return {}
-        return self.chains(one for one in candidate_ids if one in recent or subject_digest(one) in indexed)
+    def segments_of(self, subjects: Collection[bytes]) -> list[int]:
+        """The numbers of the segments that hold rows of any of these subjects, given by their digests; sorted.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = {
+            delta.number for delta in self.pending if not set(map(subject_digest, delta.chains)).isdisjoint(subjects)
+        }
+        try:
+            found.update(self._index.segments_of(self.base, subjects))
+        except IndexLostError:
+            found.update(range(self.base.head.number + 1))
+        return sorted(found)
+
+    def with_evidence(self) -> dict[bytes, ChainHead]:
+        """Where the chains end of all subjects that have a registry row, by their digests."""
+        recent = {subject_digest(one): head for one, head in self._chains.items() if head.evidence is not None}
+        return heads_with_evidence(self.base.heads) | recent
 
     def events(self, month: str) -> KnownEvents:
         """All events of a month, read from the index at the month's first use.

@@ -25,6 +25,8 @@ EVIDENCE_PREFIX = "manifest_"
 
 MANIFEST_UPDATED = "manifest_updated"
 MANIFEST_DELETED = "manifest_deleted"
+ERASED = "erased"
+"""The kind of the decision with which a deletion is for good."""
 
 MAX_TEXT = 1_024
 """Characters of any one text of an event."""

@@ -2,18 +2,19 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import IDENTITY, AccessEvent
 from subject_pipeline.audit.segment import MAX_BYTES, MAX_ROWS
+from subject_pipeline.errors import OvertakenError, SubjectPipelineError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from subject_pipeline.errors import SubjectPipelineError
-
+NOTHING_EXPECTED: Mapping[str, int] = MappingProxyType({})
 _ROW_BYTES = 600
 """What a row takes beside its texts."""
 
@@ -46,15 +47,27 @@ _CONFLICTING = Appended("conflicting")
 class Ticket:
     """Events that wait for one chunk's leader, and what became of them."""
 
-    __slots__ = ("done", "error", "events", "results", "size", "unique")
+    __slots__ = ("after", "done", "error", "events", "results", "size", "unique")
 
-    def __init__(self, events: Sequence[AccessEvent], size: int, *, unique: bool) -> None:
+    def __init__(
+        self, events: Sequence[AccessEvent], size: int, *, unique: bool, after: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> None:
         self.events = events
         self.size = size
         self.unique = unique
+        self.after = after
         self.results: list[Appended] = []
         self.error: SubjectPipelineError | None = None
         self.done = False
+
+    def overtaken(self, state: ChunkState, changed: Container[str]) -> str | None:
+        """A subject whose last registry row is another than is expected, by the log or by this group."""
+        for candidate_id, seq in self.after.items():
+            chain = state.chain(candidate_id)
+            last = chain.evidence.seq if chain is not None and chain.evidence is not None else -1
+            if last != seq or candidate_id in changed:
+                return candidate_id
+        return None
 
 
 class Lane:
@@ -100,6 +113,19 @@ def row_size(event: AccessEvent) -> int:
     texts = len(event.candidate_id) + len(event.event_id) + len(event.actor) + len(event.action)
     optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "")
     return _ROW_BYTES + texts + optional + (sum(map(len, event.fields)) if event.fields else 0)
+
+
+def in_time(state: ChunkState, group: Sequence[Ticket]) -> list[Ticket]:
+    """The tickets whose subjects are as they expect; each of the others is told that it was overtaken."""
+    changed: set[str] = set()
+    going = []
+    for ticket in group:
+        overtaken = ticket.overtaken(state, changed)
+        ticket.error = None if overtaken is None else OvertakenError(f"{overtaken!r} was changed by another meanwhile")
+        if overtaken is None:
+            changed.update(ticket.after)
+            going.append(ticket)
+    return going
 
 
 def fresh(state: ChunkState, group: Sequence[Ticket]) -> list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]]:

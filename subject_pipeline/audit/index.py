@@ -8,11 +8,11 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
-from subject_pipeline.audit.segment import ChainHead, Evidence
+from subject_pipeline.audit.segment import ChainHead, Evidence, ManifestState
 from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.keys.macs import INDEX_DOMAIN, Mac, Macs
@@ -21,8 +21,9 @@ INDEX_SCHEMA = "subject_audit_index.v3"
 DIGEST = 16
 """Bytes of the digest that a record begins with: a subject's, or an event's identity."""
 
-_NONE, _UPDATED, _DELETED = range(3)
-_HEAD = struct.Struct(">16sQ32s32sB32s16s")
+_STATES: tuple[ManifestState, ...] = get_args(ManifestState)
+_NONE = len(_STATES)
+_HEAD = struct.Struct(">16sQ32s32sBQ32s")
 _KIND_AT = struct.calcsize(">16sQ32s32s")
 _POSTING = struct.Struct(">16sI")
 
@@ -78,19 +79,23 @@ class Records:
 
 def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
     """A chain's head among the records of all chains; None if the subject has no chain."""
-    for record in Records(heads, _HEAD.size).starting(subject_digest(candidate_id)):
-        _, seq, last, root, kind, sha256, prior = _HEAD.unpack(record)
-        evidence = None
-        if kind != _NONE:
-            evidence = Evidence(kind == _DELETED, "" if kind == _DELETED else sha256.hex(), prior.hex())
-        return ChainHead(seq, last.hex(), root.hex(), evidence)
-    return None
+    found = Records(heads, _HEAD.size).starting(subject_digest(candidate_id))
+    return next((_head_of(record) for record in found), None)
 
 
-def evidence_digests(heads: bytes) -> set[bytes]:
-    """The digests of the subjects that have a registry row."""
+def heads_with_evidence(heads: bytes) -> dict[bytes, ChainHead]:
+    """The heads of the chains that have a registry row, by the digests of their subjects."""
     kinds = heads[_KIND_AT :: _HEAD.size]
-    return {heads[at * _HEAD.size : at * _HEAD.size + DIGEST] for at, kind in enumerate(kinds) if kind != _NONE}
+    places = (at * _HEAD.size for at, kind in enumerate(kinds) if kind != _NONE)
+    return {heads[at : at + DIGEST]: _head_of(heads[at : at + _HEAD.size]) for at in places}
+
+
+def _head_of(record: bytes) -> ChainHead:
+    _, seq, last, root, kind, changed, sha256 = _HEAD.unpack(record)
+    if kind == _NONE:
+        return ChainHead(seq, last.hex(), root.hex())
+    state = _STATES[kind]
+    return ChainHead(seq, last.hex(), root.hex(), Evidence(changed, sha256.hex() if state == "present" else "", state))
 
 
 def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:
@@ -105,12 +110,11 @@ def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:
 
 def _head_record(digest: bytes, head: ChainHead) -> bytes:
     evidence = head.evidence
-    kind = _NONE if evidence is None else _DELETED if evidence.deleted else _UPDATED
-    sha256, prior = (bytes(32), bytes(16))
+    kind, changed, sha256 = _NONE, 0, ""
     if evidence is not None:
-        sha256 = bytes.fromhex(evidence.sha256) or sha256
-        prior = bytes.fromhex(evidence.prior) or prior
-    return _HEAD.pack(digest, head.seq, bytes.fromhex(head.sha256), bytes.fromhex(head.root), kind, sha256, prior)
+        kind, changed, sha256 = _STATES.index(evidence.state), evidence.seq, evidence.sha256
+    last, root = bytes.fromhex(head.sha256), bytes.fromhex(head.root)
+    return _HEAD.pack(digest, head.seq, last, root, kind, changed, bytes.fromhex(sha256) or bytes(32))
 
 
 def postings(deltas: Iterable[SegmentDelta]) -> bytes:
@@ -129,10 +133,10 @@ def merge_records(parts: Iterable[bytes], width: int) -> bytes:
     return b"".join(sorted({record for part in parts for record in Records(part, width).every()}))
 
 
-def segments_in(records: bytes, candidate_id: str) -> list[int]:
-    """The numbers of the segments that hold a subject's rows."""
-    found = Records(records, _POSTING.size).starting(subject_digest(candidate_id))
-    return [_POSTING.unpack(record)[1] for record in found]
+def segments_in(records: bytes, subjects: Iterable[bytes]) -> set[int]:
+    """The numbers of the segments that hold rows of any of these subjects, given by their digests."""
+    postings = Records(records, _POSTING.size)
+    return {_POSTING.unpack(record)[1] for digest in subjects for record in postings.starting(digest)}
 
 
 def seal(header: Mapping[str, Any], payload: bytes, *, key_id: str, key: bytes) -> bytes:

@@ -10,12 +10,12 @@ import datetime as dt
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import AccessEvent
-from subject_pipeline.audit.group_commit import Appended, Lane, Ticket, fresh, parts, take
+from subject_pipeline.audit.group_commit import NOTHING_EXPECTED, Appended, Lane, Ticket, fresh, in_time, parts, take
 from subject_pipeline.audit.index_writer import INDEX_AFTER_BYTES, IndexWriter
 from subject_pipeline.audit.segment import LogHead, write_segment
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
@@ -101,8 +101,25 @@ class AuditLog:
             results.update(zip(places, done, strict=True))
         return [results[at] for at in range(len(events))]
 
-    def append_to(self, chunk: str, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
-        """Append events that all fall into one chunk, as few segments as hold them; otherwise as `append`."""
+    def append_to(
+        self,
+        chunk: str,
+        events: Sequence[AccessEvent],
+        *,
+        unique: bool = False,
+        after: Mapping[str, int] = NOTHING_EXPECTED,
+    ) -> list[Appended]:
+        """Append events that all fall into one chunk, as few segments as hold them; otherwise as `append`.
+
+        Args:
+            chunk: that of all these subjects.
+            events: see `append`.
+            unique: see `append`.
+            after: by subject the seq of the last registry row after which its events may follow; -1: none.
+
+        Raises:
+            OvertakenError: a subject's chain has gained a registry row; nothing of that segment was appended.
+        """
         if os.getpid() != self._pid:
             raise StoreError("this audit log was opened in another process; open it again after a fork, or use spawn")
         with self._lock:
@@ -110,7 +127,7 @@ class AuditLog:
         return [
             result
             for part, size in parts(events)
-            for result in self._append_part(lane, chunk, Ticket(part, size, unique=unique))
+            for result in self._append_part(lane, chunk, Ticket(part, size, unique=unique, after=_among(part, after)))
         ]
 
     def _append_part(self, lane: Lane, chunk: str, ticket: Ticket) -> list[Appended]:
@@ -185,7 +202,7 @@ class AuditLog:
                         if failure is not None:
                             lane.state = None  # what was learnt may be stale: the next append reads again
                         for ticket in group:
-                            ticket.error, ticket.done = failure, True
+                            ticket.error, ticket.done = failure or ticket.error, True
                         lane.condition.notify_all()
         finally:
             with lane.condition:
@@ -203,11 +220,12 @@ class AuditLog:
             state = lane.state
             if state is None:
                 state = lane.state = self.chunk_state(chunk)
+            going = in_time(state, group)
             try:
-                left = fresh(state, group)
+                left = fresh(state, going)
             except IndexLostError:
                 state = lane.state = self._load(chunk, use_index=False)
-                left = fresh(state, group)
+                left = fresh(state, going)
             wanted = [event for events, _ in left for event in events if isinstance(event, AccessEvent)]
             records = [record for _, new in left for record in new]
             if wanted:
@@ -225,7 +243,7 @@ class AuditLog:
                     raise ConflictError(f"other writers kept winning the log of {chunk}; nothing was appended to it")
                 state.advance(written, wanted, records)
             rows = iter(written.rows if wanted else ())
-            for ticket, (events, _) in zip(group, left, strict=True):
+            for ticket, (events, _) in zip(going, left, strict=True):
                 ticket.results = [
                     Appended("appended", *next(rows)) if isinstance(event, AccessEvent) else event for event in events
                 ]
@@ -258,3 +276,8 @@ class AuditLog:
                     self._weight -= self._weights.pop(name, 0)
                     if self._weight < _MEMORY:
                         return
+
+
+def _among(events: Sequence[AccessEvent], after: Mapping[str, int]) -> Mapping[str, int]:
+    """What is expected of the subjects of these events."""
+    return {event.candidate_id: after[event.candidate_id] for event in events} if after else after

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from subject_pipeline.audit.index import subject_digest
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -52,7 +53,7 @@ def _indexed(
         index = AuditIndex(store.objects, ring.key)
         state = index.newest(log_id, chunk)
         if state is not None:
-            return state.head.number, index.segments_of(state, candidate_id)
+            return state.head.number, index.segments_of(state, [subject_digest(candidate_id)])
     except (KeyRingError, IndexLostError):
         pass
     return -1, ()

@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
+from subject_pipeline.audit.events import ERASED, MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_json, canonical_row
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
@@ -29,12 +29,7 @@ ROW_SCHEMA = "subject_audit.v2"
 MAX_ROWS = 10_000
 MAX_BYTES = 8 << 20
 
-PRIOR_LENGTH = 32
-NO_PRIOR = "0" * PRIOR_LENGTH
-"""The prior of a subject that had no manifest."""
-
 _HEADER = {"schema", "log_id", "chunk", "number", "prev", "rows", "rows_sha256", "written_at", "key_id"}
-_PRIOR = re.compile(r"[0-9a-f]{32}")
 _IS_MAC = re.compile(rb"[0-9a-f]{64}")
 _MAC_FROM = len(b'{"mac":"')
 _MAC_TO = _MAC_FROM + MAC_LENGTH
@@ -76,18 +71,26 @@ class ChainHead(NamedTuple):
     evidence: "Evidence | None" = None
 
 
+ManifestState = Literal["present", "deleted", "erased"]
+
+
 class Evidence(NamedTuple):
     """What a registry row says: the manifest's hash after the change, or its deletion.
 
     Attributes:
-        deleted: the manifest was deleted.
-        sha256: of the new manifest's canonical JSON; empty where deleted.
-        prior: the first 32 hex digits of the manifest's hash before the change; zeros where it had none.
+        seq: the row's.
+        sha256: of the new manifest's canonical JSON; empty where there is none any more.
+        state: the manifest's.
     """
 
-    deleted: bool
+    seq: int
     sha256: str
-    prior: str
+    state: ManifestState
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the manifest is gone after this row, for whatever reason."""
+        return self.state != "present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ def write_segment(
             seq,
             sha256,
             sha256 if last is None else last.root,
-            evidence_of(event.action, event.manifest_sha256, event.event_id) or (last.evidence if last else None),
+            evidence_of(seq, event.action, event.manifest_sha256, event.decision) or (last.evidence if last else None),
         )
     header = canonical_row(
         {
@@ -204,16 +207,15 @@ def _row(event: AccessEvent, seq: int, prev: str, key_id: str, nonce: str) -> di
     return row
 
 
-def evidence_of(action: str, sha256: str | None, event_id: str) -> Evidence | None:
+def evidence_of(
+    seq: int, action: str, manifest_sha256: str | None, decision: Mapping[str, Any] | None
+) -> Evidence | None:
     """What a row says of its subject's manifest; None for any action that is not the registry's."""
-    if action not in {MANIFEST_UPDATED, MANIFEST_DELETED}:
-        return None
-    prior = event_id.partition(".")[0]
-    return Evidence(
-        deleted=action == MANIFEST_DELETED,
-        sha256=sha256 or "" if action == MANIFEST_UPDATED else "",
-        prior=prior if _PRIOR.fullmatch(prior) else NO_PRIOR,
-    )
+    if action == MANIFEST_UPDATED:
+        return Evidence(seq, manifest_sha256 or "", "present")
+    if action == MANIFEST_DELETED:
+        return Evidence(seq, "", "erased" if decision is not None and decision.get("kind") == ERASED else "deleted")
+    return None
 
 
 def split_line(line: bytes, form: tuple[bytes, bytes]) -> tuple[str, bytes] | None:
@@ -267,10 +269,15 @@ class Segment:
         """The leaf hash of the header as it is there: what the next segment links to."""
         return leaf_hash(self.inner).hex()
 
+    @property
+    def inners(self) -> list[bytes]:
+        """Each line's row; of a line that is none, the bytes in a row's place."""
+        return [line[ROW_INNER:-1] for line in self.lines]
+
     @cached_property
     def leaves(self) -> list[bytes]:
-        """The leaf hash of each line's row, 32 bytes; of a line that is none, of the bytes in a row's place."""
-        return [leaf_hash(line[ROW_INNER:-1]) for line in self.lines]
+        """The leaf hash of each of `inners`, 32 bytes."""
+        return [leaf_hash(inner) for inner in self.inners]
 
     def problem(self, head: LogHead, macs: Macs | None, *, prev_known: bool = True) -> str | None:
         """Why this is not the segment that follows `head`, or None where it is; rows are covered by their hashes.

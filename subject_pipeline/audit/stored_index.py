@@ -7,7 +7,7 @@ only ever about log2 of them. Any object may be missing, stale or forged: then t
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,12 +109,17 @@ class AuditIndex:
         """
         return KnownEvents(self._payload(state.head, one) for one in state.increments if one.kind == month)
 
-    def segments_of(self, state: IndexState, candidate_id: str) -> list[int]:
-        """The numbers of the segments that hold a subject's rows, sorted; otherwise as `events`."""
+    def segments_of(self, state: IndexState, subjects: Collection[bytes]) -> list[int]:
+        """The numbers of the segments that hold rows of any of these subjects, sorted; otherwise as `events`.
+
+        Args:
+            state: the index.
+            subjects: their digests.
+        """
         found: set[int] = set()
         for increment in state.increments:
             if increment.kind == _ROWS:
-                found.update(segments_in(self._payload(state.head, increment), candidate_id))
+                found.update(segments_in(self._payload(state.head, increment), subjects))
         return sorted(found)
 
     def write(self, before: IndexState, deltas: Sequence[SegmentDelta], *, key_id: str, key: bytes) -> IndexState:

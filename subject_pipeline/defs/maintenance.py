@@ -8,24 +8,26 @@ import dagster as dg
 
 from subject_pipeline.orchestration.lineage import MANIFESTS
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import StoreResource, clear_failures
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.registry.maintenance import Compaction, compact
 
 
 @dg.op(
     out={"maintained": dg.Out(dg.Nothing)},
-    description="Rewrites the table's small files into few, removes for good what only its earlier versions need, and "
-    "cleans up what killed runs staged. Reading, registering and ingesting may continue meanwhile.",
+    description="Applies what killed runs recorded in the audit log and did not apply, rewrites the table's small "
+    "files into few, removes for good what only its earlier versions need, and cleans up what killed runs staged. "
+    "Reading, registering and ingesting may continue meanwhile.",
     tags={"dagster/kind/deltalake": ""},
 )
 def compact_vacuum_and_clean(
-    context: dg.OpExecutionContext, store: StoreResource
+    context: dg.OpExecutionContext, store: StoreResource, key_ring: KeyRingResource
 ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
     """Maintain the store, and note it on the manifests of every dataset that Dagster knows."""
     with clear_failures():
         opened = store.open()
         started = time.perf_counter()
-        done = compact(opened)
+        ring = key_ring.file()
+        done = compact(opened, key_ring.evidence(opened) if ring.configured else None)
         numbers = _numbers(done, time.perf_counter() - started)
         datasets = [dataset.name for dataset in opened.catalog.datasets()]
     for dataset in datasets:
@@ -57,5 +59,7 @@ def _numbers(done: Compaction, seconds: float) -> dict[str, Any]:
         "bytes_after": done.bytes_after,
         "bytes_freed": done.bytes_before - done.bytes_after,
         "staged_removed": done.staged_removed,
+        "settled": done.settled,
+        "unexplained": done.unexplained,
         "seconds": round(seconds, 3),
     }

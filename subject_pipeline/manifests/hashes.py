@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -14,11 +15,15 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 
 
 def manifest_hash(manifest: SubjectManifest) -> str:
-    """SHA-256 of a manifest's canonical JSON, 64 hex digits.
+    """SHA-256 of a manifest's canonical JSON, 64 hex digits."""
+    return document_hash(manifest.as_json())
+
+
+def document_hash(document: Mapping[str, Any]) -> str:
+    """The hash of the manifest whose JSON this is.
 
     A newer writer's fields may hold numbers beyond I-JSON's; such a manifest is hashed over its JSON with sorted keys.
     """
-    document = manifest.as_json()
     try:
         data = canonical_json(document)
     except CanonicalJsonError:

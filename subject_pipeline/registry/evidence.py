@@ -1,54 +1,96 @@
-"""Evidence: what the registry announces in the audit log before it changes the table of manifests.
+"""Evidence: what the registry records in the audit log before it changes the table of manifests.
 
-A change or a deletion of an existing manifest is announced, and so is a registration of somebody who was deleted
-according to the log; any other first registration needs no row.
+The log decides and the table follows. A change or a deletion of an existing manifest is recorded, with its content, and
+so is a registration of somebody who was deleted according to the log; any other first registration needs no row.
 
-The caller pins the table's version, announces, and commits against that version; on a conflict it repeats
-all of this. So everything in the table was announced before, and an operation that was killed in between shows as
-`unapplied` until it is run again.
+The caller pins the table's version, then asks for the subjects' standing, records its change on condition that nobody
+else has recorded one since, and commits against the pinned version. On any conflict it repeats all of this. So whatever
+was recorded and not applied, by whoever was killed in between, is applied by the next who touches the subject.
 """
 
+import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import polars as pl
+from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, ChainHead
+from subject_pipeline.audit.row_form import without_floats
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.errors import AuditLogError, IncompleteError, KeyRingError, StoreError
+from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
+from subject_pipeline.formats.canonical_json import canonical_json
+from subject_pipeline.formats.shown_text import shown
+from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.manifests.hashes import manifest_hashes
-from subject_pipeline.objects.overlapping import at_once, overlapped
+from subject_pipeline.manifests.hashes import document_hash
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.registry.recorded import RecordedChunk
+from subject_pipeline.registry.replaying import Document, Standing, changes_between
 from subject_pipeline.store.opened import SubjectStore
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A manifest's hash before and after; empty where there is none."""
+    """A change of one subject's manifest that is about to be recorded.
+
+    Attributes:
+        before: the manifest that it was decided on; None: there is none.
+        after: the new manifest, `updated_at` included; None: it is deleted.
+        last: the seq of the last registry row that the decision knew of; -1: none.
+    """
 
     candidate_id: str
-    before: str
-    after: str
+    before: Document | None
+    after: Document | None
+    last: int
 
+    @property
+    def kind(self) -> str:
+        """The decision's."""
+        return "deleted" if self.after is None else "replaced" if self.before is not None else "registered"
 
-_CHUNKS_AT_ONCE = 16
+    @property
+    def needs_row(self) -> bool:
+        """A first registration needs none; one after a deletion does."""
+        return self.before is not None or self.last >= 0
 
+    @property
+    def unrecordable(self) -> str | None:
+        """Why no row can record this change; None where one can, or none is needed.
 
-def _has_evidence(chains: Mapping[str, ChainHead], change: Change) -> bool:
-    chain = chains.get(change.candidate_id)
-    return chain is not None and chain.evidence is not None
+        Fields that this program does not know may hold any JSON, but no two programs write all fractions alike.
+        """
+        if self.after is None or not self.needs_row:
+            return None
+        changes = changes_between(self.before, self.after)
+        for name in changes.keys() & self.after.keys():
+            if changes[name] is None:
+                return f"its field {shown(name)!r} is null: leave it out"
+            if not without_floats(changes[name]):
+                return f"its field {shown(name)!r} holds a number with a fraction or an exponent: write it as a string"
+        try:
+            canonical_json(changes)
+        except CanonicalJsonError as error:
+            return str(error)
+        return None
 
 
 def incomplete(what: str, error: StoreError) -> IncompleteError:
-    """The error of a change that is announced in the log, or begun in another way, and not in the table."""
+    """The error of a change that is recorded in the log, or begun in another way, and not in the table."""
     return IncompleteError(f"{what} was begun and is not done: run it again to complete it. {error}")
 
 
+def dated(manifest: SubjectManifest, before: Document | None, standing: Standing) -> SubjectManifest:
+    """The manifest with an `updated_at` after that of the one before, or of a deletion: some clock may be ahead."""
+    since = standing.since if before is None else str(before["updated_at"])
+    return (
+        manifest if not since else manifest.model_copy(update={"updated_at": max(manifest.updated_at, _after(since))})
+    )
+
+
 class ManifestEvidence:
-    """Announces changes of manifests once the store has, or can have, an audit log."""
+    """Records changes of manifests once the store has, or can have, an audit log."""
 
     def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
         self._store = store
@@ -57,7 +99,7 @@ class ManifestEvidence:
         self._log: AuditLog | None = None
 
     def open(self) -> bool:
-        """Whether changes must be announced: yes, once there is a key ring; no in a store that never had a log.
+        """Whether changes must be recorded: yes, once there is a key ring; no in a store that never had a log.
 
         Raises:
             KeyRingError: the store has an audit log, and there is no key ring to write it with.
@@ -75,97 +117,63 @@ class ManifestEvidence:
             )
         return False
 
-    def chains(self, chunk: str, candidate_ids: Sequence[str]) -> Mapping[str, ChainHead]:
-        """Where these subjects' chains end now; those without one are left out.
+    def recorded(self, chunk: str) -> RecordedChunk:
+        """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.
 
         Raises:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
-        return self._log.chunk_state(chunk).chains(candidate_ids) if self._log else {}
+        log = (self._log.segments, self._log.chunk_state(chunk)) if self._log else None
+        return RecordedChunk(self._store, self._ring, log)
 
-    def announce_returning(self, rows: pl.DataFrame) -> dict[str, AuditLogError]:
-        """Announce each registration of a subject that has a registry row in the log; others need none.
-
-        Args:
-            rows: `TABLE_SCHEMA`, of people who have no manifest at the version that the rows will be committed against.
-
-        Returns:
-            The chunks whose log is damaged, each with its error: which of their people come back is not known, so none
-            of them may be registered. All other chunks are announced.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        log = self._log
-        damaged: dict[str, AuditLogError] = {}
-        if log is None:
-            return damaged
-
-        def returning(part: pl.DataFrame) -> tuple[str, pl.DataFrame, Mapping[str, ChainHead] | AuditLogError]:
-            chunk = str(part["chunk"][0])
-            try:
-                chains = log.chunk_state(chunk).with_evidence(part["candidate_id"].to_list())
-            except AuditLogError as error:
-                return chunk, part, error
-            return chunk, part.filter(pl.col("candidate_id").is_in(list(chains))), chains
-
-        parts = rows.partition_by("chunk", maintain_order=True)
-        for chunk, part, chains in overlapped(returning, parts, at_once(self._store.objects, _CHUNKS_AT_ONCE)):
-            if isinstance(chains, AuditLogError):
-                damaged[chunk] = chains
-            elif chains:
-                hashes = zip(part["candidate_id"], manifest_hashes(part), strict=True)
-                self.announce(chunk, [Change(one, "", digest) for one, digest in hashes], chains)
-        return damaged
-
-    def announce(self, chunk: str, changes: Sequence[Change], chains: Mapping[str, ChainHead]) -> bool:
-        """Append a row for each change that needs one and is not announced already; on disk when this returns.
-
-        A first registration needs none; one after a deletion, or after any other announcement, does.
+    def record(self, chunk: str, changes: Sequence[Change]) -> dict[str, int]:
+        """Append a row for each change that needs one; on disk when this returns.
 
         Args:
             chunk: that of all these subjects.
-            changes: what is about to be committed.
-            chains: as `chains` gave them after the table's version was pinned.
+            changes: what is about to be committed; none of them unrecordable.
 
         Returns:
-            Whether the log now announces any of them.
+            The seq of each row, by candidate id.
 
         Raises:
+            OvertakenError: somebody else has recorded a change of one of them since: decide again.
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
-        if self._log is None:
-            return False
-        events = [event for change in changes if (event := self._event(change, chains.get(change.candidate_id)))]
-        if events:
-            self._log.append_to(chunk, events, unique=True)
-        return bool(events) or any(change.before or _has_evidence(chains, change) for change in changes)
+        wanted = [change for change in changes if change.needs_row]
+        if self._log is None or not wanted:
+            return {}
+        now = self._log.now()
+        events = [self._event(change, now) for change in wanted]
+        after = {change.candidate_id: change.last for change in wanted}
+        done = self._log.append_to(chunk, events, unique=True, after=after)
+        return {change.candidate_id: appended.seq for change, appended in zip(wanted, done, strict=True)}
 
     def close(self) -> None:
         """Finish what the log's writer does in the background."""
         if self._log is not None:
             self._log.close()
 
-    def _event(self, change: Change, chain: ChainHead | None) -> AccessEvent | None:
-        last = chain.evidence if chain else None
-        prior = change.before[:PRIOR_LENGTH] or NO_PRIOR
-        if last is None and not change.before:
-            return None
-        announced = last is not None and last.deleted == (not change.after) and last.sha256 == change.after
-        # A deletion is announced already only if it was of this manifest: it may have been registered again since.
-        if announced and last is not None and (change.after or last.prior == prior):
-            return None
-        if self._log is None:
-            return None
-        now = self._log.now()
-        kind = "deleted" if not change.after else "replaced" if change.before else "registered"
+    def _event(self, change: Change, now: str) -> AccessEvent:
+        decision: dict[str, Any] = {"kind": change.kind}
+        if change.after is None:
+            before = str((change.before or {})["updated_at"])
+            before = str((change.before or {})["updated_at"])
+            decision["recorded_at"] = max(now, format_time(_after(before)))
+        else:
+            decision["recorded_at"] = change.after["updated_at"]
+            decision["changes"] = changes_between(change.before, change.after)
         return evidence_event(
             candidate_id=change.candidate_id,
-            event_id=f"{prior}.{uuid.uuid4().hex[:16]}",
+            event_id=uuid.uuid4().hex,
             ts=now,
             actor=self._actor,
-            manifest_sha256=change.after or None,
-            decision={"kind": kind, "recorded_at": now},
+            manifest_sha256=None if change.after is None else document_hash(change.after),
+            decision=decision,
         )
+
+
+def _after(time: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(time) + dt.timedelta(microseconds=1)

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 import polars as pl
 
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.files import Document, read_documents
-from subject_pipeline.manifests.frames import to_json_lines, to_rows
-from subject_pipeline.manifests.hashes import manifest_hashes
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_json_lines, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest, Translations, audit_log_path
 from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -26,6 +26,8 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
 from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES
+from subject_pipeline.registry.replaying import Standing
+from subject_pipeline.registry.settling import Settled, settled
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
@@ -121,9 +123,10 @@ def _parse(
         except ManifestError as error:
             report.fail(document.where, None, str(error))
             continue
-        reason = refusal(manifest.candidate_id, manifest.candidate_id) or manifest.unknown_word()
+        candidate_id = manifest.candidate_id
+        reason = refusal(candidate_id, candidate_id) or manifest.unknown_word()
         if reason is not None:
-            report.fail(document.where, manifest.candidate_id, reason)
+            report.fail(document.where, candidate_id, reason)
         else:
             yield document.where, manifest
 
@@ -138,7 +141,7 @@ def _at_home(
         if manifest.audit_log_chain_root and manifest.audit_log_path == audit_log_path(chunk):
             told.setdefault(chunk, []).append(manifest.candidate_id)
     # A path like ours with a root that our log does not have comes from another store like this one.
-    roots = {one: chain.root for chunk, ids in told.items() for one, chain in evidence.chains(chunk, ids).items()}
+    roots = {one: root for chunk, ids in told.items() for one, root in evidence.recorded(chunk).roots(ids).items()}
     for where, manifest, chunk in placed:
         path, root = audit_log_path(chunk), manifest.audit_log_chain_root
         changes: dict[str, Any] = {"audit_log_path": path, "audit_log_chain_root": "", "updated_at": now}
@@ -168,7 +171,7 @@ def _import_batch(
         where=pl.Series([where for where, _ in latest.values()])
     )
     for part in _parts(store, rows) if evidence.open() else [rows]:
-        _import_part(store, part, report, evidence)
+        _import_part(store, layout, part, report, evidence)
 
 
 def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -185,21 +188,57 @@ def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from there.partition_by("chunk", maintain_order=True)
 
 
-def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence) -> None:
-    """Decide against the latest version, announce, and commit against it; after a lost race, do it all again."""
-    lines = _comparable(rows)
-    chunks = rows["chunk"].unique().sort().to_list()
-    announced = False
+def _import_part(
+    store: SubjectStore, layout: ChunkLayout, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence
+) -> None:
+    job = _Import(store, rows, layout, evidence)
+    try:
+        failures = retrying(job.attempt)
+    except StoreError as error:
+        if job.recorded:
+            raise incomplete("an import", error) from error
+        raise
+    report.inserted += len(job.inserted)
+    report.replaced += len(job.replaced)
+    report.unchanged += rows.height - len(job.inserted) - len(job.replaced) - len(failures)
+    for failure in failures:
+        report.fail(failure.where, failure.candidate_id, failure.reason)
 
-    def attempt() -> tuple[int, int, list[ImportFailure]]:
-        nonlocal announced
-        snapshot = ManifestTable(store).snapshot_or_create()
+
+@dataclass(slots=True)
+class _Import:
+    """Rows that are committed together, and what was done with them so far.
+
+    Attributes:
+        recorded: those of whom a row is in the log: they are inserted or replaced, whoever commits them.
+    """
+
+    store: SubjectStore
+    rows: pl.DataFrame
+    layout: ChunkLayout
+    evidence: ManifestEvidence
+    inserted: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set)
+
+    def attempt(self) -> list[ImportFailure]:
+        """Decide against the latest version, record, and commit against it; the failures.
+
+        Raises:
+            ConflictError: another writer won: do it all again.
+        """
+        rows = self.rows
+        chunks = rows["chunk"].unique().sort().to_list()
+        snapshot = ManifestTable(self.store).snapshot_or_create()
         stored, astray = _stored(snapshot, chunks, rows)
-        there = dict(zip(stored["storage_key"], _comparable(stored), strict=True))
-        owners = dict(stored.select("storage_key", "candidate_id").iter_rows())
+        found = settled(self.evidence, self.layout, rows, stored) if self.evidence.open() else Settled(stored, {}, {})
+        there = dict(zip(found.rows["storage_key"], _comparable(found.rows), strict=True))
+        owners = dict(found.rows.select("storage_key", "candidate_id").iter_rows())
+        self.inserted &= self.recorded
+        self.replaced &= self.recorded
         wanted: list[int] = []
         failures: list[ImportFailure] = []
-        inserted = 0
+        lines = _comparable(rows)
         for at, (where, candidate_id, key) in enumerate(
             rows.select("where", "candidate_id", "storage_key").iter_rows()
         ):
@@ -208,26 +247,42 @@ def _import_part(store: SubjectStore, rows: pl.DataFrame, report: ImportReport, 
                 failures.append(ImportFailure(where, candidate_id, AMBIGUOUS))
             elif owner != candidate_id:
                 failures.append(ImportFailure(where, candidate_id, collision_reason(candidate_id, owner, key)))
-            elif there.get(key) != lines[at]:
+            elif (reason := found.reason(candidate_id)) is not None:
+                failures.append(ImportFailure(where, candidate_id, reason))
+            elif there.get(key) != lines[at] and candidate_id not in self.recorded:
                 wanted.append(at)
-                inserted += key not in there
-        if wanted:
-            ready, any_announced = _announced(evidence, _later(rows[wanted].drop("where"), stored), stored)
-            announced = announced or any_announced
-            snapshot.upsert(ready)
-        return inserted, len(wanted) - inserted, failures
+                (self.replaced if key in there else self.inserted).add(candidate_id)
+        ready = _later(rows[wanted].drop("where"), found)
+        if self.evidence.open():
+            ready, unrecordable = self._record(ready, found)
+            where = dict(rows.select("candidate_id", "where").iter_rows())
+            failures += [ImportFailure(where[one], one, reason) for one, reason in unrecordable.items()]
+        # What was recorded before, by whomever, and is not in the table is committed with it.
+        behind = found.behind - set(ready["candidate_id"])
+        again = found.rows.filter(pl.col("candidate_id").is_in(list(behind)))
+        if ready.height + again.height:
+            snapshot.upsert(pl.concat([ready, again]))
+        return failures
 
-    try:
-        inserted, replaced, failures = retrying(attempt)
-    except StoreError as error:
-        if announced:
-            raise incomplete("an import", error) from error
-        raise
-    report.inserted += inserted
-    report.replaced += replaced
-    report.unchanged += rows.height - inserted - replaced - len(failures)
-    for failure in failures:
-        report.fail(failure.where, failure.candidate_id, failure.reason)
+    def _record(self, rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Record every change that needs a row: the rows to write, and why the others cannot be recorded."""
+        unrecordable: dict[str, str] = {}
+        roots = [found.roots.get(one, "") for one in rows["candidate_id"]]
+        ready = rows.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
+        known = found.rows.filter(pl.col("candidate_id").is_in(ready["candidate_id"].implode()))
+        before = dict(zip(known["candidate_id"], map(orjson.loads, to_json_lines(known)), strict=True))
+        for part in ready.partition_by("chunk", maintain_order=True):
+            changes = [
+                Change(one, before.get(one), orjson.loads(line), standing.last)
+                for one, line in zip(part["candidate_id"], to_json_lines(part), strict=True)
+                if isinstance(standing := found.standings.get(one, Standing()), Standing)
+            ]
+            unrecordable |= {change.candidate_id: reason for change in changes if (reason := change.unrecordable)}
+            fine = [change for change in changes if change.candidate_id not in unrecordable]
+            self.recorded |= self.evidence.record(part["chunk"][0], fine).keys()
+        self.replaced -= unrecordable.keys()
+        self.inserted -= unrecordable.keys()
+        return ready.filter(~pl.col("candidate_id").is_in(list(unrecordable))), unrecordable
 
 
 def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str | None]]:
@@ -240,33 +295,20 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
     return stored, {*broken["candidate_id"], *broken["storage_key"]}
 
 
-def _later(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """The rows with an `updated_at` after the stored one, even if a clock was ahead when that was written."""
-    earlier = stored.select("storage_key", after=pl.col("updated_at") + pl.duration(microseconds=1))
-    dated = rows.join(earlier, on="storage_key", how="left", maintain_order="left")
-    return dated.with_columns(updated_at=pl.max_horizontal("updated_at", "after")).drop("after")
+def _later(rows: pl.DataFrame, found: Settled) -> pl.DataFrame:
+    """The rows with an `updated_at` after the stored one, or after a deletion, even if a clock was ahead then."""
+    since = {one: that.since for one, that in found.standings.items() if isinstance(that, Standing) and that.since}
+    deleted = pl.DataFrame(
+        {"candidate_id": list(since), "updated_at": [dt.datetime.fromisoformat(time) for time in since.values()]},
+        schema={name: TABLE_SCHEMA[name] for name in ("candidate_id", "updated_at")},
+    )
+    earlier = pl.concat([found.rows.select(deleted.columns), deleted]).group_by("candidate_id").max()
+    after = earlier.select("candidate_id", after=pl.col("updated_at") + pl.duration(microseconds=1))
+    later = rows.join(after, on="candidate_id", how="left", maintain_order="left")
+    return later.with_columns(updated_at=pl.max_horizontal("updated_at", "after")).drop("after")
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:
     """Manifests as text, without the fields that depend only on the audit log and the time of writing."""
     # Any time will do, as long as it is the same one.
     return to_json_lines(rows.with_columns(pl.col("created_at").alias("updated_at"), audit_log_chain_root=pl.lit("")))
-
-
-def _announced(evidence: ManifestEvidence, rows: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Announce every change of an existing manifest; returns the rows to write, and whether any was announced."""
-    if not evidence.open():
-        return rows, False
-    announced = False
-    before = dict(zip(stored["candidate_id"], manifest_hashes(stored), strict=True))
-    parts = []
-    for part in rows.partition_by("chunk", maintain_order=True):
-        chunk, candidate_ids = part["chunk"][0], part["candidate_id"].to_list()
-        chains = evidence.chains(chunk, candidate_ids)
-        roots = [chains[one].root if one in chains else "" for one in candidate_ids]
-        ready = part.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
-        after = zip(candidate_ids, manifest_hashes(ready), strict=True)
-        changes = [Change(one, before.get(one, ""), digest) for one, digest in after]
-        announced = evidence.announce(chunk, changes, chains) or announced
-        parts.append(ready)
-    return pl.concat(parts), announced

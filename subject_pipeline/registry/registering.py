@@ -20,6 +20,7 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import Decision, decide
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.outcomes import ChunkOutcome, Registration, outcomes_of, with_earlier
+from subject_pipeline.registry.returning import returning
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -165,13 +166,12 @@ class _Job:
             decision = decide(accepted, snapshot.stored_ids(chunks))
             if decision.new.is_empty():
                 return decision
-            rows = self._rows(decision.new)
-            damaged = self.evidence.announce_returning(rows)
-            for chunk, error in damaged.items():
-                mine = pl.col("chunk_index").is_in(self.layout.indices([chunk]))
-                decision = decision.not_writing(decision.new.filter(mine), f"not written: {error}")
-            if not decision.new.is_empty():
-                snapshot.insert(rows.filter(~pl.col("chunk").is_in(list(damaged))) if damaged else rows)
+            returned = returning(self.store, self.evidence, self.layout, self._rows(decision.new))
+            for reason, candidate_ids in returned.refused.items():
+                refused = pl.col("candidate_id").is_in(candidate_ids)
+                decision = decision.not_writing(decision.new.filter(refused), f"not written: {reason}")
+            if not returned.rows.is_empty():
+                snapshot.insert(returned.rows)
             return decision
 
         return self._confirmed(retrying(attempt), chunks)

@@ -6,18 +6,18 @@ from subject_pipeline.candidates import staged_parts
 from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
-from subject_pipeline.manifests.hashes import manifest_hash, manifest_hashes
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import collision_reason
-from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
+from subject_pipeline.registry.evidence import Change, ManifestEvidence, dated, incomplete
+from subject_pipeline.registry.recorded import RecordedChunk
+from subject_pipeline.registry.replaying import Document, Standing
+from subject_pipeline.registry.settling import IDS, settle_one
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
-
-_IDS = ["chunk", "storage_key", "candidate_id"]
 
 
 class SubjectRegistry:
@@ -58,10 +58,11 @@ class SubjectRegistry:
     def put(self, manifest: SubjectManifest) -> bool:
         """Write a manifest, whether or not the subject has one; True if it had none.
 
-        With an audit log, `audit_log_chain_root` becomes what the log says.
+        With an audit log, `audit_log_chain_root` becomes what the log says, and a manifest that is replaced has an
+        `updated_at` after the former one's.
 
         Raises:
-            ManifestError: the id cannot become a subject's.
+            ManifestError: the id cannot become a subject's, or the manifest holds what no row can record.
             CollisionError: the storage key belongs to another id, which is unchanged.
             KeyRingError: there is an audit log, and no usable key ring.
             AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
@@ -75,30 +76,40 @@ class SubjectRegistry:
         layout = self._store.layout_or_create().chunks
         candidate_id, key = manifest.candidate_id, storage_key(manifest.candidate_id)
         chunk = layout.chunk_of(key)
-        announcing, announced = self._evidence.open(), False
+        recording = self._evidence.open()
+        recorded: dict[str, int] = {}
+        created = True
 
-        def attempt() -> bool:
-            nonlocal announced
+        def attempt() -> None:
+            nonlocal created
             snapshot = ManifestTable(self._store).snapshot_or_create()
             there = _of(snapshot, layout, candidate_id)
             owner = there["candidate_id"][0] if there.height else candidate_id
             if owner != candidate_id:
                 raise CollisionError(collision_reason(candidate_id, owner, key))
-            new = manifest
-            if announcing:
-                chains = self._evidence.chains(chunk, [candidate_id])
-                root = chains[candidate_id].root if chains else ""
-                new = manifest.model_copy(update={"audit_log_chain_root": root})
-                before = "".join(manifest_hashes(there))
-                change = Change(candidate_id, before, manifest_hash(new))
-                announced = self._evidence.announce(chunk, [change], chains) or announced
+            if not recording:
+                created = there.is_empty()
+                snapshot.upsert(to_rows([manifest], layout))
+                return
+            chains = self._evidence.recorded(chunk)
+            standing, before = _standing(chains, candidate_id, there)
+            if recorded:
+                settle_one(snapshot, layout, there, standing)
+                return
+            created = before is None
+            new = dated(manifest, before, standing).model_copy(
+                update={"audit_log_chain_root": chains.roots([candidate_id]).get(candidate_id, "")}
+            )
+            change = Change(candidate_id, before, new.as_json(), standing.last)
+            if (reason := change.unrecordable) is not None:
+                raise ManifestError(f"cannot register {candidate_id!r}: {reason}")
+            recorded.update(self._evidence.record(chunk, [change]))
             snapshot.upsert(to_rows([new], layout))
-            return there.is_empty()
 
         try:
-            created = retrying(attempt)
+            retrying(attempt)
         except StoreError as error:
-            if announced:
+            if recorded:
                 raise incomplete(f"the change of {candidate_id!r}", error) from error
             raise
         ManifestTable(self._store).tidy([chunk])
@@ -121,25 +132,28 @@ class SubjectRegistry:
             StoreError: the store failed; nothing was written.
         """
         self.get(candidate_id)
-        announcing = self._evidence.open()
+        recording = self._evidence.open()
         layout = self._store.layout_or_create()
         key = storage_key(candidate_id)
         chunk = layout.chunks.chunk_of(key)
-        announced = False
+        recorded: dict[str, int] = {}
 
         def attempt() -> None:
-            nonlocal announced
             snapshot = ManifestTable(self._store).snapshot()
             if snapshot is None:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
-            if there.is_empty():
+            if recording:
+                standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
+                if recorded or (before is None and there.height):
+                    settle_one(snapshot, layout.chunks, there, standing)
+                    return
+                if before is not None:
+                    recorded.update(self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)]))
+            if there.height:
+                snapshot.delete(there.select(IDS))
+            elif not recorded:
                 raise _unknown(candidate_id)
-            if announcing:
-                change = Change(candidate_id, manifest_hashes(there)[0], "")
-                chains = self._evidence.chains(chunk, [candidate_id])
-                announced = self._evidence.announce(chunk, [change], chains) or announced
-            snapshot.delete(there.select(_IDS))
 
         forgotten = 0
         try:
@@ -147,7 +161,7 @@ class SubjectRegistry:
             forgotten = staged_parts.forget(self._store.objects, layout.chunks, key, candidate_id)
             retrying(attempt)
         except StoreError as error:
-            if announced or forgotten:
+            if recorded or forgotten:
                 raise incomplete(f"the deletion of {candidate_id!r}", error) from error
             raise
         return forgotten
@@ -173,6 +187,16 @@ def _of(snapshot: Snapshot, layout: ChunkLayout, candidate_id: str) -> pl.DataFr
     key = storage_key(candidate_id)
     either = (pl.col("candidate_id") == candidate_id) | (pl.col("storage_key") == key)
     return snapshot.rows([layout.chunk_of(key)], None, either)
+
+
+def _standing(chains: RecordedChunk, candidate_id: str, there: pl.DataFrame) -> tuple[Standing, Document | None]:
+    """What is recorded of a subject, and its manifest as it must be now; None: there must be none."""
+    found = chains.standings(there, [candidate_id]).get(candidate_id, Standing())
+    if not isinstance(found, Standing):
+        raise found
+    if found.behind:
+        return found, found.document
+    return found, to_manifest(there.row(0, named=True)).as_json() if there.height else None
 
 
 def _unknown(candidate_id: str) -> UnknownSubjectError:

@@ -68,7 +68,7 @@ class ChunkVerifier:
             self._read_manifests(view, found)
         if incremental and self._cannot_tell(found):
             return self.verify(view, chunk, whole=True)
-        self._judge_manifests(found)
+        self._judge_manifests(view, found)
         return found
 
     def _take_roster(self, view: View, found: ChunkFindings) -> bool:
@@ -147,7 +147,7 @@ class ChunkVerifier:
         evidence = found.log.evidence if found.log else {}
         return possibly_resurrected(found.hashes, found.roster.entries, evidence)
 
-    def _judge_manifests(self, found: ChunkFindings) -> None:
+    def _judge_manifests(self, view: View, found: ChunkFindings) -> None:
         log, hashes = found.log, found.hashes
         if any(one.kind == "unreadable" for one in found.manifests) or (log is not None and log.unreadable):
             return  # the row that announces a change may be in what could not be read
@@ -163,6 +163,7 @@ class ChunkVerifier:
                 log.evidence if log else {},
                 unjudged=astray | (log.broken.keys() if log else set()),
                 recent=Recent.at(self._clock()),
+                document=lambda candidate_id: view.manifests.document(found.chunk, candidate_id),
             ):
                 (found.pending if one.kind == "pending" else found.manifests).append(one)
         found.unregistered = sorted(_unregistered(registered, log)) if log else []

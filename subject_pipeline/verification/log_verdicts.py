@@ -85,12 +85,18 @@ class EvidenceRow:
     """A registry row: what it says about a manifest.
 
     Attributes:
+        decision: what was decided.
         written_at: when its segment says that it was written, RFC 3339; empty where it does not.
     """
 
-    seq: int
     evidence: Evidence
+    decision: Mapping[str, Any] = field(default_factory=dict)
     written_at: str = ""
+
+    @property
+    def seq(self) -> int:
+        """The row's."""
+        return self.evidence.seq
 
 
 @dataclass(slots=True)
@@ -307,11 +313,10 @@ class LogJudge:
         self._break(candidate_id, kind, detail)
 
     def _evidence(self, row: dict[str, Any], seq: int) -> None:
-        evidence = evidence_of(row["action"], row.get("manifest_sha256"), row["event_id"])
+        evidence = evidence_of(seq, row["action"], row.get("manifest_sha256"), row["decision"])
         if evidence is not None:
-            self.verdict.evidence.setdefault(row["candidate_id"], []).append(
-                EvidenceRow(seq, evidence, self._written_at)
-            )
+            found = EvidenceRow(evidence, row["decision"], self._written_at)
+            self.verdict.evidence.setdefault(row["candidate_id"], []).append(found)
 
 
 def _is_line_of(line: bytes, inner: bytes, mac: Mac | None) -> bool:

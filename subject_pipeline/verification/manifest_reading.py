@@ -4,15 +4,16 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
 
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Files
-from subject_pipeline.errors import StoreError
+from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.manifests.commits import table_errors
-from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest
 from subject_pipeline.manifests.hashes import manifest_hashes
 from subject_pipeline.manifests.rows import PROBLEM, told
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -109,6 +110,19 @@ class ManifestReader:
         if isinstance(found, StoreError):
             raise found
         return found
+
+    def document(self, chunk: str, candidate_id: str) -> dict[str, Any] | None:
+        """The JSON of somebody's manifest as it is now; None: there is none, or it is none.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        theirs = pl.col("candidate_id") == candidate_id
+        rows = ManifestTable(self.store).read(lambda now: now.judged_rows([chunk]).filter(theirs), pl.DataFrame())
+        try:
+            return to_manifest(rows.row(0, named=True)).as_json() if rows.height == 1 else None
+        except ManifestError:
+            return None
 
     def _group(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests | StoreError"]:
         """The manifests of some chunks, read together; if that fails, each by itself, so that only that one fails."""

@@ -6,13 +6,17 @@ but never after a deletion: a person who was deleted comes back by a row that an
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH
+from subject_pipeline.audit.registry_rows import RegistryRow
+from subject_pipeline.audit.segment import Evidence
 from subject_pipeline.checkpoints.checkpoint import RosterEntry
+from subject_pipeline.errors import AmbiguousSubjectError
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.manifests.hashes import document_hash
+from subject_pipeline.registry.replaying import Document, standing
 from subject_pipeline.verification.log_verdicts import EvidenceRow
 
 _UNDER_WAY = dt.timedelta(minutes=5)
@@ -53,6 +57,7 @@ def judge_manifests(
     *,
     unjudged: Collection[str] = (),
     recent: Recent | None = None,
+    document: Callable[[str], Document | None] = lambda _: None,
 ) -> list[BrokenManifest]:
     """Compare a chunk's manifests with what they must be.
 
@@ -63,6 +68,7 @@ def judge_manifests(
         unjudged: subjects whose evidence may be incomplete, since their chains are broken, or whose rows of the table
             break its rules.
         recent: an announcement made then, and not yet applied, is `pending`; None: none is.
+        document: reads the table's manifest of somebody, where its hash alone does not tell what it is.
 
     Returns:
         One for each subject that has a problem, sorted by candidate id.
@@ -72,7 +78,7 @@ def judge_manifests(
         if candidate_id in unjudged:
             continue
         rows = evidence.get(candidate_id, ())
-        problem = _problem(present.get(candidate_id, ""), roster.get(candidate_id), rows)
+        problem = _problem(candidate_id, present.get(candidate_id, ""), roster.get(candidate_id), rows, document)
         if problem is not None:
             kind, detail = problem
             if kind == "unapplied" and recent and recent.since <= rows[-1].written_at <= recent.until:
@@ -94,11 +100,22 @@ def possibly_resurrected(
     )
 
 
-def _problem(actual: str, entry: RosterEntry | None, rows: Sequence[EvidenceRow]) -> tuple[str, str] | None:
+def _problem(
+    candidate_id: str,
+    actual: str,
+    entry: RosterEntry | None,
+    rows: Sequence[EvidenceRow],
+    document: Callable[[str], Document | None],
+) -> tuple[str, str] | None:
     anchored = entry.manifest_sha256 if entry is not None else None
     newer = [row for row in rows if entry is None or row.seq > entry.seq]
     if newer:
-        return _against_evidence(actual, newer, anchored)
+        last = newer[-1].evidence
+        if actual == last.sha256:
+            return None
+        before = {anchored} | {row.evidence.sha256 for row in newer[:-1]}
+        known = actual in before or (entry is None and _leads_on(candidate_id, actual, newer, document))
+        return _not_as_recorded(actual, last, behind=known)
     if actual and rows and rows[-1].evidence.deleted:
         return _RESURRECTED
     return _against_roster(actual, anchored)
@@ -118,19 +135,24 @@ def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None
     return "changed", "its manifest is not the one of the last checkpoint, and no row announces a change"
 
 
-def _against_evidence(actual: str, newer: Sequence[EvidenceRow], anchored: str | None) -> tuple[str, str] | None:
-    last = newer[-1].evidence
-    earlier = {row.evidence.sha256 for row in newer[:-1] if row.evidence.sha256} | ({anchored} if anchored else set())
-    as_before = bool(actual) and (actual[:PRIOR_LENGTH] == last.prior or actual in earlier)
+def _leads_on(
+    candidate_id: str, actual: str, rows: Sequence[EvidenceRow], document: Callable[[str], Document | None]
+) -> bool:
+    """Whether a manifest that was registered without a row is what these rows, one after the other, were applied to."""
+    stored = document(candidate_id) if actual else None
+    if stored is None or document_hash(stored) != actual:
+        return False
+    try:
+        return standing(candidate_id, stored, [RegistryRow(row.evidence, row.decision) for row in rows], -1).behind
+    except AmbiguousSubjectError:
+        return False
+
+
+def _not_as_recorded(actual: str, last: Evidence, *, behind: bool) -> tuple[str, str]:
     if last.deleted:
-        if not actual:
-            return None
-        unapplied = "unapplied", "its log announces a deletion, the table still has the manifest"
-        return unapplied if as_before else _RESURRECTED
-    if actual == last.sha256:
-        return None
-    if as_before or (not actual and last.prior == NO_PRIOR):
-        return "unapplied", "its log announces a change that the table does not have: run the operation again"
+        return ("unapplied", "its log says that it is deleted, the table still has it") if behind else _RESURRECTED
+    if behind:
+        return "unapplied", "its log records a change that the table does not have: run the operation again"
     if not actual:
-        return "missing", "its log announces a manifest, the table has none"
-    return "changed", "its manifest is not the one that its log announces"
+        return "missing", "its log records a manifest, the table has none"
+    return "changed", "its manifest is not the one that its log records"

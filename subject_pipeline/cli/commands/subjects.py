@@ -117,10 +117,17 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
 @subjects.command()
 @command_options
 def compact(shell: Shell) -> None:
-    """Merge small files and remove for good what no current manifest needs, including deleted subjects."""
-    done = compact_store(shell.existing_store())
+    """Apply what was recorded and not applied, merge small files, and remove for good what no current manifest needs.
+
+    Deleted subjects are physically gone afterwards. What killed commands recorded in the audit log is applied only with
+    a key ring.
+    """
+    store, ring = shell.existing_store(), shell.key_ring()
+    done = compact_store(store, ManifestEvidence(store, ring, shell.actor()) if ring.configured else None)
     shell.tell(
         asdict(done),
         f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "
-        f"{done.staged_removed:,} stale staged objects removed",
+        f"{done.staged_removed:,} stale staged objects removed; {done.settled:,} recorded changes applied",
     )
+    if done.unexplained:
+        say("Some manifests are not as the audit log records them and were left: run `subject-pipeline audit verify`")

@@ -1,0 +1,124 @@
+"""What the audit log says of one chunk's manifests, beside what the table has."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from subject_pipeline.audit.chunk_state import ChunkState
+from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.registry_rows import RegistryRow, registry_rows
+from subject_pipeline.audit.segment import ChainHead
+from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.errors import AmbiguousSubjectError, ManifestError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.frames import to_manifest
+from subject_pipeline.manifests.hashes import manifest_hashes
+from subject_pipeline.registry.anchored import anchored_seqs
+from subject_pipeline.registry.replaying import Standing, standing
+from subject_pipeline.store.opened import SubjectStore
+
+Standings = Mapping[str, Standing | AmbiguousSubjectError]
+"""By candidate id; an error in the place of somebody whose manifest the log does not explain."""
+
+
+class RecordedChunk:
+    """One chunk's chains as they were when this was made; of a store without a log, nothing.
+
+    Args:
+        store: where they are.
+        ring: the keys.
+        log: the segments and the chunk's state; None: there is no log.
+    """
+
+    def __init__(self, store: SubjectStore, ring: KeyRingFile, log: tuple[AuditSegments, ChunkState] | None) -> None:
+        self._store = store
+        self._ring = ring
+        self._log = log
+
+    @property
+    def has_registry_rows(self) -> bool:
+        """Whether anybody in the chunk has a registry row."""
+        return self._log is not None and bool(self._log[1].with_evidence())
+
+    def roots(self, candidate_ids: Collection[str]) -> dict[str, str]:
+        """The hash of the first row of each of these subjects; those without a chain are left out."""
+        if self._log is None:
+            return {}
+        return {one: head.root for one, head in self._log[1].chains(candidate_ids).items()}
+
+    def standings(self, stored: pl.DataFrame, candidate_ids: Collection[str]) -> Standings:
+        """What is recorded of those among some subjects who have a registry row.
+
+        Args:
+            stored: `TABLE_SCHEMA`, the table's rows of those who have one.
+            candidate_ids: whom it is about.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        if self._log is None or not (recorded := self._log[1].with_evidence()):
+            return {}
+        names = {digest: one for one in candidate_ids if (digest := subject_digest(one)) in recorded}
+        return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
+
+    def unsettled(self, stored: pl.DataFrame) -> Standings:
+        """Whoever is recorded otherwise than the table has it; otherwise as `standings`.
+
+        Args:
+            stored: `TABLE_SCHEMA`, all rows of the chunk.
+        """
+        if self._log is None or not (recorded := self._log[1].with_evidence()):
+            return {}
+        names = {digest: one for one in stored["candidate_id"] if (digest := subject_digest(one)) in recorded}
+        # Whoever is gone from both is not looked for: an erasure is read once, not at every maintenance.
+        doubtful = {digest: head for digest, head in recorded.items() if digest in names or not _is_gone(head)}
+        found = self._judged(*self._log, stored, doubtful, names)
+        return {one: that for one, that in found.items() if not isinstance(that, Standing) or that.behind}
+
+    def _judged(
+        self,
+        segments: AuditSegments,
+        state: ChunkState,
+        stored: pl.DataFrame,
+        recorded: Mapping[bytes, ChainHead],
+        names: Mapping[bytes, str],
+    ) -> Standings:
+        """The standing of everybody recorded; rows are read only of those whom the table has otherwise."""
+        rows = stored.filter(pl.col("candidate_id").is_in(list(names.values())))
+        hashes = dict(zip(rows["candidate_id"], manifest_hashes(rows), strict=True))
+        found: dict[str, Standing | AmbiguousSubjectError] = {}
+        unclear: dict[bytes, ChainHead] = {}
+        for digest, head in recorded.items():
+            last, name = head.evidence, names.get(digest)
+            if last is not None and name is not None and not last.deleted and hashes.get(name) == last.sha256:
+                found[name] = Standing(last.seq)
+            else:
+                unclear[digest] = head
+        if not unclear:
+            return found
+        doubted = {
+            row["candidate_id"]: row
+            for row in rows.iter_rows(named=True)
+            if subject_digest(row["candidate_id"]) in unclear
+        }
+        anchored = anchored_seqs(self._store, self._ring, state.head.chunk)
+        for name, changes in registry_rows(segments, state, unclear).items():
+            found[name] = _standing(name, doubted.get(name), changes, anchored(name))
+        return found
+
+
+def _is_gone(head: ChainHead) -> bool:
+    return head.evidence is not None and head.evidence.deleted
+
+
+def _standing(
+    name: str, stored: Mapping[str, Any] | None, rows: Sequence[RegistryRow], anchored: int
+) -> Standing | AmbiguousSubjectError:
+    try:
+        return standing(name, None if stored is None else to_manifest(stored).as_json(), rows, anchored)
+    except AmbiguousSubjectError as error:
+        return error
+    except ManifestError as error:
+        return AmbiguousSubjectError(f"the manifest of {name!r} is damaged: {error}")

@@ -1,0 +1,154 @@
+"""Settling: what is recorded in the audit log and not in the table is applied to the table, and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from subject_pipeline.errors import AmbiguousSubjectError, AuditLogError
+from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.evidence import ManifestEvidence
+from subject_pipeline.registry.recorded import Standings
+from subject_pipeline.registry.replaying import Standing
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.opened import SubjectStore
+
+IDS = ["chunk", "storage_key", "candidate_id"]
+"""The columns by which `Snapshot.delete` knows a subject."""
+
+
+def settle_one(snapshot: Snapshot, layout: ChunkLayout, there: pl.DataFrame, standing: Standing) -> None:
+    """Give the table what is recorded of one subject, if it is behind.
+
+    Args:
+        snapshot: the version that the standing was looked up for; it is committed against.
+        layout: the store's chunks.
+        there: `TABLE_SCHEMA`, the subject's row of that version, or none.
+        standing: what is recorded.
+
+    Raises:
+        ConflictError: another writer committed meanwhile.
+        StoreError: the store failed.
+    """
+    if not standing.behind:
+        return
+    if standing.document is not None:
+        snapshot.upsert(to_rows([SubjectManifest.parse(dict(standing.document))], layout))
+    else:
+        snapshot.delete(there.select(IDS))
+
+
+def settle(store: SubjectStore, evidence: ManifestEvidence) -> tuple[int, int]:
+    """Apply whatever any writer recorded and did not live to apply; what the log does not explain is left as it is.
+
+    Returns:
+        How many subjects were settled, and how many, or whole chunks, were left since the log is damaged or does not
+        explain their manifests.
+
+    Raises:
+        KeyRingError: there is an audit log, and no usable key ring.
+        StoreError: the store failed; run it again.
+    """
+    layout = store.layout()
+    if layout is None or not evidence.open():
+        return 0, 0
+    done = [_Chunk(store, layout.chunks, evidence, chunk).settle() for chunk in layout.chunks.names]
+    return sum(settled for settled, _ in done), sum(left for _, left in done)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The stored manifests of some subjects as they must be by the log.
+
+    Attributes:
+        rows: `TABLE_SCHEMA`.
+        standings: what is recorded, by candidate id.
+        roots: the hash of the first row of each chain, by candidate id.
+    """
+
+    rows: pl.DataFrame
+    standings: Standings
+    roots: Mapping[str, str]
+
+    @property
+    def behind(self) -> set[str]:
+        """Those whom the table has otherwise."""
+        return {one for one, that in self.standings.items() if isinstance(that, Standing) and that.behind}
+
+    def reason(self, candidate_id: str) -> str | None:
+        """Why nothing may be done with somebody; None where it may."""
+        found = self.standings.get(candidate_id)
+        return str(found) if isinstance(found, AmbiguousSubjectError) else None
+
+
+def settled(evidence: ManifestEvidence, layout: ChunkLayout, wanted: pl.DataFrame, stored: pl.DataFrame) -> Settled:
+    """Replay what is recorded of some subjects upon their stored rows; nothing is written.
+
+    Args:
+        evidence: opened.
+        layout: the store's chunks.
+        wanted: columns `chunk` and `candidate_id`: whom it is about.
+        stored: `TABLE_SCHEMA`, the rows that they have at the version that was pinned before.
+
+    Raises:
+        AuditLogError: a log is damaged.
+        StoreError: the store failed.
+    """
+    standings: dict[str, Standing | AmbiguousSubjectError] = {}
+    roots: dict[str, str] = {}
+    for (chunk,), part in wanted.group_by("chunk"):
+        recorded = evidence.recorded(str(chunk))
+        candidate_ids = part["candidate_id"].to_list()
+        standings.update(recorded.standings(stored.filter(pl.col("chunk") == chunk), candidate_ids))
+        roots.update(recorded.roots(candidate_ids))
+    found = Settled(stored, standings, roots)
+    if not found.behind:
+        return found
+    others = stored.filter(~pl.col("candidate_id").is_in(list(found.behind)))
+    replayed = [
+        SubjectManifest.parse(dict(that.document))
+        for that in standings.values()
+        if isinstance(that, Standing) and that.behind and that.document is not None
+    ]
+    return Settled(pl.concat([others, to_rows(replayed, layout)]), standings, roots)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    store: SubjectStore
+    layout: ChunkLayout
+    evidence: ManifestEvidence
+    name: str
+
+    def settle(self) -> tuple[int, int]:
+        settled, left = 0, 0
+        while True:
+            done, left = retrying(self._attempt)
+            settled += done
+            if not done:
+                return settled, left
+
+    def _attempt(self) -> tuple[int, int]:
+        """One commit, of manifests to be written or to be deleted: of how many, and how many are left as they are."""
+        snapshot = ManifestTable(self.store).snapshot_or_create()
+        try:
+            recorded = self.evidence.recorded(self.name)
+            if not recorded.has_registry_rows:
+                return 0, 0
+            stored = snapshot.rows([self.name])
+        except (AmbiguousSubjectError, AuditLogError):
+            return 0, 1  # damage of one chunk keeps no other from being settled, nor erased people from being removed
+        unsettled = recorded.unsettled(stored)
+        behind = {one: that for one, that in unsettled.items() if isinstance(that, Standing)}
+        documents = [dict(that.document) for that in behind.values() if that.document is not None]
+        left = len(unsettled) - len(behind)
+        if documents:
+            snapshot.upsert(to_rows(map(SubjectManifest.parse, documents), self.layout))
+            return len(documents), left
+        if behind:
+            snapshot.delete(stored.filter(pl.col("candidate_id").is_in(list(behind))).select(IDS))
+        return len(behind), left
