@@ -178,7 +178,7 @@ def evidence_event(
 
     Args:
         candidate_id: whose.
-        event_id: the hash of the manifest before, shortened, and a random part, with a dot between.
+        event_id: random.
         ts: RFC 3339, UTC, six decimals.
         actor: who.
         manifest_sha256: of the new manifest's canonical JSON; None: it is deleted.

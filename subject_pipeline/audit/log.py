@@ -202,7 +202,8 @@ class AuditLog:
                         if failure is not None:
                             lane.state = None  # what was learnt may be stale: the next append reads again
                         for ticket in group:
-                            ticket.error, ticket.done = failure or ticket.error, True
+                            # Who was overtaken stays so, whatever became of the others' rows.
+                            ticket.error, ticket.done = ticket.error or failure, True
                         lane.condition.notify_all()
         finally:
             with lane.condition:

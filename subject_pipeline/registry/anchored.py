@@ -3,28 +3,30 @@
 from collections.abc import Callable
 
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
-from subject_pipeline.errors import CheckpointError, StoreError
+from subject_pipeline.errors import AuditLogError, CheckpointError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.registry.replaying import NOTHING_ANCHORED, Anchored
 from subject_pipeline.store.opened import SubjectStore
 
 
-def anchored_seqs(store: SubjectStore, ring: KeyRingFile, chunk: str) -> Callable[[str], int]:
-    """Tells of each subject of a chunk up to which seq the last checkpoint has its chain; -1: it does not have it.
+def anchored_states(store: SubjectStore, ring: KeyRingFile, chunk: str) -> Callable[[str], Anchored]:
+    """Tells of each subject of a chunk what the last checkpoint has of it.
 
     Raises:
-        StoreError: the store failed, or the checkpoint does not hold.
+        AuditLogError: the checkpoint does not hold.
+        StoreError: the store failed.
     """
     layout, signing = store.layout(), ring.ring().signing
     if layout is None or signing is None:
-        return lambda _: -1
+        return lambda _: NOTHING_ANCHORED
     checkpoints = CheckpointStore(store.objects, layout.log_id, signing.public)
     try:
         checkpoint = checkpoints.latest(whole=False)
         entries = checkpoints.roster(checkpoint, chunk).entries if checkpoint else ()
     except CheckpointError as error:
-        raise StoreError(
+        raise AuditLogError(
             f"what is recorded of {chunk} and not applied cannot be settled, since the last checkpoint does not hold: "
             f"{error}; see `subject-pipeline audit verify`"
         ) from error
-    seqs = {entry.candidate_id: entry.seq for entry in entries}
-    return lambda candidate_id: seqs.get(candidate_id, -1)
+    states = {entry.candidate_id: Anchored(entry.seq, entry.manifest_sha256) for entry in entries}
+    return lambda candidate_id: states.get(candidate_id, NOTHING_ANCHORED)

@@ -79,7 +79,7 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: called with progress.
         report: filled while running, so that an interrupted backfill can be reported too.
-        evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
+        evidence: records who comes back after a deletion; without it, nobody is registered in a store that has an
             audit log.
 
     Raises:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
+from subject_pipeline.audit.group_commit import parts
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.row_form import without_floats
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -28,6 +29,11 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.registry.recorded import RecordedChunk
 from subject_pipeline.registry.replaying import Document, Standing, changes_between
 from subject_pipeline.store.opened import SubjectStore
+
+LAST_MOMENT = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+_MOST_BYTES = 1 << 20
+"""Of one change, so that a segment never becomes larger than what is read of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +76,10 @@ class Change:
             if not without_floats(changes[name]):
                 return f"its field {shown(name)!r} holds a number with a fraction or an exponent: write it as a string"
         try:
-            canonical_json(changes)
+            size = len(canonical_json(changes))
         except CanonicalJsonError as error:
             return str(error)
-        return None
+        return None if size <= _MOST_BYTES else f"its change takes {size:,} bytes, and a row holds {_MOST_BYTES:,}"
 
 
 def incomplete(what: str, error: StoreError) -> IncompleteError:
@@ -112,8 +118,8 @@ class ManifestEvidence:
             return True
         if AuditSegments(self._store.objects).exist():
             raise KeyRingError(
-                "this store has an audit log, in which a change of a manifest must be announced: set SUBJECT_KEY_RING "
-                "to its key ring"
+                "this store has an audit log, in which a change of a manifest must be recorded first: set "
+                "SUBJECT_KEY_RING to its key ring"
             )
         return False
 
@@ -127,15 +133,13 @@ class ManifestEvidence:
         log = (self._log.segments, self._log.chunk_state(chunk)) if self._log else None
         return RecordedChunk(self._store, self._ring, log)
 
-    def record(self, chunk: str, changes: Sequence[Change]) -> dict[str, int]:
+    def record(self, chunk: str, changes: Sequence[Change], into: set[str]) -> None:
         """Append a row for each change that needs one; on disk when this returns.
 
         Args:
             chunk: that of all these subjects.
             changes: what is about to be committed; none of them unrecordable.
-
-        Returns:
-            The seq of each row, by candidate id.
+            into: gains whoever has a row now, also where a part of the rows is on disk and then this raises.
 
         Raises:
             OvertakenError: somebody else has recorded a change of one of them since: decide again.
@@ -144,12 +148,13 @@ class ManifestEvidence:
         """
         wanted = [change for change in changes if change.needs_row]
         if self._log is None or not wanted:
-            return {}
+            return
         now = self._log.now()
         events = [self._event(change, now) for change in wanted]
         after = {change.candidate_id: change.last for change in wanted}
-        done = self._log.append_to(chunk, events, unique=True, after=after)
-        return {change.candidate_id: appended.seq for change, appended in zip(wanted, done, strict=True)}
+        for part, _ in parts(events):
+            self._log.append_to(chunk, part, unique=True, after=after)
+            into.update(event.candidate_id for event in part)
 
     def close(self) -> None:
         """Finish what the log's writer does in the background."""
@@ -159,7 +164,6 @@ class ManifestEvidence:
     def _event(self, change: Change, now: str) -> AccessEvent:
         decision: dict[str, Any] = {"kind": change.kind}
         if change.after is None:
-            before = str((change.before or {})["updated_at"])
             before = str((change.before or {})["updated_at"])
             decision["recorded_at"] = max(now, format_time(_after(before)))
         else:
@@ -176,4 +180,6 @@ class ManifestEvidence:
 
 
 def _after(time: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(time) + dt.timedelta(microseconds=1)
+    """A microsecond later; of the last moment that there is, itself."""
+    moment = dt.datetime.fromisoformat(time)
+    return moment if moment == LAST_MOMENT else moment + dt.timedelta(microseconds=1)

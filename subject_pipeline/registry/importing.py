@@ -1,9 +1,10 @@
 """Manifests into the registry: what is new is registered, what differs is replaced.
 
-It is longer than other files because deciding, announcing and committing an import follow each other here.
+It is longer than other files because deciding, recording and committing an import follow each other here.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,7 +25,7 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
-from subject_pipeline.registry.evidence import Change, ManifestEvidence, incomplete
+from subject_pipeline.registry.evidence import LAST_MOMENT, Change, ManifestEvidence, incomplete
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES
 from subject_pipeline.registry.replaying import Standing
 from subject_pipeline.registry.settling import Settled, settled
@@ -80,14 +81,14 @@ def import_manifests(
     the time of the import where a manifest is written, and is always later than the stored one's; one that differs in
     nothing else is unchanged, and not written.
     `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
-    `imported_audit_log`. Once the store has an audit log, every replacement is announced in it first, and
+    `imported_audit_log`. Once the store has an audit log, every replacement is recorded in it first, and
     `audit_log_chain_root` becomes what the log says.
 
     Args:
         store: where manifests are kept.
         path: the file or folder.
         report: filled while importing, so that an import which ends early can be reported too.
-        evidence: announces changes; without it, nothing is imported into a store that has an audit log.
+        evidence: records changes; without it, nothing is imported into a store that has an audit log.
         words: translates words of another system.
 
     Raises:
@@ -175,9 +176,9 @@ def _import_batch(
 
 
 def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Rows that are committed together: first new subjects, which need no announcement, then the others chunk by chunk.
+    """Rows that are committed together: first new subjects, few of whom need a row, then the others chunk by chunk.
 
-    So an announcement is never far ahead of its change.
+    So the log is never far ahead of the table.
     """
     chunks = rows["chunk"].unique().sort().to_list()
     known = ManifestTable(store).stored_ids(chunks)
@@ -262,6 +263,9 @@ class _Import:
         again = found.rows.filter(pl.col("candidate_id").is_in(list(behind)))
         if ready.height + again.height:
             snapshot.upsert(pl.concat([ready, again]))
+        # Whoever was recorded and then turns out to be somebody else's is one failure, and nothing else.
+        self.inserted -= {failure.candidate_id for failure in failures}
+        self.replaced -= {failure.candidate_id for failure in failures}
         return failures
 
     def _record(self, rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -270,18 +274,16 @@ class _Import:
         roots = [found.roots.get(one, "") for one in rows["candidate_id"]]
         ready = rows.with_columns(audit_log_chain_root=pl.Series(roots, dtype=pl.String))
         known = found.rows.filter(pl.col("candidate_id").is_in(ready["candidate_id"].implode()))
-        before = dict(zip(known["candidate_id"], map(orjson.loads, to_json_lines(known)), strict=True))
+        before = dict(zip(known["candidate_id"], _documents(known), strict=True))
         for part in ready.partition_by("chunk", maintain_order=True):
             changes = [
-                Change(one, before.get(one), orjson.loads(line), standing.last)
-                for one, line in zip(part["candidate_id"], to_json_lines(part), strict=True)
+                Change(one, before.get(one), document, standing.last)
+                for one, document in zip(part["candidate_id"], _documents(part), strict=True)
                 if isinstance(standing := found.standings.get(one, Standing()), Standing)
             ]
             unrecordable |= {change.candidate_id: reason for change in changes if (reason := change.unrecordable)}
             fine = [change for change in changes if change.candidate_id not in unrecordable]
-            self.recorded |= self.evidence.record(part["chunk"][0], fine).keys()
-        self.replaced -= unrecordable.keys()
-        self.inserted -= unrecordable.keys()
+            self.evidence.record(part["chunk"][0], fine, into=self.recorded)
         return ready.filter(~pl.col("candidate_id").is_in(list(unrecordable))), unrecordable
 
 
@@ -303,9 +305,18 @@ def _later(rows: pl.DataFrame, found: Settled) -> pl.DataFrame:
         schema={name: TABLE_SCHEMA[name] for name in ("candidate_id", "updated_at")},
     )
     earlier = pl.concat([found.rows.select(deleted.columns), deleted]).group_by("candidate_id").max()
-    after = earlier.select("candidate_id", after=pl.col("updated_at") + pl.duration(microseconds=1))
+    next_moment = pl.col("updated_at") + pl.duration(microseconds=1)
+    after = earlier.select("candidate_id", after=pl.min_horizontal(next_moment, pl.lit(LAST_MOMENT)))
     later = rows.join(after, on="candidate_id", how="left", maintain_order="left")
     return later.with_columns(updated_at=pl.max_horizontal("updated_at", "after")).drop("after")
+
+
+def _documents(rows: pl.DataFrame) -> list[Any]:
+    """The JSON of each row's manifest; a newer writer's integers may be more than orjson holds."""
+    plain = rows["extra"].is_null()
+    return [
+        orjson.loads(line) if fast else json.loads(line) for line, fast in zip(to_json_lines(rows), plain, strict=True)
+    ]
 
 
 def _comparable(rows: pl.DataFrame) -> list[str]:

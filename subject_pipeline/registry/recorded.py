@@ -14,8 +14,8 @@ from subject_pipeline.errors import AmbiguousSubjectError, ManifestError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_manifest
 from subject_pipeline.manifests.hashes import manifest_hashes
-from subject_pipeline.registry.anchored import anchored_seqs
-from subject_pipeline.registry.replaying import Standing, standing
+from subject_pipeline.registry.anchored import anchored_states
+from subject_pipeline.registry.replaying import Anchored, Standing, standing
 from subject_pipeline.store.opened import SubjectStore
 
 Standings = Mapping[str, Standing | AmbiguousSubjectError]
@@ -55,7 +55,7 @@ class RecordedChunk:
             candidate_ids: whom it is about.
 
         Raises:
-            AuditLogError: the log is damaged.
+            AuditLogError: the log is damaged, or the last checkpoint does not hold.
             StoreError: the store failed.
         """
         if self._log is None or not (recorded := self._log[1].with_evidence()):
@@ -103,7 +103,7 @@ class RecordedChunk:
             for row in rows.iter_rows(named=True)
             if subject_digest(row["candidate_id"]) in unclear
         }
-        anchored = anchored_seqs(self._store, self._ring, state.head.chunk)
+        anchored = anchored_states(self._store, self._ring, state.head.chunk)
         for name, changes in registry_rows(segments, state, unclear).items():
             found[name] = _standing(name, doubted.get(name), changes, anchored(name))
         return found
@@ -114,7 +114,7 @@ def _is_gone(head: ChainHead) -> bool:
 
 
 def _standing(
-    name: str, stored: Mapping[str, Any] | None, rows: Sequence[RegistryRow], anchored: int
+    name: str, stored: Mapping[str, Any] | None, rows: Sequence[RegistryRow], anchored: Anchored
 ) -> Standing | AmbiguousSubjectError:
     try:
         return standing(name, None if stored is None else to_manifest(stored).as_json(), rows, anchored)

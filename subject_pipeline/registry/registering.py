@@ -45,7 +45,7 @@ def register_dataset(
         limit: what the staging must have been made with; None: all rows.
         chunks: the chunks' names.
         declared: what the dataset is declared as now, which the staging must agree with; None: as it was staged.
-        evidence: announces who comes back after a deletion; without it, nobody is registered in a store that has an
+        evidence: records who comes back after a deletion; without it, nobody is registered in a store that has an
             audit log.
 
     Raises:

@@ -15,6 +15,21 @@ Document = Mapping[str, Any]
 """A manifest's JSON."""
 
 
+class Anchored(NamedTuple):
+    """What the last checkpoint has of a subject.
+
+    Attributes:
+        seq: of its chain's last row; -1: it has no chain.
+        sha256: its manifest's hash; empty: it has none.
+    """
+
+    seq: int = -1
+    sha256: str = ""
+
+
+NOTHING_ANCHORED = Anchored()
+
+
 class Standing(NamedTuple):
     """What is recorded of one subject.
 
@@ -34,7 +49,7 @@ class Standing(NamedTuple):
 def changes_between(before: Document | None, after: Document) -> dict[str, Any]:
     """The top-level fields in which a manifest differs from the one before, with their values; null: gone."""
     before = before or {}
-    changed = {name: value for name, value in after.items() if name not in before or before[name] != value}
+    changed = {name: value for name, value in after.items() if name not in before or not _same(before[name], value)}
     return changed | dict.fromkeys(before.keys() - after.keys())
 
 
@@ -45,14 +60,31 @@ def replayed(document: Document | None, decision: Mapping[str, Any]) -> Document
     return kept | {name: value for name, value in changes.items() if value is not None}
 
 
-def standing(candidate_id: str, stored: Document | None, rows: Sequence[RegistryRow], anchored: int) -> Standing:
+def _same(one: object, other: object) -> bool:
+    """Whether two JSON values are written alike: to Python, 1, 1.0 and true are equal."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+def standing(
+    candidate_id: str, stored: Document | None, rows: Sequence[RegistryRow], anchored: Anchored = NOTHING_ANCHORED
+) -> Standing:
     """What is recorded of a subject that has registry rows.
+
+    Rows that the last checkpoint covers are never applied again: the table must have what its state had, or what a
+    later row left. Of somebody of whom neither it nor an older row knows a manifest, the first row after it may have
+    been applied to any, since a first registration needs no row.
 
     Args:
         candidate_id: whose.
         stored: the table's manifest; None: it has none.
         rows: its registry rows, in order; at least one.
-        anchored: the seq up to which the last checkpoint has its chain; -1: it has none.
+        anchored: what the last checkpoint has of it.
 
     Raises:
         AmbiguousSubjectError: the table's manifest is none that the rows, or what they were applied to, explain; or it
@@ -63,11 +95,13 @@ def standing(candidate_id: str, stored: Document | None, rows: Sequence[Registry
     digest = "" if stored is None else document_hash(stored)
     if digest == last.evidence.sha256:
         return Standing(last.evidence.seq, since=since)
-    applied = next((at for at in reversed(range(len(rows))) if rows[at].evidence.sha256 == digest), -1)
-    if rows[applied + 1].evidence.seq <= anchored:
+    newer = [row for row in rows if row.evidence.seq > anchored.seq]
+    applied = next((at for at in reversed(range(len(newer))) if newer[at].evidence.sha256 == digest), -1)
+    first = not anchored.sha256 and len(newer) == len(rows)
+    if applied < 0 and not (newer and (first or digest == anchored.sha256)):
         raise _unexplained(candidate_id)
     document = stored
-    for row in rows[applied + 1 :]:
+    for row in newer[applied + 1 :]:
         document = None if row.evidence.deleted else replayed(document, row.decision)
         if document is not None and document_hash(document) != row.evidence.sha256:
             raise _unexplained(candidate_id)

@@ -11,7 +11,7 @@ from subject_pipeline.manifests.frames import to_manifest, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.registry.evidence import Change, ManifestEvidence, dated
-from subject_pipeline.registry.recorded import RecordedChunk
+from subject_pipeline.registry.recorded import Standings
 from subject_pipeline.registry.replaying import Standing
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
@@ -53,33 +53,33 @@ def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayo
         return Returning(rows)
     nobody = rows.clear()
 
-    def look(part: pl.DataFrame) -> tuple[str, list[str], RecordedChunk | AuditLogError]:
-        chunk, candidate_ids = str(part["chunk"][0]), part["candidate_id"].to_list()
+    def look(part: pl.DataFrame) -> tuple[pl.DataFrame, Standings | AuditLogError]:
         try:
-            return chunk, candidate_ids, evidence.recorded(chunk)
+            return part, evidence.recorded(str(part["chunk"][0])).standings(nobody, part["candidate_id"].to_list())
         except AuditLogError as error:
-            return chunk, candidate_ids, error
+            return part, error
 
     refused: dict[str, list[str]] = defaultdict(list)
     instead: dict[str, SubjectManifest] = {}
     parts = rows.partition_by("chunk", maintain_order=True)
-    for chunk, candidate_ids, recorded in overlapped(look, parts, at_once(store.objects, _CHUNKS_AT_ONCE)):
-        if isinstance(recorded, AuditLogError):
-            refused[str(recorded)] += candidate_ids
+    for part, standings in overlapped(look, parts, at_once(store.objects, _CHUNKS_AT_ONCE)):
+        if isinstance(standings, AuditLogError):
+            refused[str(standings)] += part["candidate_id"].to_list()
             continue
         changes = []
-        for candidate_id, standing in recorded.standings(nobody, candidate_ids).items():
+        theirs = part.filter(pl.col("candidate_id").is_in(list(standings)))
+        given = {row["candidate_id"]: row for row in theirs.iter_rows(named=True)}
+        for candidate_id, standing in standings.items():
             if not isinstance(standing, Standing):
                 refused[str(standing)].append(candidate_id)
             elif standing.document is not None:
                 instead[candidate_id] = SubjectManifest.parse(dict(standing.document))
             else:
-                given = rows.row(by_predicate=pl.col("candidate_id") == candidate_id, named=True)
-                instead[candidate_id] = dated(to_manifest(given), None, standing)
+                instead[candidate_id] = dated(to_manifest(given[candidate_id]), None, standing)
                 changes.append(Change(candidate_id, None, instead[candidate_id].as_json(), standing.last))
-        evidence.record(chunk, changes)
-    theirs = [candidate_id for candidate_ids in refused.values() for candidate_id in candidate_ids] + list(instead)
-    if not theirs:
+        evidence.record(str(part["chunk"][0]), changes, into=set())
+    apart = [candidate_id for candidate_ids in refused.values() for candidate_id in candidate_ids] + list(instead)
+    if not apart:
         return Returning(rows)
-    others = rows.filter(~pl.col("candidate_id").is_in(theirs))
+    others = rows.filter(~pl.col("candidate_id").is_in(apart))
     return Returning(pl.concat([others, to_rows(instead.values(), layout)]), refused)

@@ -125,30 +125,41 @@ class _Chunk:
     name: str
 
     def settle(self) -> tuple[int, int]:
-        settled, left = 0, 0
-        while True:
-            done, left = retrying(self._attempt)
-            settled += done
-            if not done:
-                return settled, left
-
-    def _attempt(self) -> tuple[int, int]:
-        """One commit, of manifests to be written or to be deleted: of how many, and how many are left as they are."""
-        snapshot = ManifestTable(self.store).snapshot_or_create()
+        """How many were settled, and how many are left as they are; damage of one chunk keeps no other from it."""
         try:
-            recorded = self.evidence.recorded(self.name)
-            if not recorded.has_registry_rows:
+            if not self.evidence.recorded(self.name).has_registry_rows:
                 return 0, 0
-            stored = snapshot.rows([self.name])
+            deleted, _ = retrying(self._delete)
+            written, left = retrying(self._write)
         except (AmbiguousSubjectError, AuditLogError):
-            return 0, 1  # damage of one chunk keeps no other from being settled, nor erased people from being removed
+            return 0, 1
+        return deleted + written, left
+
+    def _delete(self) -> tuple[int, int]:
+        snapshot, stored, behind, left = self._unsettled()
+        gone = [one for one, that in behind.items() if that.document is None]
+        if gone:
+            snapshot.delete(stored.filter(pl.col("candidate_id").is_in(gone)).select(IDS))
+        return len(gone), left
+
+    def _write(self) -> tuple[int, int]:
+        snapshot, stored, behind, left = self._unsettled()
+        documents = [dict(that.document) for that in behind.values() if that.document is not None]
+        rows = to_rows(map(SubjectManifest.parse, documents), self.layout)
+        owners = stored.select("storage_key", owner="candidate_id")
+        free = rows.join(owners, on="storage_key", how="left", maintain_order="left").filter(
+            pl.col("owner").is_null() | (pl.col("owner") == pl.col("candidate_id"))
+        )
+        if free.height:
+            snapshot.upsert(free.drop("owner"))
+        # Whose storage key another id has got meanwhile can only be deleted.
+        return free.height, left + rows.height - free.height
+
+    def _unsettled(self) -> tuple[Snapshot, pl.DataFrame, Mapping[str, Standing], int]:
+        """The table, the chunk's rows in it, whoever it is behind on, and how many the log does not explain."""
+        snapshot = ManifestTable(self.store).snapshot_or_create()
+        recorded = self.evidence.recorded(self.name)
+        stored = snapshot.rows([self.name])
         unsettled = recorded.unsettled(stored)
         behind = {one: that for one, that in unsettled.items() if isinstance(that, Standing)}
-        documents = [dict(that.document) for that in behind.values() if that.document is not None]
-        left = len(unsettled) - len(behind)
-        if documents:
-            snapshot.upsert(to_rows(map(SubjectManifest.parse, documents), self.layout))
-            return len(documents), left
-        if behind:
-            snapshot.delete(stored.filter(pl.col("candidate_id").is_in(list(behind))).select(IDS))
-        return len(behind), left
+        return snapshot, stored, behind, len(unsettled) - len(behind)

@@ -17,13 +17,15 @@ from subject_pipeline.registry.replaying import Document, Standing
 from subject_pipeline.registry.settling import IDS, settle_one
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
+from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 
 
 class SubjectRegistry:
     """The manifests of one store. Ids are compared whole: `CAND_1` is unknown where `CAND/1` is registered.
 
-    Once the store has an audit log, a change of a manifest that is there is announced in it first.
+    Once the store has an audit log, a change of a manifest is recorded in it first, and what is recorded of a subject
+    and not in the table yet is settled by the next change of it.
     """
 
     def __init__(self, store: SubjectStore, evidence: ManifestEvidence | None = None) -> None:
@@ -31,7 +33,7 @@ class SubjectRegistry:
 
         Args:
             store: where manifests are kept.
-            evidence: announces changes; without it, a store that has an audit log is only read.
+            evidence: records changes; without it, a store that has an audit log is only read.
         """
         self._store = store
         self._evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
@@ -67,7 +69,7 @@ class SubjectRegistry:
             KeyRingError: there is an audit log, and no usable key ring.
             AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             AuditLogError: the log is damaged; nothing was written.
-            IncompleteError: announced and not written; run it again.
+            IncompleteError: recorded in the log and not in the table; the next change, or `compact`, settles it.
             StoreError: the store failed; nothing was written.
         """
         reason = refusal(manifest.candidate_id, manifest.candidate_id)
@@ -77,7 +79,7 @@ class SubjectRegistry:
         candidate_id, key = manifest.candidate_id, storage_key(manifest.candidate_id)
         chunk = layout.chunk_of(key)
         recording = self._evidence.open()
-        recorded: dict[str, int] = {}
+        recorded: set[str] = set()
         created = True
 
         def attempt() -> None:
@@ -103,7 +105,7 @@ class SubjectRegistry:
             change = Change(candidate_id, before, new.as_json(), standing.last)
             if (reason := change.unrecordable) is not None:
                 raise ManifestError(f"cannot register {candidate_id!r}: {reason}")
-            recorded.update(self._evidence.record(chunk, [change]))
+            self._evidence.record(chunk, [change], into=recorded)
             snapshot.upsert(to_rows([new], layout))
 
         try:
@@ -128,15 +130,14 @@ class SubjectRegistry:
             KeyRingError: there is an audit log, and no usable key ring.
             AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             AuditLogError: the log is damaged; the subject is still registered.
-            IncompleteError: begun and not done; run it again.
+            IncompleteError: begun and not done; run it again. What is recorded is settled by `compact` too.
             StoreError: the store failed; nothing was written.
         """
-        self.get(candidate_id)
+        layout = self._check_known(candidate_id)
         recording = self._evidence.open()
-        layout = self._store.layout_or_create()
         key = storage_key(candidate_id)
         chunk = layout.chunks.chunk_of(key)
-        recorded: dict[str, int] = {}
+        recorded: set[str] = set()
 
         def attempt() -> None:
             snapshot = ManifestTable(self._store).snapshot()
@@ -149,7 +150,7 @@ class SubjectRegistry:
                     settle_one(snapshot, layout.chunks, there, standing)
                     return
                 if before is not None:
-                    recorded.update(self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)]))
+                    self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
             if there.height:
                 snapshot.delete(there.select(IDS))
             elif not recorded:
@@ -165,6 +166,21 @@ class SubjectRegistry:
                 raise incomplete(f"the deletion of {candidate_id!r}", error) from error
             raise
         return forgotten
+
+    def _check_known(self, candidate_id: str) -> StoreLayout:
+        """Refuse an id that neither the table nor, where it is ahead of the table, the log has a manifest of."""
+        layout = self._store.layout()
+        if layout is None:
+            raise _unknown(candidate_id)
+        try:
+            self.get(candidate_id)
+        except UnknownSubjectError:
+            if not self._evidence.open():
+                raise
+            recorded = self._evidence.recorded(layout.chunks.chunk_of(storage_key(candidate_id)))
+            if _standing(recorded, candidate_id, pl.DataFrame(schema=TABLE_SCHEMA))[1] is None:
+                raise
+        return layout
 
     def count(self) -> int:
         """How many subjects there are; 0 in a store that was never written.

@@ -163,7 +163,7 @@ class ChunkVerifier:
                 log.evidence if log else {},
                 unjudged=astray | (log.broken.keys() if log else set()),
                 recent=Recent.at(self._clock()),
-                document=lambda candidate_id: view.manifests.document(found.chunk, candidate_id),
+                document=view.manifests.documents(found.chunk),
             ):
                 (found.pending if one.kind == "pending" else found.manifests).append(one)
         found.unregistered = sorted(_unregistered(registered, log)) if log else []

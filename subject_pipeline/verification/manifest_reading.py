@@ -2,8 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -111,18 +112,26 @@ class ManifestReader:
             raise found
         return found
 
-    def document(self, chunk: str, candidate_id: str) -> dict[str, Any] | None:
-        """The JSON of somebody's manifest as it is now; None: there is none, or it is none.
+    def documents(self, chunk: str) -> Callable[[str], dict[str, Any] | None]:
+        """Tells the JSON of a manifest as the table has it when first asked; None: there is none, or it is none.
 
-        Raises:
+        What it returns raises:
             StoreError: the store failed.
         """
-        theirs = pl.col("candidate_id") == candidate_id
-        rows = ManifestTable(self.store).read(lambda now: now.judged_rows([chunk]).filter(theirs), pl.DataFrame())
-        try:
-            return to_manifest(rows.row(0, named=True)).as_json() if rows.height == 1 else None
-        except ManifestError:
-            return None
+
+        @cache
+        def rows() -> pl.DataFrame:
+            nobody = pl.DataFrame(schema=TABLE_SCHEMA)
+            return ManifestTable(self.store).read(lambda now: now.judged_rows([chunk]), nobody)
+
+        def document(candidate_id: str) -> dict[str, Any] | None:
+            theirs = rows().filter(pl.col("candidate_id") == candidate_id)
+            try:
+                return to_manifest(theirs.row(0, named=True)).as_json() if theirs.height == 1 else None
+            except ManifestError:
+                return None
+
+        return document
 
     def _group(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests | StoreError"]:
         """The manifests of some chunks, read together; if that fails, each by itself, so that only that one fails."""

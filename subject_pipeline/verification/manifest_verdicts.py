@@ -1,8 +1,8 @@
-"""Verdicts over manifests: each compared with what the registry's evidence, or the last checkpoint, says of it.
+"""Verdicts over manifests: each compared with what the registry's rows, or the last checkpoint, say of it.
 
-Expected is what the last evidence row after the checkpoint says, else what the checkpoint's roster says, else what the
-last evidence row says. A manifest that is there although absence is expected is a new registration, which needs no row;
-but never after a deletion: a person who was deleted comes back by a row that announces it.
+Expected is what the last registry row after the checkpoint says, else what the checkpoint's roster says, else what the
+last registry row says. A manifest that is there although absence is expected is a new registration, which needs no row;
+but never after a deletion: a person who was deleted comes back by a row that records it.
 """
 
 import datetime as dt
@@ -28,9 +28,9 @@ class BrokenManifest:
 
     Attributes:
         candidate_id: None where it is about a file, the manifests of a whole chunk, or a row without an id.
-        kind: `changed` or `missing` without the registry; `resurrected`: deleted, and there again unannounced;
-            `unapplied`: announced in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
-            makes; `unreadable`; `pending`: announced just now, so neither broken nor fine.
+        kind: `changed` or `missing` without the registry; `resurrected`: deleted, and there again unrecorded;
+            `unapplied`: recorded in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
+            makes; `unreadable`; `pending`: recorded just now, so neither broken nor fine.
     """
 
     candidate_id: str | None
@@ -39,7 +39,7 @@ class BrokenManifest:
 
 
 class Recent(NamedTuple):
-    """The times between which an announcement counts as just made, RFC 3339."""
+    """The times between which a registry row counts as written just now, RFC 3339."""
 
     since: str
     until: str
@@ -67,7 +67,7 @@ def judge_manifests(
         evidence: the registry's rows, in order.
         unjudged: subjects whose evidence may be incomplete, since their chains are broken, or whose rows of the table
             break its rules.
-        recent: an announcement made then, and not yet applied, is `pending`; None: none is.
+        recent: what was recorded then, and is not yet applied, is `pending`; None: nothing is.
         document: reads the table's manifest of somebody, where its hash alone does not tell what it is.
 
     Returns:
@@ -114,16 +114,18 @@ def _problem(
         if actual == last.sha256:
             return None
         before = {anchored} | {row.evidence.sha256 for row in newer[:-1]}
-        known = actual in before or (entry is None and _leads_on(candidate_id, actual, newer, document))
+        first = not anchored and len(newer) == len(rows)  # registered since, which needs no row
+        known = actual in before or (first and _leads_on(candidate_id, actual, newer, document))
         return _not_as_recorded(actual, last, behind=known)
     if actual and rows and rows[-1].evidence.deleted:
         return _RESURRECTED
     return _against_roster(actual, anchored)
 
 
+_SETTLE = "`subjects compact`, or the next change of it, settles that"
 _RESURRECTED = (
     "resurrected",
-    "its log says that it was deleted, and nothing announces that it was registered again: was subjects/ restored?",
+    "its log records that it was deleted, and no row that it was registered again: was subjects/ restored?",
 )
 
 
@@ -131,8 +133,8 @@ def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None
     if not anchored or actual == anchored:
         return None
     if not actual:
-        return "missing", "the last checkpoint has its manifest, the table does not, and no row announces a deletion"
-    return "changed", "its manifest is not the one of the last checkpoint, and no row announces a change"
+        return "missing", "the last checkpoint has its manifest, the table does not, and no row records a deletion"
+    return "changed", "its manifest is not the one of the last checkpoint, and no row records a change"
 
 
 def _leads_on(
@@ -143,16 +145,17 @@ def _leads_on(
     if stored is None or document_hash(stored) != actual:
         return False
     try:
-        return standing(candidate_id, stored, [RegistryRow(row.evidence, row.decision) for row in rows], -1).behind
+        return standing(candidate_id, stored, [RegistryRow(row.evidence, row.decision) for row in rows]).behind
     except AmbiguousSubjectError:
         return False
 
 
 def _not_as_recorded(actual: str, last: Evidence, *, behind: bool) -> tuple[str, str]:
     if last.deleted:
-        return ("unapplied", "its log says that it is deleted, the table still has it") if behind else _RESURRECTED
+        kind, detail = "unapplied", f"its log records that it was deleted, the table still has it; {_SETTLE}"
+        return (kind, detail) if behind else _RESURRECTED
     if behind:
-        return "unapplied", "its log records a change that the table does not have: run the operation again"
+        return "unapplied", f"its log records a change that the table does not have; {_SETTLE}"
     if not actual:
         return "missing", "its log records a manifest, the table has none"
     return "changed", "its manifest is not the one that its log records"

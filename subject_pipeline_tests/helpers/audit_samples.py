@@ -73,7 +73,9 @@ def write_log(plan: Iterable[tuple[bytes, Sequence[AccessEvent]]], head: LogHead
     log = []
     for key, events in plan:
         written_at = f"2026-07-01T00:00:{head.number + 1:02}.000000Z"
-        written = write_segment(head, chains, events, key_id=key_id(key), key=key, written_at=written_at, random=os.urandom)
+        written = write_segment(
+            head, chains, events, key_id=key_id(key), key=key, written_at=written_at, random=os.urandom
+        )
         head = written.head
         chains.update(written.chains)
         log.append(written)
