@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import orjson
+
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import IDENTITY, AccessEvent
 from subject_pipeline.audit.segment import MAX_BYTES, MAX_ROWS
@@ -98,8 +100,9 @@ def parts(events: Sequence[AccessEvent]) -> Iterator[tuple[list[AccessEvent], in
 def row_size(event: AccessEvent) -> int:
     """About how many bytes an event's row takes, and never too few by more than its escapes."""
     texts = len(event.candidate_id) + len(event.event_id) + len(event.actor) + len(event.action)
-    optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "")
-    return _ROW_BYTES + texts + optional + (sum(map(len, event.fields)) if event.fields else 0)
+    optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "") + len(event.reason or "")
+    decision = 0 if event.decision is None else len(orjson.dumps(event.decision))
+    return _ROW_BYTES + texts + optional + decision + (sum(map(len, event.fields)) if event.fields else 0)
 
 
 def fresh(state: ChunkState, group: Sequence[Ticket]) -> list[tuple[Sequence[AccessEvent | Appended], Sequence[bytes]]]:
