@@ -31,6 +31,7 @@ EQUIVALENT = ROOT / "scripts" / "mutants_equivalent.txt"
 DECIDING = [
     "audit/events",
     "audit/result_state",
+    "audit/row_form",
     "audit/segment",
     "candidates/candidates",
     "checkpoints/checkpoint",

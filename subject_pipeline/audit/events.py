@@ -17,7 +17,7 @@ import orjson
 from subject_pipeline.audit.result_state import RESULT_STATES, audit_result_state
 from subject_pipeline.errors import CanonicalJsonError, EventError
 from subject_pipeline.formats.canonical_json import canonical_json
-from subject_pipeline.formats.times import format_time
+from subject_pipeline.formats.times import format_time, is_time
 from subject_pipeline.store.ids import refusal
 
 EVIDENCE_PREFIX = "manifest_"
@@ -37,7 +37,6 @@ IDENTITY, CONTENT = 16, 8
 """Bytes of the digests that show whether two events are the same, and whether they say the same."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
-_CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 class AccessEvent(NamedTuple):
@@ -261,7 +260,7 @@ def _time(value: object) -> str:
     if isinstance(value, dt.datetime):
         moment = value
     else:
-        if isinstance(value, str) and _CANONICAL_TIME.fullmatch(value):
+        if isinstance(value, str) and is_time(value):
             return _checked(value)
         text = _text("ts", value)
         if not _RFC_3339.fullmatch(text):

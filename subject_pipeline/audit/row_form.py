@@ -13,11 +13,16 @@ from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.times import TIME_FORM
 
+MAX_DEPTH = 100
+"""Levels of objects and lists in a decision, its own included: few enough for every reader of JSON."""
+
 _REQUIRED = ("action", "actor", "candidate_id", "event_id", "key_id", "nonce", "prev", "result", "schema", "seq", "ts")
 _values = itemgetter(*_REQUIRED)
 _TEXTS = ("dataset", "purpose", "reason", "trace_id")
 _GATE = {"max_age_s", "policy_sha256", "table_version"}
 _TS_LENGTH = 27
+_KEY_ID_LENGTH = 16
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 _is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
 _have_their_form = re.compile(
@@ -35,7 +40,10 @@ def row_of(inner: bytes) -> tuple[dict[str, Any], tuple[Any, ...]] | None:
     try:
         row: dict[str, Any] = orjson.loads(inner)
         values = _values(row)
-        if orjson.dumps(row, option=orjson.OPT_SORT_KEYS) != inner and canonical_json(row) != inner:
+        if "decision" in row and not is_decision(row["decision"]):
+            return None
+        # Only a decision can hold names that are not ASCII, which RFC 8785 sorts in an order of its own.
+        if (canonical_json(row) if "decision" in row else orjson.dumps(row, option=_OPTIONS)) != inner:
             return None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, CanonicalJsonError, KeyError, TypeError):
         return None
@@ -47,6 +55,7 @@ def row_of(inner: bytes) -> tuple[dict[str, Any], tuple[Any, ...]] | None:
         or schema != ROW_SCHEMA
         or result not in RESULT_STATES
         or not (action and actor and candidate_id and event_id)
+        or len(key_id) != _KEY_ID_LENGTH
         or len(nonce) != NONCE_LENGTH
         or len(ts) != _TS_LENGTH
         or not _have_their_form(key_id + nonce + prev + ts)
@@ -68,13 +77,13 @@ def _others_hold(row: dict[str, Any], action: str) -> bool:
 
 def _holds(name: str, value: object) -> bool:
     if name in _TEXTS:
-        return type(value) is str and value != ""
+        return _is_text(value)
     if name in {"payload_sha256", "manifest_sha256"}:
         return is_hash(value)
     if name == "fields":
-        return type(value) is list and bool(value) and all(type(item) is str and item for item in value)
+        return type(value) is list and bool(value) and all(map(_is_text, value))
     if name == "decision":
-        return isinstance(value, dict) and type(value.get("kind")) is str and without_floats(value)
+        return True  # looked at before anything else was done with it
     if name == "gate":
         return (
             isinstance(value, dict)
@@ -90,10 +99,19 @@ def is_hash(value: object) -> bool:
     return type(value) is str and _is_hash(value) is not None
 
 
-def without_floats(value: object) -> bool:
-    """Whether JSON values hold no number but integers, at whatever depth: no two programs write floats alike."""
+def is_decision(value: object) -> bool:
+    """Whether a value can stand as a row's decision: an object with its `kind`, no floats, no deep nesting."""
+    return isinstance(value, dict) and _is_text(value.get("kind")) and _is_shallow(value, MAX_DEPTH)
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str and value != ""
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    """Whether JSON values hold no number but integers, and not more levels: no two programs treat the others alike."""
     if isinstance(value, dict):
-        return all(map(without_floats, value.values()))
+        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value.values())
     if isinstance(value, list):
-        return all(map(without_floats, value))
+        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
     return not isinstance(value, float)

@@ -21,7 +21,7 @@ from subject_pipeline.audit.events import ERASED, MANIFEST_DELETED, MANIFEST_UPD
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_json, canonical_row
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
-from subject_pipeline.formats.times import is_time
+from subject_pipeline.formats.times import TIME_FORM
 from subject_pipeline.keys.macs import MAC_LENGTH, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
 
 SEGMENT_SCHEMA = "subject_audit_segment.v2"
@@ -31,6 +31,11 @@ MAX_BYTES = 8 << 20
 
 _HEADER = {"schema", "log_id", "chunk", "number", "prev", "rows", "rows_sha256", "written_at", "key_id"}
 _IS_MAC = re.compile(rb"[0-9a-f]{64}")
+_HEADER_FORMS = {
+    "key_id": re.compile(r"[0-9a-f]{16}"),
+    "prev": re.compile(r"[0-9a-f]{64}"),
+    "written_at": re.compile(TIME_FORM),
+}
 _MAC_FROM = len(b'{"mac":"')
 _MAC_TO = _MAC_FROM + MAC_LENGTH
 ROW_FORM = (b'{"mac":"', b'","row":')
@@ -302,10 +307,11 @@ class Segment:
         if prev_known:
             expected["prev"] = head.sha256
         for name, value in expected.items():
-            if header[name] != value:
+            if type(header[name]) is not type(value) or header[name] != value:  # true is 1 to Python
                 return f"its header's {name} is {header[name]!r}, not {value!r}"
-        if type(header["key_id"]) is not str or not is_time(header["written_at"]):
-            return "its header's key_id is no text, or its written_at is no time"
+        for name, form in _HEADER_FORMS.items():
+            if type(header[name]) is not str or not form.fullmatch(header[name]):
+                return f"its header's {name} is {header[name]!r}, which is not of its form"
         if not self.lines or not self.ended or type(header["rows"]) is not int or header["rows"] != len(self.lines):
             return f"it has {len(self.lines):,} rows, its header says {header['rows']!r}"
         same = header["rows_sha256"] == hashlib.sha256(b"".join(self.leaves)).hexdigest()
@@ -325,8 +331,12 @@ class Segment:
             AuditLogError: a line is not a row.
         """
         for line, leaf in zip(self.lines, self.leaves, strict=True):
+            # Of a line the header covers only what is hashed, so nothing else in it may be read.
+            parts = split_line(line, ROW_FORM)
             try:
-                row = orjson.loads(line)["row"]
-            except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-                raise AuditLogError(f"a line of a segment of {self.header} is not a row") from error
+                row = orjson.loads(parts[1]) if parts else None
+            except orjson.JSONDecodeError:
+                row = None
+            if not isinstance(row, dict):
+                raise AuditLogError(f"a line of a segment of {self.header} is not a row")
             yield leaf.hex(), row

@@ -17,7 +17,7 @@ from typing import Any
 from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.group_commit import parts
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.audit.row_form import without_floats
+from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_json
@@ -73,8 +73,11 @@ class Change:
         for name in changes.keys() & self.after.keys():
             if changes[name] is None:
                 return f"its field {shown(name)!r} is null: leave it out"
-            if not without_floats(changes[name]):
-                return f"its field {shown(name)!r} holds a number with a fraction or an exponent: write it as a string"
+            if not is_decision({"kind": self.kind, "changes": {name: changes[name]}}):
+                return (
+                    f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too deeply: "
+                    "write it as a string"
+                )
         try:
             size = len(canonical_json(changes))
         except CanonicalJsonError as error:

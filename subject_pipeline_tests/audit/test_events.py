@@ -484,10 +484,12 @@ def test_what_the_registry_records_of_a_change() -> None:
         "ts": "2026-06-30T12:00:00.000000Z",
         "actor": "ada",
     }
-    updated = evidence_event(**parts, manifest_sha256="a" * 64)
-    deleted = evidence_event(**parts, manifest_sha256=None)
-    assert (updated.action, updated.payload_sha256) == ("manifest_updated", "a" * 64)
-    assert (deleted.action, deleted.payload_sha256) == ("manifest_deleted", None)
+    updated = evidence_event(**parts, manifest_sha256="a" * 64, decision={"kind": "replaced"})
+    deleted = evidence_event(**parts, manifest_sha256=None, decision={"kind": "deleted"})
+    assert (updated.action, updated.manifest_sha256) == ("manifest_updated", "a" * 64)
+    assert (deleted.action, deleted.manifest_sha256) == ("manifest_deleted", None)
+    assert (updated.decision, deleted.decision) == ({"kind": "replaced"}, {"kind": "deleted"})
+    assert updated.payload_sha256 is deleted.payload_sha256 is None
     assert updated.result == deleted.result == "success"
     assert updated[:4] == deleted[:4] == tuple(parts.values())
 
@@ -500,7 +502,11 @@ def test_the_limits_are_those_that_are_promised() -> None:
 def test_a_row_gives_back_the_event_that_it_records() -> None:
     """With all that an event may have, and with nothing of it; a row that lacks what every row has is no event."""
     optional = {"dataset": "workers", "fields": ["name", "phone"], "purpose": "payroll", "trace_id": "00-4b"}
-    for event in (parse_event(GOOD), parse_event(GOOD | optional | {"payload": {"denied": True}})):
+    full = parse_event(GOOD | optional | {"payload": {"denied": True}})
+    change = full._replace(
+        reason="why", manifest_sha256="ab" * 32, decision={"kind": "replaced", "changes": {"b": [1]}}
+    )
+    for event in (parse_event(GOOD), full, change):
         row = {name: value for name, value in event._asdict().items() if value is not None}
         assert recorded_event(json.loads(json.dumps(row)) | {"seq": 3, "mac": "ab"}) == event
         for name in ("candidate_id", "event_id", "ts", "actor", "action", "result"):
@@ -523,3 +529,10 @@ def test_a_record_tells_who_from_what() -> None:
     later = event._replace(ts=event.ts.replace("12:", "13:"))
     assert later.identity() == event.identity()
     assert len(contents | {later.content(), event.content()}) == len(others) + 2
+
+
+def test_a_decision_is_the_same_in_whatever_order_its_names_are() -> None:
+    """What is read back from a row, where they are sorted, is what was recorded."""
+    event = parse_event(GOOD)
+    one, other = (event._replace(decision=dict(pairs)) for pairs in ([("b", 1), ("a", 2)], [("a", 2), ("b", 1)]))
+    assert one.content() == other.content() != event._replace(decision={"a": 1, "b": 2}).content()

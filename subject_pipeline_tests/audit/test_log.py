@@ -805,8 +805,11 @@ def test_other_content_under_an_id_is_told_from_the_same_event(place: Place, sma
         {"purpose": "why"},
         {"trace_id": "t"},
         {"payload_sha256": "ab" * 32},
+        {"reason": "why"},
+        {"action": "manifest_deleted", "decision": {"kind": "deleted"}},
+        {"action": "manifest_updated", "decision": {"kind": "replaced"}, "manifest_sha256": "ab" * 32},
     ],
-    ids=lambda changes: next(iter(changes)),
+    ids=" ".join,
 )
 def test_whatever_is_recorded_of_an_access_is_its_content(place: Place, changes: dict[str, Any]) -> None:
     """One recorded field that differs is other content, for who wrote it and for who reads it from the log."""
@@ -821,7 +824,7 @@ def test_whatever_is_recorded_of_an_access_is_its_content(place: Place, changes:
 
 def test_an_index_of_before_contents_is_not_believed(place: Place, small_index: int) -> None:
     """An index in the former form is passed over, the log is read instead, and the next index is whole again."""
-    former = {"schema": "subject_audit_index.v1"}
+    former = {"schema": "subject_audit_index.v2"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index, "INDEX_SCHEMA", former["schema"])
         _fill(place, 9)

@@ -5,19 +5,19 @@ Bytes are made with the standard library alone, so that no test holds the code t
 
 import hashlib
 import hmac
+import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.events import MANIFEST_DELETED, MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.audit.segment import ChainHead, LogHead, Written, write_segment
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.verification.log_verdicts import LogJudge, LogVerdict
 
-ROW = "subject-audit-row/v1"
-SEGMENT = "subject-audit-segment/v1"
+ROW = "subject-audit-row/v2"
+SEGMENT = "subject-audit-segment/v2"
 NONE = "0" * 64
 
 LOG_ID = "0123456789abcdef" * 2
@@ -53,8 +53,16 @@ def event(candidate_id: str, event_id: str, **changes: Any) -> AccessEvent:
     return AccessEvent(candidate_id, event_id, **parts)
 
 
+def registry_event(candidate_id: str, event_id: str, sha256: str | None, **changes: Any) -> AccessEvent:
+    """A registry row's event: the manifest's hash after a change, or None where it was deleted."""
+    action = MANIFEST_DELETED if sha256 is None else MANIFEST_UPDATED
+    decision = {"kind": "deleted" if sha256 is None else "replaced", "recorded_at": "2026-06-30T12:00:00.000000Z"}
+    parts = {"action": action, "manifest_sha256": sha256, "decision": decision, **changes}
+    return event(candidate_id, event_id, **parts)
+
+
 def full_event(candidate_id: str, event_id: str) -> AccessEvent:
-    """An event with every optional field, in letters that ASCII does not have."""
+    """An event with every optional field of an access, in letters that ASCII does not have."""
     return event(
         candidate_id,
         event_id,
@@ -64,18 +72,23 @@ def full_event(candidate_id: str, event_id: str) -> AccessEvent:
         purpose='payroll "Q3"\n\u2028\x7f',
         trace_id="00-4bf9",
         payload_sha256="ab" * 32,
+        reason="a ticket: \U0001f4dd",
     )
+
+
+def numbered() -> Callable[[int], bytes]:
+    """What stands for randomness: the hashes of 0, 1, 2 and so on, so that the same plan makes the same log."""
+    count = itertools.count()
+    return lambda length: hashlib.sha256(f"nonce {next(count)}".encode()).digest()[:length]
 
 
 def write_log(plan: Iterable[tuple[bytes, Sequence[AccessEvent]]], head: LogHead = START) -> list[Written]:
     """The segments of a log: of each its key, and its events."""
     chains: dict[str, ChainHead] = {}
-    log = []
+    log, random = [], numbered()
     for key, events in plan:
         written_at = f"2026-07-01T00:00:{head.number + 1:02}.000000Z"
-        written = write_segment(
-            head, chains, events, key_id=key_id(key), key=key, written_at=written_at, random=os.urandom
-        )
+        written = write_segment(head, chains, events, key_id=key_id(key), key=key, written_at=written_at, random=random)
         head = written.head
         chains.update(written.chains)
         log.append(written)
@@ -98,11 +111,19 @@ def judge(
     chains: Mapping[str, tuple[int, str]] | None = None,
     *,
     start: LogHead = START,
-    keys: Mapping[str, bytes] = RING,
+    keys: Mapping[str, bytes] | None = RING,
     resumed: bool = False,
+    retired: Mapping[str, int] | None = None,
 ) -> LogVerdict:
-    """The verdict over a log; `chains` are what a checkpoint anchored."""
-    judging = LogJudge(start=start, layout=LAYOUT, keys=keys.get, chains=chains or {}, resumed=resumed)
+    """The verdict over a log; `chains` are what a checkpoint anchored; without `keys` it is what anybody can judge."""
+    judging = LogJudge(
+        start=start,
+        layout=LAYOUT,
+        keys=None if keys is None else keys.get,
+        chains=chains or {},
+        resumed=resumed,
+        retired=retired or {},
+    )
     for data in segments:
         if data is None:
             judging.gone()
@@ -124,8 +145,34 @@ def logs_found(verdict: LogVerdict) -> list[tuple[int | None, str]]:
 
 
 def canonical(value: object) -> bytes:
-    """Canonical JSON of what rows hold."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    """Canonical JSON of what rows hold (RFC 8785): names are sorted by their UTF-16 code units."""
+    return json.dumps(_sorted(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _sorted(value[name]) for name in sorted(value, key=lambda name: name.encode("utf-16-be"))}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def leaf_of(inner: bytes) -> str:
+    """The leaf hash of the bytes of a row or a header (RFC 6962)."""
+    return hashlib.sha256(b"\0" + inner).hexdigest()
+
+
+def inner_of(line: bytes) -> bytes:
+    """The bytes that the hash of a row is over: those in a row's place, whatever they are."""
+    return line[len(b'{"mac":"","row":') + 64 : -1]
+
+
+def header_hash(segment: bytes) -> str:
+    """The leaf hash of a segment's header."""
+    return leaf_of(canonical(json.loads(lines_of(segment)[0])["segment"]))
+
+
+def rows_hash(lines: Iterable[bytes]) -> str:
+    """The hash of the leaf hashes of rows' lines, in order."""
+    return hashlib.sha256(b"".join(bytes.fromhex(leaf_of(inner_of(line))) for line in lines)).hexdigest()
 
 
 def mac_of(inner: bytes, key: bytes, domain: str) -> str:
@@ -155,14 +202,14 @@ def joined(lines: Iterable[bytes]) -> bytes:
 
 
 def rows_of(segments: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The rows of a log, in order, each with its own MAC under `mac`."""
+    """The rows of a log, in order, each with its own MAC under `mac` and its leaf hash under `sha256`."""
     parsed = [json.loads(line) for segment in segments for line in lines_of(segment)[1:]]
-    return [{"mac": line["mac"], **line["row"]} for line in parsed]
+    return [{"mac": line["mac"], "sha256": leaf_of(canonical(line["row"])), **line["row"]} for line in parsed]
 
 
 def heads_of(segments: Iterable[bytes]) -> dict[str, tuple[int, str]]:
-    """Seq and MAC of the last row of every chain."""
-    return {row["candidate_id"]: (row["seq"], row["mac"]) for row in rows_of(segments)}
+    """Seq and leaf hash of the last row of every chain."""
+    return {row["candidate_id"]: (row["seq"], row["sha256"]) for row in rows_of(segments)}
 
 
 def reseal(segments: Sequence[bytes]) -> list[bytes]:
@@ -170,12 +217,10 @@ def reseal(segments: Sequence[bytes]) -> list[bytes]:
     log, prev = [], NONE
     for number, segment in enumerate(segments):
         header = json.loads(lines_of(segment)[0])["segment"]
-        body = joined(lines_of(segment)[1:])
-        header |= {"number": number, "prev": prev, "rows": body.count(b"\n")}
-        header["rows_sha256"] = hashlib.sha256(body).hexdigest()
-        line = signed("segment", header)
-        prev = json.loads(line)["mac"]
-        log.append(line + b"\n" + body)
+        rows = lines_of(segment)[1:]
+        header |= {"number": number, "prev": prev, "rows": len(rows), "rows_sha256": rows_hash(rows)}
+        prev = leaf_of(canonical(header))
+        log.append(joined([signed("segment", header), *rows]))
     return log
 
 
@@ -187,8 +232,9 @@ def rechain(segments: Sequence[bytes]) -> list[bytes]:
         first, *lines = lines_of(segment)
         rows = [json.loads(line)["row"] for line in lines]
         for at, row in enumerate(rows):
-            seq, mac = heads.get(row["candidate_id"], (-1, NONE))
-            lines[at] = signed("row", row | {"seq": seq + 1, "prev": mac})
-            heads[row["candidate_id"]] = (seq + 1, json.loads(lines[at])["mac"])
+            seq, prev = heads.get(row["candidate_id"], (-1, NONE))
+            row |= {"seq": seq + 1, "prev": prev}
+            lines[at] = signed("row", row)
+            heads[row["candidate_id"]] = (seq + 1, leaf_of(canonical(row)))
         log.append(joined([first, *lines]))
     return reseal(log)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.keys.macs import INDEX_DOMAIN, NO_MAC, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
+from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, SEGMENT_DOMAIN, Mac, Macs
 from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, key_id
 
 DOMAINS = [ROW_DOMAIN, SEGMENT_DOMAIN, INDEX_DOMAIN]
@@ -14,7 +14,7 @@ DOMAINS = [ROW_DOMAIN, SEGMENT_DOMAIN, INDEX_DOMAIN]
 def test_a_mac_has_the_value_that_was_computed_elsewhere() -> None:
     """One MAC, computed by openssl over domain, zero byte and data."""
     assert Mac(bytes(range(32)), ROW_DOMAIN).hex(b"{}") == (
-        "262b3a20fee64b74f5439e80509be6494abb7e0a65c2a66cfa27e3ee22f53591"
+        "ca37dd298fe77e9196abada5e6d606dd7e776aa1c41753a47253f7b006c37731"
     )
 
 
@@ -42,7 +42,7 @@ def test_no_other_mac_matches(data: bytes, at: int, change: int) -> None:
     assert not mac.matches(right.upper(), data) or right.isdigit()
 
 
-@pytest.mark.parametrize("claimed", ["", "é" * 64, "\x00", NO_MAC])
+@pytest.mark.parametrize("claimed", ["", "é" * 64, "\x00", "0" * 64])
 def test_whatever_is_claimed_to_be_a_mac_is_only_compared(claimed: str) -> None:
     """A claim of any form is false, and nothing raises."""
     assert not Mac(OLD_KEY, ROW_DOMAIN).matches(claimed, b"data")

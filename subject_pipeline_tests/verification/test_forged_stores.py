@@ -173,11 +173,18 @@ def test_the_largest_segment_that_can_be_written_is_small_enough_to_be_read(leng
     worst = AccessEvent(
         *(text, text, "2026-06-30T12:00:00.000000Z", text, text, "not_found"),
         *(text, (text,) * MAX_FIELDS, text, text, "f" * 64),
+        reason=text,
+        manifest_sha256="f" * 64,
+        decision={"kind": text, text: [text, 2**53 - 1]},
     )
     counted = row_size(worst)
     head = LogHead("a" * 32, "chunk-00000", 999_999_999_998)
     one, two = (
-        len(write_segment(head, {}, [worst] * rows, key_id="k" * 32, key=b"k" * 32, written_at=worst.ts).data)
+        len(
+            write_segment(
+                head, {}, [worst] * rows, key_id="k" * 32, key=b"k" * 32, written_at=worst.ts, random=os.urandom
+            ).data
+        )
         for rows in (1, 2)
     )
     assert two - one <= 6 * counted
