@@ -145,7 +145,7 @@ def new_event(
     return AccessEvent(
         candidate,
         _text("event_id", event_id),
-        _time(ts),
+        event_time(ts),
         checked_actor(actor),
         verb,
         str(result),
@@ -256,7 +256,8 @@ def _fields(value: object) -> tuple[str, ...] | None:
     return tuple([_text("fields", name) for name in value]) or None
 
 
-def _time(value: object) -> str:
+def event_time(value: object) -> str:
+    """A time as rows hold it; EventError: it is none."""
     if isinstance(value, dt.datetime):
         moment = value
     else:

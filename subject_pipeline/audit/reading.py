@@ -22,6 +22,7 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
     the chunk's. A subject that is not in the log has none.
 
     Raises:
+        AuditLogError: a segment is gone.
         StoreError: the store failed.
     """
     layout = store.layout()
@@ -37,11 +38,8 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
         if data is None:
             raise AuditLogError(f"the segment {AuditSegments.key(chunk, number)} is gone")
         rows += _rows_of(data, candidate_id)
-    listed = segments.list([chunk], whole=False).segments[chunk]
-    for _, data in segments.read(chunk, sorted(number for number in listed if number > after)):
-        if isinstance(data, StoreError):
-            raise data
-        rows += _rows_of(data or b"", candidate_id)
+    for _, data in segments.tail(chunk, after):
+        rows += _rows_of(data, candidate_id)
     return rows
 
 

@@ -43,18 +43,17 @@ def registry_rows(
             row = row_of(line)
             if row is None:
                 raise AuditLogError(f"a row of {segments.key(chunk, number)} is damaged; {_ADVICE}")
-            values = row[0]
-            candidate_id = values["candidate_id"]
+            candidate_id = row["candidate_id"]
             digest = subject_digest(candidate_id)
             if digest not in wanted:
                 continue
             seq, before = ends[digest]
-            if (values["seq"], values["prev"]) != (seq + 1, before):
+            if (row["seq"], row["prev"]) != (seq + 1, before):
                 raise AuditLogError(f"the chain of {candidate_id!r} is broken at row {seq + 1}; {_ADVICE}")
             ends[digest] = (seq + 1, leaf.hex())
-            evidence = evidence_of(seq + 1, values["action"], values.get("manifest_sha256"), values.get("decision"))
+            evidence = evidence_of(seq + 1, row["action"], row.get("manifest_sha256"), row.get("decision"))
             if evidence is not None:
-                found.setdefault(candidate_id, []).append(RegistryRow(evidence, values["decision"]))
+                found.setdefault(candidate_id, []).append(RegistryRow(evidence, row["decision"]))
     if any(ends[digest] != (head.seq, head.sha256) for digest, head in wanted.items()):
         raise AuditLogError(f"a chain in the log of {chunk} does not end as it is known to end; {_ADVICE}")
     return found

@@ -24,22 +24,53 @@ _TS_LENGTH = 27
 _KEY_ID_LENGTH = 16
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
-_is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
-_have_their_form = re.compile(
-    r"[0-9a-f]{16}"  # key_id
-    r"[A-Za-z0-9_-]{21}[AQgw]"  # nonce: 16 bytes, base64url
-    r"[0-9a-f]{64}" + TIME_FORM  # prev  # ts
+_HASH = r"[0-9a-f]{64}"
+_KEY_ID = r"[0-9a-f]{16}"
+_NONCE = r"[A-Za-z0-9_-]{21}[AQgw]"
+"""16 bytes in base64url without padding, in their one canonical form."""
+
+_is_hash = re.compile(_HASH).fullmatch
+_have_their_form = re.compile(_KEY_ID + _NONCE + _HASH + TIME_FORM).fullmatch
+
+_TEXT = r"[ !#-\[\]-~]+"
+"""Letters that stand in JSON as they are."""
+_usual = re.compile(
+    rf'\{{"action":"(?!{EVIDENCE_PREFIX})({_TEXT})","actor":"{_TEXT}","candidate_id":"({_TEXT})",'
+    rf'(?:"dataset":"{_TEXT}",)?"event_id":"({_TEXT})",(?:"fields":\["{_TEXT}"(?:,"{_TEXT}")*\],)?'
+    rf'"key_id":"({_KEY_ID})","nonce":"{_NONCE}",(?:"payload_sha256":"{_HASH}",)?"prev":"({_HASH})",'
+    rf'(?:"purpose":"{_TEXT}",)?(?:"reason":"{_TEXT}",)?"result":"({"|".join(RESULT_STATES)})",'
+    rf'"schema":"{re.escape(ROW_SCHEMA)}","seq":(0|[1-9][0-9]{{0,14}}),(?:"trace_id":"{_TEXT}",)?"ts":"({TIME_FORM})"\}}'
 ).fullmatch
 
 
-def row_of(inner: bytes) -> tuple[dict[str, Any], tuple[Any, ...]] | None:
-    """The row that has exactly these bytes: all its fields, and the values of those that every row has, sorted by name.
+Judged = tuple[str, str, str, str, str, str, int, str, dict[str, Any] | None]
+"""Of a row: action, candidate_id, event_id, key_id, prev, result, seq and ts, and all of it where it is not usual."""
 
-    None: no row does. Whether its links, its key and its place are right is judged elsewhere.
+
+def judged_row(inner: bytes) -> Judged | None:
+    """What a verifier looks at of the row that has exactly these bytes; None: no row does.
+
+    Most rows are of plain letters, and one expression shows that they are canonical and of the one form, in a third of
+    the time that parsing takes. Whatever it does not know is parsed.
+    """
+    if inner.isascii() and (usual := _usual(inner.decode())) is not None:
+        action, candidate_id, event_id, key_id, prev, result, seq, ts = usual.groups()
+        return action, candidate_id, event_id, key_id, prev, result, int(seq), ts, None
+    row = row_of(inner)
+    if row is None:
+        return None
+    action, _, candidate_id, event_id, key_id, _, prev, result, _, seq, ts = _values(row)
+    return action, candidate_id, event_id, key_id, prev, result, seq, ts, row
+
+
+def row_of(inner: bytes) -> dict[str, Any] | None:
+    """The row that has exactly these bytes; None: no row does.
+
+    Whether its links, its key and its place are right is judged elsewhere.
     """
     try:
         row: dict[str, Any] = orjson.loads(inner)
-        values = _values(row)
+        action, actor, candidate_id, event_id, key_id, nonce, prev, result, schema, seq, ts = _values(row)
         if "decision" in row and not is_decision(row["decision"]):
             return None
         # Only a decision can hold names that are not ASCII, which RFC 8785 sorts in an order of its own.
@@ -47,11 +78,11 @@ def row_of(inner: bytes) -> tuple[dict[str, Any], tuple[Any, ...]] | None:
             return None
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, CanonicalJsonError, KeyError, TypeError):
         return None
-    action, actor, candidate_id, event_id, key_id, nonce, prev, result, schema, seq, ts = values
     if (
         not type(action) is type(actor) is type(candidate_id) is type(event_id) is str
         or not type(key_id) is type(nonce) is type(prev) is type(ts) is str
         or type(seq) is not int
+        or seq < 0
         or schema != ROW_SCHEMA
         or result not in RESULT_STATES
         or not (action and actor and candidate_id and event_id)
@@ -61,8 +92,7 @@ def row_of(inner: bytes) -> tuple[dict[str, Any], tuple[Any, ...]] | None:
         or not _have_their_form(key_id + nonce + prev + ts)
     ):
         return None
-    plain = len(row) == len(_REQUIRED) and not action.startswith(EVIDENCE_PREFIX)
-    return (row, values) if plain or _others_hold(row, action) else None
+    return row if _others_hold(row, action) else None
 
 
 def _others_hold(row: dict[str, Any], action: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import polars as pl
 
-from subject_pipeline.candidates.columns import chunk_index_expr, storage_key_expr
+from subject_pipeline.candidates.columns import chunk_index_expr, differ, storage_key_expr
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES, refusal
 
@@ -50,7 +50,10 @@ def candidates(keys: pl.DataFrame, prefix: str, layout: ChunkLayout) -> pl.DataF
 
 def distinct(staged: pl.DataFrame) -> pl.DataFrame:
     """The first row of each candidate id, in source order, so that a repeated row is attempted once."""
-    return staged.sort("row").unique("candidate_id", keep="first", maintain_order=True)
+    in_order = staged if staged["row"].is_sorted() else staged.sort("row")
+    if differ(in_order["candidate_id"]):
+        return in_order
+    return in_order.unique("candidate_id", keep="first", maintain_order=True)
 
 
 def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

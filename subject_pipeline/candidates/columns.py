@@ -21,6 +21,19 @@ def chunk_index_expr(layout: ChunkLayout, storage_key: str) -> pl.Expr:
     return (digest % layout.count).cast(pl.UInt32)
 
 
+def differ(texts: pl.Series) -> bool:
+    """True: no text is there twice. False: one may be.
+
+    Texts that are alike have hashes that are alike; comparing hashes takes a fraction of the time that texts take.
+    """
+    return bool(hashes(texts).n_unique() == len(texts))
+
+
+def hashes(texts: pl.Series) -> pl.Series:
+    """A 64-bit hash of each text, for comparisons within this process; hashes that are alike prove nothing."""
+    return texts.hash()
+
+
 def chunk_name_expr(layout: ChunkLayout, index: str) -> pl.Expr:
     """The chunk's name for each index in the column `index`."""
     return pl.lit(pl.Series(layout.names)).gather(pl.col(index))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, storage_key_expr
+from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, differ, storage_key_expr
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
 
@@ -43,7 +43,7 @@ def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
         layout: the store's chunks.
     """
     key = pl.col("_derived")
-    return (
+    judged = (
         rows.lazy()
         .with_columns(_derived=storage_key_expr("candidate_id"))
         .with_columns(_index=chunk_index_expr(layout, "_derived"))
@@ -59,14 +59,16 @@ def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
             .then(pl.lit(OTHER_CHUNK))
             .alias(PROBLEM)
         )
-        .with_columns(
-            pl.when(pl.col(PROBLEM).is_null() & pl.struct(PROBLEM, "storage_key").is_duplicated())
-            .then(pl.lit(REPEATED))
-            .otherwise(pl.col(PROBLEM))
-            .alias(PROBLEM)
-        )
         .drop("_derived", "_index", "_home")
         .collect()
+    )
+    if differ(judged["storage_key"]):
+        return judged
+    return judged.with_columns(
+        pl.when(pl.col(PROBLEM).is_null() & pl.struct(PROBLEM, "storage_key").is_duplicated())
+        .then(pl.lit(REPEATED))
+        .otherwise(pl.col(PROBLEM))
+        .alias(PROBLEM)
     )
 
 

@@ -9,7 +9,6 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 from urllib.parse import unquote
 
 import polars as pl
@@ -20,6 +19,7 @@ from subject_pipeline.errors import (
 )
 from subject_pipeline.manifests.commits import Commits, table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.inserting import Insertion
 from subject_pipeline.manifests.live_files import LiveFile, live_files
 from subject_pipeline.manifests.rows import (
     OTHER_CHUNK,
@@ -48,6 +48,7 @@ class Snapshot:
     def __init__(self, table: DeltaTable, store: SubjectStore) -> None:
         folder = store.location.local_path
         self._table = table
+        self._objects = store.objects
         self._commits = Commits(store)
         self._layout = store.catalog.chunks()
         self._folder = None if folder is None else folder / TABLE
@@ -197,17 +198,17 @@ class Snapshot:
             OutcomeUnknownError: it could not be learnt whether the commit landed.
             StoreError: the store failed; nothing was written.
         """
-        self._merge(rows, "insert")
+        Insertion(self._objects, self._commits, self._table).run(rows)
 
     def upsert(self, rows: pl.DataFrame) -> None:
         """Insert rows, or replace those with the same candidate id; otherwise as `insert`."""
-        self._merge(rows, "upsert")
+        self._merge(rows, delete=False)
 
     def delete(self, ids: pl.DataFrame) -> None:
         """Delete the subjects named by columns `chunk`, `storage_key` and `candidate_id`; otherwise as `insert`."""
-        self._merge(ids, "delete")
+        self._merge(ids, delete=True)
 
-    def _merge(self, rows: pl.DataFrame, what: Literal["insert", "upsert", "delete"]) -> None:
+    def _merge(self, rows: pl.DataFrame, *, delete: bool) -> None:
         # Every chunk of the rows is named: the commit then conflicts with none of other chunks, and no source row
         # can lie outside the chunks named, where it would be inserted a second time.
         chunks = rows["chunk"].unique().sort().to_list()
@@ -221,9 +222,10 @@ class Snapshot:
             commit_properties=CommitProperties(custom_metadata={"operationId": operation}),
         )
         same = "t.candidate_id = s.candidate_id"
-        merge = merge.when_matched_delete(same) if what == "delete" else merge.when_not_matched_insert_all()
-        if what == "upsert":
-            merge = merge.when_matched_update_all(same)
+        if delete:
+            merge = merge.when_matched_delete(same)
+        else:
+            merge = merge.when_not_matched_insert_all().when_matched_update_all(same)
         self._commits.settle(operation, self.version, merge.execute)
 
     def files(self) -> list[LiveFile]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from subject_pipeline.candidates.candidates import refusals
+from subject_pipeline.candidates.columns import differ, hashes
 from subject_pipeline.manifests.rows import PROBLEM
 
 AMBIGUOUS = (
@@ -57,6 +58,35 @@ def decide(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
         candidates: `CANDIDATE_SCHEMA` in source order, distinct by `candidate_id`, none refused.
         stored: `STORED_IDS_SCHEMA` of all chunks that the candidates fall into.
     """
+    return _where_nothing_collides(candidates, stored) or _whatever_collides(candidates, stored)
+
+
+def _where_nothing_collides(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision | None:
+    """The decision by hashes of the storage keys, where no two are alike and no rule is broken; None: they are not so.
+
+    Keys that are alike have hashes that are alike, so hashes that all differ need no sorting and no window; a match by
+    hash counts only if both texts of the pair are alike too.
+    """
+    if stored[PROBLEM].null_count() < stored.height:
+        return None
+    if not (differ(candidates["storage_key"]) and differ(stored["storage_key"])):
+        return None
+    nobody = refusals(candidates.clear(), "collision", "")
+    if stored.is_empty():
+        return Decision(new=candidates, known=candidates.clear(), collided=nobody)
+    there = stored.select(hash=hashes(stored["storage_key"]), key="storage_key", owner="candidate_id")
+    found = candidates.select("storage_key", "candidate_id", hash=hashes(candidates["storage_key"])).join(
+        there, on="hash", how="left", maintain_order="left"
+    )
+    if found.select(
+        ((pl.col("storage_key") != pl.col("key")) | (pl.col("candidate_id") != pl.col("owner"))).any()
+    ).item():
+        return None
+    new = found["key"].is_null()
+    return Decision(new=candidates.filter(new), known=candidates.filter(~new), collided=nobody)
+
+
+def _whatever_collides(candidates: pl.DataFrame, stored: pl.DataFrame) -> Decision:
     candidates, ambiguous = _told_apart(candidates, stored)
     owned = (
         candidates.lazy()

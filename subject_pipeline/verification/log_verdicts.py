@@ -27,7 +27,7 @@ import orjson
 
 from subject_pipeline.audit.events import EVIDENCE_PREFIX
 from subject_pipeline.audit.result_state import RESULT_STATES
-from subject_pipeline.audit.row_form import row_of
+from subject_pipeline.audit.row_form import judged_row, row_of
 from subject_pipeline.audit.segment import (
     ROW_FORM,
     ROW_INNER,
@@ -235,11 +235,11 @@ class LogJudge:
         macs, known_id, mac = self._row_macs, "", None
         for line, digest in zip(lines, leaves, strict=True):
             inner = line[ROW_INNER:-1]
-            row = row_of(inner)
-            if row is None:
+            judged = judged_row(inner)
+            if judged is None:
                 self._malformed(line)
                 continue
-            values, (action, _, candidate_id, event_id, key_id, _, prev, result, _, found_seq, ts) = row
+            action, candidate_id, event_id, key_id, prev, result, found_seq, ts, row = judged
             if candidate_id in broken:
                 continue
             if macs is not None and key_id != known_id:
@@ -272,8 +272,8 @@ class LogJudge:
                 following[candidate_id] = seq + 1
                 last[candidate_id] = computed
                 verdict.results[result] += 1
-                if action.startswith(EVIDENCE_PREFIX):
-                    self._evidence(values, seq)
+                if row is not None and action.startswith(EVIDENCE_PREFIX):
+                    self._evidence(row, seq)
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Begin a chain at its first row here; False if it does not belong here."""

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 from polars.testing import assert_frame_equal
@@ -49,7 +49,11 @@ def _rows(*candidates: str, **changes: Any) -> pl.DataFrame:
 
 
 def _insert(table: ManifestTable, *candidates: str) -> None:
-    table.snapshot_or_create().insert(_rows(*candidates))
+    """Insert whoever is not there yet, as a caller must who inserts."""
+    snapshot = table.snapshot_or_create()
+    there = set(snapshot.stored_ids(list(LAYOUT.names))["candidate_id"])
+    if new := [candidate for candidate in candidates if candidate not in there]:
+        snapshot.insert(_rows(*new))
 
 
 def _delete(table: ManifestTable, *candidates: str) -> None:
@@ -93,15 +97,21 @@ def _until_it_lands(write: Callable[[], None]) -> None:
     pytest.fail("lost twenty races")
 
 
-def _landed_then(error: Exception) -> Execute:
-    def execute(merge: TableMerger) -> None:
-        _execute(merge)
+def _patch_commits(monkeypatch: pytest.MonkeyPatch, around: Callable[[Callable[[], Any]], Any]) -> None:
+    """Let something be done around every commit, of a merge or of an insertion."""
+    execute, append = TableMerger.execute, DeltaTable.create_write_transaction
+    monkeypatch.setattr(TableMerger, "execute", lambda merge: around(lambda: execute(merge)))
+    monkeypatch.setattr(
+        DeltaTable, "create_write_transaction", lambda *args, **named: around(lambda: append(*args, **named))
+    )
+
+
+def _landed_then(error: Exception) -> Callable[[Callable[[], Any]], Any]:
+    def around(commit: Callable[[], Any]) -> None:
+        commit()
         raise error
 
-    return execute
-
-
-_execute: Execute = TableMerger.execute
+    return around
 
 
 def test_an_unused_store_has_no_table(table: ManifestTable, root: Path) -> None:
@@ -177,15 +187,53 @@ def test_a_store_may_lie_in_any_folder(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_inserting_again_changes_nothing(table: ManifestTable) -> None:
-    """A row that is there is neither doubled nor replaced by an insert, decided against whatever version."""
-    old = table.snapshot_or_create()
+def test_commits_between_are_read_before_the_same_files_are_offered_again(table: ManifestTable, root: Path) -> None:
+    """An insertion that is overtaken in other chunks lands with the files that it wrote first, and writes no others."""
+    table.snapshot_or_create()
+    old = _open(table)
+    for person in _in_chunk("chunk-0", 5):
+        _insert(table, person)
+    old.insert(_rows(*_in_chunk("chunk-3", 3)))
+    assert len(_ids(table)) == 8
+    assert len(list((root / "subjects/chunk=chunk-3").iterdir())) == 1
+
+
+def test_a_lost_race_leaves_no_file(table: ManifestTable, root: Path) -> None:
+    """The files of an insertion that another writer of its chunks overtook are removed: no version will name them."""
+    table.snapshot_or_create()
+    first, second = _open(table), _open(table)
+    people = _in_chunk("chunk-3", 2)
+    first.insert(_rows(people[0]))
+    with pytest.raises(ConflictError):
+        second.insert(_rows(people[1]))
+    assert len(list((root / "subjects/chunk=chunk-3").iterdir())) == 1
+
+
+def test_a_commit_that_changes_the_table_itself_is_a_conflict(table: ManifestTable, root: Path) -> None:
+    """What was decided before the table's properties were changed is decided again."""
+    table.snapshot_or_create()
+    old = _open(table)
+    DeltaTable(str(root / "subjects")).alter.set_table_properties({"delta.logRetentionDuration": "interval 31 days"})
+    with pytest.raises(ConflictError):
+        old.insert(_rows("W-1"))
     _insert(table, "W-1")
-    _open(table).insert(_rows("W-1", "W-2", status="changed"))
-    assert _ids(table) == ["W-1", "W-2"]
-    status = _open(table).rows(None, ["status"], pl.col("candidate_id") == "W-1")
-    assert status["status"].to_list() == ["active"]
-    assert old.count() == 0
+    assert _ids(table) == ["W-1"]
+
+
+def test_inserted_files_are_read_by_others(table: ManifestTable, root: Path) -> None:
+    """The files of an insertion are what delta-rs, DataFusion and pyarrow read, and hold no statistics of ids."""
+    rows = _rows(*(f"W-{number}" for number in range(20)), newer={"é": [1, None]})
+    table.snapshot_or_create().insert(rows)
+    other = DeltaTable(str(root / "subjects"))
+    by_name = pl.DataFrame(QueryBuilder().register("people", other).execute("select * from people").read_all())
+    assert_frame_equal(by_name.select(rows.columns).sort("candidate_id"), rows.sort("candidate_id"))
+    for path in (root / "subjects").glob("chunk=*/*.parquet"):
+        group = pq.read_metadata(path).row_group(0)
+        assert not any(group.column(at).is_stats_set for at in range(group.num_columns))
+        assert pq.read_table(path).num_rows > 0
+    assert sorted(other.get_add_actions(flatten=True)["num_records"].to_pylist()) == sorted(
+        rows.group_by("chunk").len()["len"].to_list()
+    )
 
 
 def test_of_two_inserts_decided_on_one_version_the_second_is_told(table: ManifestTable) -> None:
@@ -196,7 +244,7 @@ def test_of_two_inserts_decided_on_one_version_the_second_is_told(table: Manifes
     with pytest.raises(ConflictError, match="another writer won"):
         second.insert(_rows("W-1", "W-2", "W-3"))
     assert _ids(table) == ["W-1", "W-2"]
-    _open(table).insert(_rows("W-1", "W-2", "W-3"))
+    _insert(table, "W-1", "W-2", "W-3")
     assert _ids(table) == ["W-1", "W-2", "W-3"]
 
 
@@ -218,7 +266,7 @@ def test_racing_inserts_of_the_same_rows_leave_each_once(table: ManifestTable) -
 
     def insert(_: int) -> None:
         start.wait()
-        _until_it_lands(lambda: _open(table).insert(_rows(*wanted)))
+        _until_it_lands(lambda: _insert(table, *wanted))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(insert, range(4)))
@@ -353,7 +401,7 @@ def test_a_lost_acknowledgement_is_a_success(
 ) -> None:
     """A commit that landed and then failed counts as done, and a run again makes no second copy."""
     snapshot = table.snapshot_or_create()
-    monkeypatch.setattr(TableMerger, "execute", _landed_then(error))
+    _patch_commits(monkeypatch, _landed_then(error))
     snapshot.insert(_rows("W-1", "W-2"))
     assert _ids(table) == ["W-1", "W-2"]
     _open(table).upsert(_rows("W-1", status="inactive"))
@@ -371,14 +419,13 @@ def test_a_lost_acknowledgement_is_found_behind_other_commits(
     snapshot = table.snapshot_or_create()
     _insert(table, other[0])
 
-    def execute(merge: TableMerger) -> None:
-        _execute(merge)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(TableMerger, "execute", _execute)
-            _insert(table, other[1])
+    def around(commit: Callable[[], Any]) -> None:
+        commit()
+        monkeypatch.undo()
+        _insert(table, other[1])
         raise DeltaError("timeout")
 
-    monkeypatch.setattr(TableMerger, "execute", execute)
+    _patch_commits(monkeypatch, around)
     snapshot.insert(_rows(*one))
     assert _ids(table) == sorted([*one, *other])
 
@@ -388,10 +435,10 @@ def test_anothers_commit_is_not_taken_for_ones_own(table: ManifestTable, monkeyp
     snapshot = table.snapshot_or_create()
     _insert(table, "W-1")
 
-    def execute(_: TableMerger) -> None:
+    def around(_: Callable[[], Any]) -> None:
         raise DeltaError("timeout")
 
-    monkeypatch.setattr(TableMerger, "execute", execute)
+    _patch_commits(monkeypatch, around)
     with pytest.raises(StoreError, match="cannot commit to the manifests: timeout") as raised:
         snapshot.insert(_rows("W-1"))
     assert not isinstance(raised.value, OutcomeUnknownError)
@@ -410,7 +457,7 @@ def test_a_commit_that_cannot_be_settled_stays_unknown(
         raise StoreError("the store does not answer")
 
     monkeypatch.setattr(objects, "get", fail)
-    monkeypatch.setattr(TableMerger, "execute", _landed_then(DeltaError("timeout")))
+    _patch_commits(monkeypatch, _landed_then(DeltaError("timeout")))
     with pytest.raises(OutcomeUnknownError, match=r"cannot tell whether .*timeout.*does not answer"):
         snapshot.insert(_rows("W-1"))
     monkeypatch.undo()

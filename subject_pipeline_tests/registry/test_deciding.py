@@ -1,9 +1,13 @@
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
+from subject_pipeline.candidates import columns
 from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, REFUSAL_SCHEMA, candidates, distinct
 from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
+from subject_pipeline.registry import deciding
 from subject_pipeline.registry.deciding import Counts, collision_reason, decide
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
@@ -56,6 +60,24 @@ def test_no_two_ids_own_one_storage_key(wanted: list[str], there: list[str]) -> 
         assert owner != row["candidate_id"]
         assert row["reason"] == collision_reason(row["candidate_id"], owner, storage_key(owner))
         assert row["kind"] == "collision"
+
+
+@pytest.mark.parametrize("alike", [False, True])
+@given(wanted=st.lists(ids, max_size=15), there=st.lists(ids, max_size=8))
+def test_the_quick_way_decides_as_the_whole_one_or_not_at_all(alike: bool, wanted: list[str], there: list[str]) -> None:
+    """By hashes, also by such as are often alike, every candidate ends where comparing all texts puts it."""
+    frame, stored = _candidates(wanted), _stored(there)
+    whole = deciding._whatever_collides(frame, stored)
+    with pytest.MonkeyPatch.context() as patch:
+        if alike:
+            for module in (columns, deciding):
+                patch.setattr(module, "hashes", lambda texts: texts.str.len_bytes())
+        quick = deciding._where_nothing_collides(frame, stored)
+    if quick is not None:
+        for name in ("new", "known", "collided"):
+            assert_frame_equal(getattr(quick, name), getattr(whole, name))
+    if not alike and len({storage_key(one) for one in {*wanted, *there}}) == len({*wanted, *there}):
+        assert quick is not None, "where nothing collides, the quick way is taken"
 
 
 @given(st.lists(ids, max_size=15))
