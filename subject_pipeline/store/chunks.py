@@ -40,7 +40,11 @@ class ChunkLayout:
 
     def chunk_of(self, storage_key: str) -> str:
         """The name of the chunk that holds this storage key."""
-        return self.names[xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count]
+        return self.names[self.index_of(storage_key)]
+
+    def index_of(self, storage_key: str) -> int:
+        """Which of the chunks, counted from 0, holds this storage key."""
+        return xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count
 
     def indices(self, chunks: Iterable[str]) -> list[int]:
         """The indices of the named chunks, sorted, each once.
