@@ -35,8 +35,11 @@ class ChunkLayout:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every chunk's name in order: `chunk-` and lowercase hex, padded to equal length."""
-        digits = len(f"{self.count - 1:x}")
-        return tuple(f"chunk-{index:0{digits}x}" for index in range(self.count))
+        return tuple(map(self.name_of, range(self.count)))
+
+    def name_of(self, index: int) -> str:
+        """The name of the chunk with this index, from 0."""
+        return f"chunk-{index:0{len(f'{self.count - 1:x}')}x}"
 
     def chunk_of(self, storage_key: str) -> str:
         """The name of the chunk that holds this storage key."""

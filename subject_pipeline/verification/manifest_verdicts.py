@@ -2,7 +2,8 @@
 
 Expected is what the last evidence row after the checkpoint says, else what the checkpoint's roster says, else what the
 last evidence row says. A manifest that is there although absence is expected is a new registration, which needs no row;
-but never after a deletion: a person who was deleted comes back by a row that announces it.
+but never after a deletion, which the roster's state remembers: a person who was deleted comes back by a row that
+announces it.
 """
 
 import datetime as dt
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH
-from subject_pipeline.checkpoints.checkpoint import RosterEntry
+from subject_pipeline.checkpoints.rosters import GONE, RosterEntry
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.verification.log_verdicts import EvidenceRow
 
@@ -23,15 +24,23 @@ class BrokenManifest:
     """A manifest that is not as expected.
 
     Attributes:
-        candidate_id: None where it is about a file, the manifests of a whole chunk, or a row without an id.
+        candidate_id: None where it is about a file, the manifests of a whole chunk, a row without an id, or somebody
+            whom neither log nor table names any more.
         kind: `changed` or `missing` without the registry; `resurrected`: deleted, and there again unannounced;
             `unapplied`: announced in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
             makes; `unreadable`; `pending`: announced just now, so neither broken nor fine.
+        id_sha256: the name that the checkpoint's roster has for somebody without an id; None otherwise.
     """
 
     candidate_id: str | None
     kind: str
     detail: str
+    id_sha256: str | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """Whom it is about, by the best name that is known; None where it is about nobody in particular."""
+        return self.candidate_id or self.id_sha256
 
 
 class Recent(NamedTuple):
@@ -81,17 +90,13 @@ def judge_manifests(
     return found
 
 
-def possibly_resurrected(
-    present: Mapping[str, str], roster: Iterable[RosterEntry], evidence: Mapping[str, Sequence[EvidenceRow]]
-) -> bool:
-    """Whether a subject is there that the checkpoint has without a manifest, and that no later row is about.
+def judge_unnamed(others: Iterable[tuple[str, RosterEntry]]) -> list[BrokenManifest]:
+    """The problems of those whom neither log nor table names: anchored with a manifest, and nothing says where it went.
 
-    Only the rows before the checkpoint show whether it was deleted, or is registered for the first time.
+    Args:
+        others: the entries, by `id_sha256`.
     """
-    return any(
-        not entry.manifest_sha256 and entry.candidate_id in present and not evidence.get(entry.candidate_id)
-        for entry in roster
-    )
+    return [BrokenManifest(None, *_MISSING, id_hash) for id_hash, entry in others if entry.state == "present"]
 
 
 def _problem(actual: str, entry: RosterEntry | None, rows: Sequence[EvidenceRow]) -> tuple[str, str] | None:
@@ -99,11 +104,15 @@ def _problem(actual: str, entry: RosterEntry | None, rows: Sequence[EvidenceRow]
     newer = [row for row in rows if entry is None or row.seq > entry.seq]
     if newer:
         return _against_evidence(actual, newer, anchored)
-    if actual and rows and rows[-1].evidence.deleted:
+    if actual and ((entry and entry.state in GONE) or (rows and rows[-1].evidence.deleted)):
         return _RESURRECTED
     return _against_roster(actual, anchored)
 
 
+_MISSING = (
+    "missing",
+    "the last checkpoint has its manifest, the table does not, and no row announces a deletion",
+)
 _RESURRECTED = (
     "resurrected",
     "its log says that it was deleted, and nothing announces that it was registered again: was subjects/ restored?",
@@ -114,7 +123,7 @@ def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None
     if not anchored or actual == anchored:
         return None
     if not actual:
-        return "missing", "the last checkpoint has its manifest, the table does not, and no row announces a deletion"
+        return _MISSING
     return "changed", "its manifest is not the one of the last checkpoint, and no row announces a change"
 
 
