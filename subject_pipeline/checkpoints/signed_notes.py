@@ -7,6 +7,7 @@ The signature covers the text alone, not the key's name: anyone who relies on th
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,6 +19,8 @@ _KEY_BYTES = 32
 _ID_BYTES = 4
 _DASH = "\u2014 "
 _MAX_SIGNATURES = 100
+MAX_NOTE_BYTES = 1 << 20
+"""A larger note is not read; sixteen signatures of any kind known today take a tenth of it."""
 
 
 def verifier_line(name: str, public: bytes) -> str:
@@ -50,40 +53,51 @@ def parse_verifier_line(line: str) -> tuple[str, bytes]:
     return name, key[1:]
 
 
-def sign_note(text: str, name: str, seed: bytes) -> str:
-    """The text under one signature; the same note for the same text, name and key.
+def sign_note(text: str, name: str, *seeds: bytes) -> str:
+    """The text under one signature of each key; the same note for the same text, name and keys.
 
     Args:
         text: ends in a newline; no other control characters.
-        name: the key's name.
-        seed: the Ed25519 private key, 32 bytes.
+        name: the keys' name.
+        seeds: the Ed25519 private keys, 32 bytes each.
 
     Raises:
-        CheckpointError: a text, name or key that cannot be one.
+        CheckpointError: a text, name or key that cannot be one, or no key.
     """
-    if len(seed) != _KEY_BYTES:
-        raise CheckpointError(f"cannot sign a note: the private key has {len(seed)} bytes, not {_KEY_BYTES}")
     data = _note_bytes(text)
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    key_id = _key_id(name, private.public_key().public_bytes_raw())
-    return f"{text}\n{_DASH}{name} {base64.b64encode(key_id + private.sign(data)).decode()}\n"
+    lines = []
+    for seed in seeds:
+        if len(seed) != _KEY_BYTES:
+            raise CheckpointError(f"cannot sign a note: the private key has {len(seed)} bytes, not {_KEY_BYTES}")
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        key_id = _key_id(name, private.public_key().public_bytes_raw())
+        lines.append(f"{_DASH}{name} {base64.b64encode(key_id + private.sign(data)).decode()}\n")
+    if not lines:
+        raise CheckpointError("cannot sign a note: no private key is given")
+    return f"{text}\n{''.join(lines)}"
 
 
 def open_note(note: str, name: str, public: bytes) -> str:
-    """The text of a note that this key has signed; signatures of other keys are neither needed nor looked at.
+    """The text of a note that this key has signed, with its last newline; otherwise as `opened_by`."""
+    return opened_by(note, [(name, public)])[0]
+
+
+def opened_by(note: str, keys: Iterable[tuple[str, bytes]]) -> tuple[str, set[tuple[str, bytes]]]:
+    """The text of a note that one of these keys has signed, and which of them have.
+
+    Signatures of other keys are neither needed nor looked at, even if they share a name or an id, but not both.
 
     Args:
         note: the whole note.
-        name: the key's name.
-        public: the Ed25519 public key, 32 bytes.
-
-    Returns:
-        The text, with its last newline.
+        keys: names, and Ed25519 public keys of 32 bytes.
 
     Raises:
-        CheckpointError: malformed, not signed by this key, or a signature of this key that is not the text's.
+        CheckpointError: malformed, too large, signed by none of these keys, or with a signature of one of them that is
+            not the text's.
     """
-    wanted = _key_id(name, public)
+    wanted = {(name, _key_id(name, public)): (name, public) for name, public in keys}
+    if len(note) > MAX_NOTE_BYTES:
+        raise CheckpointError(f"not a signed note that is read here: more than {MAX_NOTE_BYTES:,} characters")
     _note_bytes(note)
     split = note.rfind("\n\n")
     if split < 0:
@@ -91,17 +105,21 @@ def open_note(note: str, name: str, public: bytes) -> str:
     text, lines = note[: split + 1], note[split + 2 : -1].split("\n")
     if len(lines) > _MAX_SIGNATURES:
         raise CheckpointError(f"not a signed note that is read here: more than {_MAX_SIGNATURES} signatures")
-    signatures = [_signature(line) for line in lines]
-    ours = [signed for signer, key_id, signed in signatures if (signer, key_id) == (name, wanted)]
-    if not ours:
-        raise CheckpointError(f"the note is not signed by the key {name}+{wanted.hex()}")
-    try:
-        key = Ed25519PublicKey.from_public_bytes(public)
-        for signed in ours:
-            key.verify(signed, text.encode())
-    except (InvalidSignature, ValueError) as error:
-        raise CheckpointError(f"the note's signature by the key {name}+{wanted.hex()} is not its text's") from error
-    return text
+    signed = set()
+    for signer, key_id, signature in [_signature(line) for line in lines]:
+        key = wanted.get((signer, key_id))
+        if key is None:
+            continue
+        try:
+            Ed25519PublicKey.from_public_bytes(key[1]).verify(signature, text.encode())
+        except (InvalidSignature, ValueError) as error:
+            told = f"the note's signature by the key {signer}+{key_id.hex()} is not its text's"
+            raise CheckpointError(told) from error
+        signed.add(key)
+    if not signed:
+        known = ", ".join(f"{name}+{key_id.hex()}" for name, key_id in wanted)
+        raise CheckpointError(f"the note is not signed by the key {known or '(none is given)'}")
+    return text, signed
 
 
 def _key_id(name: str, public: bytes) -> bytes:

@@ -1,254 +1,187 @@
-"""Checkpoints in the store, `checkpoints/<number, 12 digits>/`: a signed note, the chunks' leaves and their rosters.
+"""Checkpoints as the store has them: what is believed of them, and no more.
 
-Everything is create-only, and all but the note is named by its content, so that the objects of a writer that was
-killed or lost a race are in nobody's way. The note is written last: once it is there, so is the checkpoint.
+The order of reading, and what each step rests on:
 
-Any other object below `checkpoints/` means nothing: it is not read, and never deleted here.
+1. one LIST: which numbers have a note, and the leaf hashes that stand in the names of `checkpoint.json`s.
+2. the newest note, signed by a signer that the checkpoint before it names; its root is that over one leaf hash of each
+   number. Where a number has several, the note of that number decides.
+3. `checkpoint.json`, whose bytes have that leaf hash; then the leaves, which make its state root; then, where it is
+   wanted, a chunk's roster, which makes the root in the chunk's leaf.
 
-Writing and reading stand in one file, longer than others: what is written here is believed only as far as reading
-proves it.
+Any other object below `checkpoints/` means nothing: it is not read, and never deleted.
 """
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from subject_pipeline.checkpoints import merkle
-from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.checkpoints.signed_notes import open_note
-from subject_pipeline.errors import CheckpointError, StoreError
-from subject_pipeline.formats.canonical_json import canonical_row
+from subject_pipeline.checkpoints.checkpoint_tree import CheckpointTree
+from subject_pipeline.checkpoints.leaves import MAX_LEAF_BYTES, ChunkLeaf, parse_leaves
+from subject_pipeline.checkpoints.rosters import MAX_LINE_BYTES, Roster
+from subject_pipeline.checkpoints.statement import Statement
+from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
+from subject_pipeline.errors import CheckpointError
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.store.layout import CHECKPOINTS
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import leaves_key, roster_key
 
-_NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")
-_DERIVED = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/(?:leaves|chunk-[0-9a-f]+)-[0-9a-f]{{16}}\.jsonl")
-_ROSTERS_KEPT = 2
-
-Files = Sequence[Sequence[str | int]]
-"""Objects as a list of [key, size in bytes, tag], sorted by key."""
+Retired = Mapping[str, Mapping[str, int]]
+"""By chunk: the last segment under which each retired key may appear."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint whose signature and leaves were checked.
+    """A checkpoint whose signature, place in the tree and leaves were checked.
 
     Attributes:
-        note: what is signed.
-        signed: the whole signed note.
+        statement: what it states.
+        head: what its note signs.
+        note: the whole signed note.
+        hashes: the leaf hashes of all checkpoints up to this one, in order.
         leaves: by chunk, in the layout's order.
     """
 
-    note: CheckpointNote
-    signed: str
-    leaves: Mapping[str, ChunkLeaf]
+    statement: Statement
+    head: TreeHead
+    note: str
+    hashes: Sequence[bytes] = field(repr=False)
+    leaves: Mapping[str, ChunkLeaf] = field(repr=False)
 
     @property
-    def sha256(self) -> str:
-        """Of the signed note's bytes; the next note names it."""
-        return hashlib.sha256(self.signed.encode()).hexdigest()
+    def number(self) -> int:
+        """Its number, from 0."""
+        return self.statement.number
 
+    @property
+    def time(self) -> str:
+        """When it was made, RFC 3339."""
+        return self.statement.time
 
-@dataclass(frozen=True, slots=True)
-class Roster:
-    """One chunk of a checkpoint.
+    @property
+    def root(self) -> str:
+        """Of the tree of all checkpoints up to it, 64 hex digits; its note has the same in base64."""
+        return self.head.root
 
-    Attributes:
-        entries: sorted by (storage_key, candidate_id).
-        segments: the log's segments, as the LIST showed them.
-        table_files: the table's files of this chunk, likewise.
-        segment: the last segment's number; -1 where there is none.
-        segment_mac: its header's MAC.
-    """
-
-    entries: Sequence[RosterEntry] = ()
-    segments: Files = ()
-    table_files: Files = ()
-    segment: int = -1
-    segment_mac: str = NO_HASH
-    leaves: list[bytes] = field(default_factory=list, compare=False)
-
-    def leaf(self, chunk: str) -> ChunkLeaf:
-        """The chunk's leaf of this roster."""
-        return ChunkLeaf(
-            chunk,
-            merkle.root(self.entry_leaves()).hex(),
-            self.segment,
-            self.segment_mac,
-            files_hash(self.segments),
-            files_hash(self.table_files),
-        )
-
-    def entry_leaves(self) -> list[bytes]:
-        """The leaves of the entries, in their order, made once."""
-        if not self.leaves:
-            self.leaves.extend(entry.leaf() for entry in self.entries)
-        return self.leaves
-
-
-def files_hash(files: Files) -> str:
-    """SHA-256 of a list of objects, 64 hex digits."""
-    return hashlib.sha256(_files_json(files)).hexdigest()
-
-
-def _files_json(files: Files) -> bytes:
-    return orjson.dumps([list(item) for item in files])
+    @property
+    def note_sha256(self) -> str:
+        """Of the signed note's bytes."""
+        return hashlib.sha256(self.note.encode()).hexdigest()
 
 
 class CheckpointStore:
-    """The checkpoints of one store."""
+    """The checkpoints of one store, read with keys from elsewhere."""
 
-    def __init__(self, objects: ObjectStore, log_id: str, public: bytes) -> None:
+    def __init__(self, objects: ObjectStore, log_id: str, chunks: ChunkLayout, trusted: TrustedKeys) -> None:
         self._objects = objects
         self._log_id = log_id
-        self._public = public
+        self._chunks = chunks
+        self.trusted = trusted
 
     def latest(self, *, whole: bool) -> Checkpoint | None:
         """The newest checkpoint; None where there is none.
 
         Args:
-            whole: check the signatures and links of all notes, not only of the last two.
+            whole: check every note and every `checkpoint.json`, not only the newest and the one before it.
 
         Raises:
-            CheckpointError: a note is gone or unsound, or the leaves do not fit it. An older one is not used instead.
+            CheckpointError: anything of it is gone or does not hold. An older one is not used instead.
             StoreError: the store failed.
         """
-        numbers = self._numbers()
-        if not numbers:
+        tree = CheckpointTree.listed(self._objects, self._log_id, self._chunks.count)
+        if not tree.hashes:
             return None
-        if numbers != list(range(len(numbers))):
-            gone = next(place for place, number in enumerate(numbers) if place != number)
-            raise CheckpointError(f"the note of checkpoint {gone} is gone, later ones are there")
-        previous = NO_HASH
-        first = 0 if whole else max(0, numbers[-1] - 1)
-        signed, note = "", None
-        for number in range(first, numbers[-1] + 1):
-            signed, note = self._signed(number)
-            if number > first or number == 0:
-                _hold(note.previous == previous, f"the note of checkpoint {number} does not link to the one before it")
-            previous = hashlib.sha256(signed.encode()).hexdigest()
-        if note is None:
-            raise CheckpointError("the newest checkpoint has no note")
-        return Checkpoint(note, signed, self._leaves(note))
+        newest = len(tree.hashes) - 1
+        head, trusted = tree.head(newest, self.trusted)
+        if whole or not trusted:
+            tree.read_ahead()
+            known = [tree.head(number, self.trusted)[1] for number in range(len(tree.hashes))]  # each must hold
+            if not any(known):
+                raise CheckpointError("no checkpoint is signed by a key that is trusted here")
+        stated = tree.statement(newest)
+        self.trusted.hold_in_force(stated)
+        return Checkpoint(stated, head, tree.note(newest), tree.hashes, self.leaves(stated))
 
-    def holds(self, signed: str) -> str | None:
-        """Why a note known from elsewhere is not among the stored ones; None where it is.
+    def contradictions(self, checkpoint: Checkpoint | None, known_notes: Iterable[str]) -> list[str]:
+        """Why notes that were kept elsewhere are none of this store's; empty where each of them is."""
+        found = []
+        for note in known_notes:
+            try:
+                found.append(self.contradiction(checkpoint, self.trusted.head_of(note)))
+            except CheckpointError as error:
+                found.append(f"a note known from elsewhere is none of this store's log: {error}")
+        return [reason for reason in found if reason is not None]
 
-        Raises:
-            StoreError: the store failed.
+    def contradiction(self, checkpoint: Checkpoint | None, known: TreeHead) -> str | None:
+        """Why a head known from elsewhere is none of this store's checkpoints; None where it is.
+
+        Compared are log, size and root, never bytes: signatures may be added to a note.
         """
-        try:
-            note = CheckpointNote.parse(open_note(signed, origin(self._log_id), self._public))
-        except CheckpointError as error:
-            return f"a note known from elsewhere is none of this store's log: {error}"
-        if self._objects.get(note_key(note.number)) == signed.encode():
-            return None
-        return f"the note of checkpoint {note.number}, known from elsewhere, is not the one that is stored"
+        told = f"checkpoint {known.number}, known from elsewhere,"
+        if known.log_id != self._log_id:
+            return f"{told} is of another log"
+        have = len(checkpoint.hashes) if checkpoint else 0
+        if checkpoint is None or known.size > have:
+            return f"{told} is gone: the store has {have:,} checkpoints"
+        same = merkle.root_of_hashes(checkpoint.hashes[: known.size]).hex() == known.root
+        return None if same else f"{told} is not the one that is stored"
 
-    def roster(self, checkpoint: Checkpoint, chunk: str) -> Roster:
-        """One chunk of a checkpoint, checked against its leaf.
+    def roster(self, leaf: ChunkLeaf) -> Roster:
+        """The roster that a chunk's leaf names.
 
         Raises:
             CheckpointError: it is gone, or not what the leaf says.
-            StoreError: the store failed.
+            StoreError: the store failed, or the object is larger than the roster can be.
         """
-        leaf = checkpoint.leaves[chunk]
-        key = _roster_key(checkpoint.note.number, leaf)
-        data = self._objects.get(key)
+        if leaf.subjects == 0:
+            return Roster()
+        key = roster_key(leaf.chunk, leaf.roster_root)
+        data = self._objects.get(key, limit=MAX_LINE_BYTES * leaf.subjects)
         if data is None:
             raise CheckpointError(f"the roster {key!r} is gone")
-        first, *lines = data.split(b"\n")
         try:
-            lists = orjson.loads(first)
-            segments, table_files = lists["segments"], lists["table_files"]
-            entries = [RosterEntry.parse(line) for line in lines[:-1]]
-            found = Roster(entries, segments, table_files, leaf.segment, leaf.segment_mac, lines[:-1])
-            _hold(found.leaf(chunk) == leaf, f"the roster {key!r} is not what its leaf says")
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise CheckpointError(f"the roster {key!r} is damaged") from error
-        return found
+            return Roster.parse(data, subjects=leaf.subjects, root=leaf.roster_root)
+        except CheckpointError as error:
+            raise CheckpointError(f"the roster {key!r} does not hold: {error}") from error
 
-    def write_roster(self, number: int, chunk: str, roster: Roster) -> ChunkLeaf:
-        """Store one chunk of the next checkpoint; returns its leaf.
+    def leaves(self, stated: Statement) -> dict[str, ChunkLeaf]:
+        """The leaves of a checkpoint, by chunk.
 
         Raises:
+            CheckpointError: they are gone, or not those of its state root.
+            StoreError: the store failed, or the object is larger than the leaves can be.
+        """
+        data = self._objects.get(leaves_key(stated.state_root), limit=(MAX_LEAF_BYTES + 1) * self._chunks.count)
+        if data is None:
+            raise CheckpointError(f"the leaves of checkpoint {stated.number} are gone")
+        try:
+            return parse_leaves(data, names=self._chunks.names, root=stated.state_root)
+        except CheckpointError as error:
+            raise CheckpointError(f"the leaves of checkpoint {stated.number} do not hold: {error}") from error
+
+    def earlier(self, checkpoint: Checkpoint, number: int) -> Statement:
+        """What an earlier checkpoint states, or this one.
+
+        Raises:
+            CheckpointError: it is gone, or not the one in the tree.
             StoreError: the store failed.
         """
-        leaf = roster.leaf(chunk)
-        lists = b'{"segments":%b,"table_files":%b}' % (_files_json(roster.segments), _files_json(roster.table_files))
-        data = b"".join(line + b"\n" for line in (lists, *roster.entry_leaves()))
-        self._create(_roster_key(number, leaf), data)
-        return leaf
+        tree = CheckpointTree(self._objects, self._log_id, self._chunks.count, checkpoint.hashes)
+        return tree.statement(number)
 
-    def write(self, note: CheckpointNote, signed: str, leaves: Sequence[ChunkLeaf]) -> bool:
-        """Store the leaves, then the note: True if this is now the checkpoint of its number, False if another is.
+    def retired(self, checkpoint: Checkpoint) -> Retired:
+        """Up to which segment of each chunk each retired key may appear, from the leaves at which it was retired.
 
         Raises:
-            OutcomeUnknownError: it is not known whether the note is there.
-            StoreError: the store failed, and the checkpoint is not there.
+            CheckpointError: such a checkpoint, or its leaves, is gone or does not hold.
+            StoreError: the store failed.
         """
-        self._create(_leaves_key(note), b"".join(leaf.leaf() + b"\n" for leaf in leaves))
-        return self._objects.create(note_key(note.number), signed.encode())
-
-    def forget_old_rosters(self, newest: int) -> None:
-        """Delete the rosters and leaves of all but the last two checkpoints, and what losers of a race left.
-
-        Raises:
-            StoreError: the store failed; nothing is lost by that.
-        """
-        for item in list(self._objects.list(CHECKPOINTS)):
-            derived = _DERIVED.fullmatch(item.key)
-            if derived and int(derived[1]) <= newest - _ROSTERS_KEPT:
-                self._objects.delete(item.key)
-
-    def _numbers(self) -> list[int]:
-        """The numbers of all notes, sorted; twelve ASCII digits make one key, so that none has a twin."""
-        found = (_NOTE.fullmatch(item.key) for item in self._objects.list(CHECKPOINTS))
-        return sorted(int(match[1]) for match in found if match)
-
-    def _signed(self, number: int) -> tuple[str, CheckpointNote]:
-        data = self._objects.get(note_key(number))
-        if data is None:
-            raise CheckpointError(f"the note of checkpoint {number} is gone")
-        try:
-            signed = data.decode()
-            note = CheckpointNote.parse(open_note(signed, origin(self._log_id), self._public))
-        except (UnicodeDecodeError, CheckpointError) as error:
-            raise CheckpointError(f"the note of checkpoint {number} does not hold: {error}") from error
-        _hold(note.log_id == self._log_id, f"the note of checkpoint {number} is of another log")
-        _hold(note.number == number, f"the note of checkpoint {number} says that it is number {note.number}")
-        return signed, note
-
-    def _leaves(self, note: CheckpointNote) -> dict[str, ChunkLeaf]:
-        data = self._objects.get(_leaves_key(note))
-        if data is None:
-            raise CheckpointError(f"the leaves of checkpoint {note.number} are gone")
-        lines = data.split(b"\n")[:-1]
-        _hold(merkle.root(lines).hex() == note.root, f"the leaves of checkpoint {note.number} do not make its root")
-        return {leaf.chunk: leaf for leaf in map(ChunkLeaf.parse, lines)}
-
-    def _create(self, key: str, data: bytes) -> None:
-        if not self._objects.create(key, data):
-            raise StoreError(f"another object is in the place of {key!r}")
-
-
-def _hold(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - the claim itself
-    if not holds:
-        raise CheckpointError(otherwise)
-
-
-def note_key(number: int) -> str:
-    """The key of a checkpoint's signed note."""
-    return f"{CHECKPOINTS}{number:012d}/note"
-
-
-def _leaves_key(note: CheckpointNote) -> str:
-    return f"{CHECKPOINTS}{note.number:012d}/leaves-{note.root[:16]}.jsonl"
-
-
-def _roster_key(number: int, leaf: ChunkLeaf) -> str:
-    digest = hashlib.sha256(canonical_row({"leaf": leaf.leaf().decode()})).hexdigest()
-    return f"{CHECKPOINTS}{number:012d}/{leaf.chunk}-{digest[:16]}.jsonl"
+        found: dict[str, dict[str, int]] = {chunk: {} for chunk in checkpoint.leaves}
+        for key_id, number in checkpoint.statement.retired_keys.items():
+            leaves = checkpoint.leaves
+            if number != checkpoint.number:
+                leaves = self.leaves(self.earlier(checkpoint, number))
+            for chunk, leaf in leaves.items():
+                found[chunk][key_id] = leaf.segment
+        return found

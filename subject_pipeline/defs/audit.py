@@ -164,7 +164,7 @@ def audit_checkpoint(
         raise dg.Failure("The last checkpoint does not hold, or the store could not be read: none was written.")
     yield dg.MaterializeResult(
         metadata={**checkpoint_metadata(report), **provenance(opened)},
-        data_version=dg.DataVersion(report.written.note.root),  # the next note over the same store is not news
+        data_version=dg.DataVersion(report.written.statement.state_root),  # another checkpoint of the same is not news
     )
 
 

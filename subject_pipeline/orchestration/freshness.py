@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterInstance
 
-from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.errors import CheckpointError, SubjectPipelineError
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
-from subject_pipeline.orchestration.history.partitions import PastPartitions
+from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 
@@ -70,7 +70,8 @@ def checkpoint_check(operations: Operations, clock: Clock = _now) -> dg.AssetChe
         context: dg.AssetCheckExecutionContext, store: StoreResource, key_ring: KeyRingResource
     ) -> dg.AssetCheckResult:
         number, when = _recorded(context.instance)
-        return _checkpoint_result(number, when, clock(), within, _in_store(store, key_ring, number))
+        notes = last_note(context.instance, CHECKPOINT)
+        return _checkpoint_result(number, when, clock(), within, _in_store(store, key_ring, number, notes))
 
     return checkpoint_is_recent
 
@@ -124,10 +125,14 @@ def _recorded(instance: DagsterInstance) -> tuple[int | None, dt.datetime | None
     return known, dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
 
 
-def _in_store(store: StoreResource, key_ring: KeyRingResource, recorded: int | None) -> str | None:
+def _in_store(
+    store: StoreResource, key_ring: KeyRingResource, recorded: int | None, notes: Sequence[str]
+) -> str | None:
     """A description, if the store's newest checkpoint is not the recorded one; None if it is."""
     try:
-        note = stored_checkpoint(store.open(), key_ring.file())
+        note = stored_checkpoint(store.open(), key_ring.file(), notes)
+    except CheckpointError as error:
+        return f"the store's does not hold: {error}"
     except SubjectPipelineError as error:
         return f"the store's could not be read ({type(error).__name__}: {error})"
     if note is None:

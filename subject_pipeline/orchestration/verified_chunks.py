@@ -9,7 +9,7 @@ import dagster as dg
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.orchestration.ui.tables import SHOWN, Metadata, Row
 from subject_pipeline.verification.findings import ChunkFindings
-from subject_pipeline.verification.log_verdicts import BrokenLog
+from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict
 
 ANCHORED_KINDS = {"truncated", "missing", "rewritten", "bad_checkpoint"}
 """What only a checkpoint can tell of a log."""
@@ -52,7 +52,9 @@ class VerifiedChunks:
             self.rows[name] += rows[: SHOWN - len(self.rows[name])]
         if log is not None:
             unreadable = self.found[chunk]
-            unreadable[NOTHING_UNREADABLE] = max(unreadable[NOTHING_UNREADABLE], len(log.unreadable))
+            unreadable[NOTHING_UNREADABLE] = max(
+                unreadable[NOTHING_UNREADABLE], len(log.unreadable) + len(log.unreadable_unnamed)
+            )
         if log is None:
             self.read[chunk] = NOT_READ
         else:
@@ -60,7 +62,7 @@ class VerifiedChunks:
         if was_read(found) and not found.resumed and found.hashes is not None:
             self.whole.add(chunk)
         self.metadata[chunk] = {
-            "chains": len(log.chains.keys() | log.broken.keys() | log.unreadable) if log else 0,
+            "chains": _chains(log) if log else 0,
             "rows": log.rows if log else 0,
             "segments": len(found.segments),
         }
@@ -92,7 +94,11 @@ class VerifiedChunks:
 def was_read(found: ChunkFindings) -> bool:
     """Whether the store gave all that this chunk's verification asked for."""
     kinds = {one.kind for one in found.logs} | {one.kind for one in found.manifests}
-    return found.log is not None and not found.log.unreadable and "unreadable" not in kinds
+    return (
+        found.log is not None
+        and not (found.log.unreadable or found.log.unreadable_unnamed)
+        and "unreadable" not in kinds
+    )
 
 
 def check_of(kind: str) -> str:
@@ -102,19 +108,25 @@ def check_of(kind: str) -> str:
     return LOG_MATCHES_CHECKPOINT if kind in ANCHORED_KINDS else CHAINS_INTACT
 
 
+def _chains(log: LogVerdict) -> int:
+    """How many chains a log has, or should have."""
+    named = log.chains.keys() | log.broken.keys() | log.unreadable
+    return len(named) + len(log.broken_unnamed) + len(log.unreadable_unnamed)
+
+
 def _problems(found: ChunkFindings) -> dict[str, list[Row]]:
     """What each check has against a chunk, a row each."""
     rows: dict[str, list[Row]] = {name: [] for name in CHECKS}
     for broken in found.logs:
         rows[check_of(broken.kind)] += log_rows([broken])
-    for chain in found.log.broken.values() if found.log else ():
-        row = problem_row(found.chunk, chain.candidate_id, chain.kind, chain.seq, chain.detail)
+    for chain in (*found.log.broken.values(), *found.log.broken_unnamed) if found.log else ():
+        row = problem_row(found.chunk, chain.subject or "", chain.kind, chain.seq, chain.detail)
         rows[CHAINS_INTACT].append(row)
         if chain.kind in ANCHORED_KINDS:
             rows[LOG_MATCHES_CHECKPOINT].append(row)
     for manifest in found.manifests:
         name = NOTHING_UNREADABLE if manifest.kind == "unreadable" else MANIFESTS_UNCHANGED
-        rows[name].append(problem_row(found.chunk, manifest.candidate_id or "", manifest.kind, -1, manifest.detail))
+        rows[name].append(problem_row(found.chunk, manifest.subject or "", manifest.kind, -1, manifest.detail))
     rows[EVERY_SUBJECT_REGISTERED] = [
         problem_row(found.chunk, one, "unregistered", -1, "has rows and no manifest") for one in found.unregistered
     ]

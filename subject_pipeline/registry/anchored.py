@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+from subject_pipeline.checkpoints.anchored import AnchoredSubjects
+from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import AuditLogError, CheckpointError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.registry.replaying import NOTHING_ANCHORED, Anchored
@@ -16,17 +19,23 @@ def anchored_states(store: SubjectStore, ring: KeyRingFile, chunk: str) -> Calla
         AuditLogError: the checkpoint does not hold.
         StoreError: the store failed.
     """
-    layout, signing = store.layout(), ring.ring().signing
-    if layout is None or signing is None:
+    layout = store.layout()
+    if layout is None or ring.ring().signing is None:
         return lambda _: NOTHING_ANCHORED
-    checkpoints = CheckpointStore(store.objects, layout.log_id, signing.public)
+    trusted = TrustedKeys.of_ring(ring.ring(), layout.log_id)
+    checkpoints = CheckpointStore(store.objects, layout.log_id, layout.chunks, trusted)
     try:
         checkpoint = checkpoints.latest(whole=False)
-        entries = checkpoints.roster(checkpoint, chunk).entries if checkpoint else ()
+        roster = checkpoints.roster(checkpoint.leaves[chunk]) if checkpoint else Roster()
     except CheckpointError as error:
         raise AuditLogError(
             f"what is recorded of {chunk} and not applied cannot be settled, since the last checkpoint does not hold: "
             f"{error}; see `subject-pipeline audit verify`"
         ) from error
-    states = {entry.candidate_id: Anchored(entry.seq, entry.manifest_sha256) for entry in entries}
-    return lambda candidate_id: states.get(candidate_id, NOTHING_ANCHORED)
+    subjects = AnchoredSubjects(layout.log_id, roster)
+
+    def anchored(candidate_id: str) -> Anchored:
+        entry = subjects.entry(candidate_id)
+        return Anchored(entry.seq, entry.manifest_sha256) if entry is not None else NOTHING_ANCHORED
+
+    return anchored

@@ -192,8 +192,8 @@ def verification_state(report: Verification) -> VerificationState:
     """What a verification found, as the report says it."""
     everything = [
         *(Problem(one.chunk or "whole store", one.kind, one.detail) for one in report.broken_logs),
-        *(Problem(one.candidate_id, one.kind, f"row {one.seq}: {one.detail}") for one in report.broken_chains),
-        *(Problem(one.candidate_id or "manifests", one.kind, one.detail) for one in report.broken_manifests),
+        *(Problem(one.subject or "chains", one.kind, f"row {one.seq}: {one.detail}") for one in report.broken_chains),
+        *(Problem(one.subject or "manifests", one.kind, one.detail) for one in report.broken_manifests),
     ]
     named = everything[:NAMED]
     return VerificationState(
@@ -205,6 +205,5 @@ def checkpoint_state(checkpoint: Checkpoint | None, now: dt.datetime) -> Checkpo
     """The checkpoint held against, as the report says it."""
     if checkpoint is None:
         return None
-    note = checkpoint.note
-    age = now - dt.datetime.fromisoformat(note.time)
-    return CheckpointState(note.number, note.root, checkpoint.sha256, note.time, age / dt.timedelta(days=1))
+    age = (now - dt.datetime.fromisoformat(checkpoint.time)) / dt.timedelta(days=1)
+    return CheckpointState(checkpoint.number, checkpoint.root, checkpoint.note_sha256, checkpoint.time, age)

@@ -6,7 +6,6 @@ from importlib.resources import files
 
 import jinja2
 
-from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.reports.charts import (
     BAND_COLOURS,
@@ -39,6 +38,7 @@ from subject_pipeline.reports.tables import (
     verification_table,
 )
 from subject_pipeline.reports.words import TIME, age, findings, moment, people, plural, things
+from subject_pipeline.store.layout import note_key
 
 _TEMPLATE, _STYLE, _CHART = "compliance_report.html.j2", "compliance_report.css", "chart.svg.j2"
 

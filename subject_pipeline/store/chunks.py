@@ -35,12 +35,19 @@ class ChunkLayout:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Every chunk's name in order: `chunk-` and lowercase hex, padded to equal length."""
-        digits = len(f"{self.count - 1:x}")
-        return tuple(f"chunk-{index:0{digits}x}" for index in range(self.count))
+        return tuple(map(self.name_of, range(self.count)))
+
+    def name_of(self, index: int) -> str:
+        """The name of the chunk with this index, from 0."""
+        return f"chunk-{index:0{len(f'{self.count - 1:x}')}x}"
 
     def chunk_of(self, storage_key: str) -> str:
         """The name of the chunk that holds this storage key."""
-        return self.names[xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count]
+        return self.names[self.index_of(storage_key)]
+
+    def index_of(self, storage_key: str) -> int:
+        """Which of the chunks, counted from 0, holds this storage key."""
+        return xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count
 
     def indices(self, chunks: Iterable[str]) -> list[int]:
         """The indices of the named chunks, sorted, each once.

@@ -24,6 +24,26 @@ PROBES = "catalog/probes/"
 LAYOUT_KEY = "catalog/layout.json"
 
 
+def note_key(number: int) -> str:
+    """Where the signed note of a checkpoint is."""
+    return f"{CHECKPOINTS}{number:012d}/note"
+
+
+def checkpoint_key(number: int, leaf_hash: str) -> str:
+    """Where a `checkpoint.json` with this leaf hash is."""
+    return f"{CHECKPOINTS}{number:012d}/{leaf_hash}/checkpoint.json"
+
+
+def leaves_key(state_root: str) -> str:
+    """Where the leaves under a state root are."""
+    return f"{CHECKPOINTS}leaves/{state_root}"
+
+
+def roster_key(chunk: str, roster_root: str) -> str:
+    """Where a chunk's roster is."""
+    return f"{CHECKPOINTS}rosters/{chunk}/{roster_root}"
+
+
 class StoreLayout(BaseModel):
     """What `catalog/layout.json` holds: how many chunks there are, and the log's random identity."""
 

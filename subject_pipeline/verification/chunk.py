@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 
 from subject_pipeline.audit.segment import LogHead
-from subject_pipeline.checkpoints.checkpoint import ChunkLeaf
-from subject_pipeline.checkpoints.stored_checkpoints import Files, Roster, files_hash
+from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.checkpoints.anchored import AnchoredSubjects
+from subject_pipeline.checkpoints.leaves import ChunkLeaf, Files, files_hash
+from subject_pipeline.checkpoints.rosters import GONE, Roster
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.verification.findings import ChunkFindings
@@ -14,7 +16,7 @@ from subject_pipeline.verification.manifest_verdicts import (
     BrokenManifest,
     Recent,
     judge_manifests,
-    possibly_resurrected,
+    judge_unnamed,
 )
 from subject_pipeline.verification.views import AuditedStore, View
 
@@ -48,12 +50,12 @@ class ChunkVerifier:
         found = ChunkFindings(chunk)
         found.problems += view.foreign(chunk)
         listed = view.listing.segments[chunk]
-        found.segments = _files(listed)
+        found.segments = _files(chunk, listed)
         found.table_files = view.manifests.files.get(chunk, ())
         leaf = view.leaf(chunk)
         incremental = self._incremental and not whole
         old = leaf if incremental else None
-        same_log = old is not None and files_hash(found.segments) == old.segments_sha256
+        same_log = old is not None and max(listed, default=-1) == old.segment and _begins_as(old, chunk, listed)
         same_table = old is not None and files_hash(found.table_files) == old.table_files_sha256
         if same_log and same_table:
             return found
@@ -62,13 +64,15 @@ class ChunkVerifier:
         if not same_table:
             self._read_manifests(view, found)
         if not same_log:
-            self._read_log(found, leaf, listed, incremental=incremental)
+            self._read_log(view, found, leaf, listed, incremental=incremental)
         if found.hashes is None and found.log is not None and found.log.evidence:
             # The table's files are as they were, yet a change was announced: it must be looked for in them.
             self._read_manifests(view, found)
-        if incremental and self._cannot_tell(found):
-            return self.verify(view, chunk, whole=True)
         self._judge_manifests(view, found)
+        if found.unnamed:
+            if incremental:
+                return self.verify(view, chunk, whole=True)  # what was not read may name them
+            _name(found)
         return found
 
     def _take_roster(self, view: View, found: ChunkFindings) -> bool:
@@ -80,7 +84,8 @@ class ChunkVerifier:
         if view.checkpoint is None:
             return True
         try:
-            found.roster = self._audited.checkpoints.roster(view.checkpoint, found.chunk)
+            roster = self._audited.checkpoints.roster(view.checkpoint.leaves[found.chunk])
+            found.anchored = AnchoredSubjects(view.checkpoint.statement.log_id, roster)
         except CheckpointError as error:
             if self._audited.newer_checkpoint(view.checkpoint):
                 raise ViewMovedError from error
@@ -101,25 +106,28 @@ class ChunkVerifier:
             found.manifests += manifests.broken
 
     def _read_log(
-        self, found: ChunkFindings, leaf: ChunkLeaf | None, listed: Mapping[int, ObjectInfo], *, incremental: bool
+        self,
+        view: View,
+        found: ChunkFindings,
+        leaf: ChunkLeaf | None,
+        listed: Mapping[int, ObjectInfo],
+        *,
+        incremental: bool,
     ) -> None:
         """Judge every segment up to the last that is listed, and what the checkpoint says of them."""
         if self._audited.layout is None:
             raise StoreError("the store is empty")
-        roster = found.roster or Roster()
         start = LogHead(self._audited.layout.log_id, found.chunk)
-        if incremental and leaf is not None:
-            before = {int(item[0]): list(item) for item in roster.segments}
-            now = {int(item[0]): list(item) for item in found.segments}
-            if all(now.get(number) == item for number, item in before.items()):
-                found.resumed = True
-                start = start._replace(number=leaf.segment, sha256=leaf.segment_mac)
+        if incremental and leaf is not None and _begins_as(leaf, found.chunk, listed):
+            found.resumed = True
+            start = start._replace(number=leaf.segment, sha256=leaf.segment_sha256)
         judge = LogJudge(
             start=start,
             layout=self._audited.layout.chunks,
             keys=self._audited.ring.key,
-            chains={entry.candidate_id: (entry.seq, entry.mac) for entry in roster.entries if entry.seq >= 0},
+            anchored=found.anchored or AnchoredSubjects(start.log_id, Roster()),
             resumed=found.resumed,
+            retired=view.retired.get(found.chunk, {}),
         )
         found.log = judge.verdict
         last, anchored = max(listed, default=-1), leaf.segment if leaf is not None else -1
@@ -128,7 +136,7 @@ class ChunkVerifier:
                 judge.unreadable(str(data))
             elif data is not None:
                 sha256 = judge.segment(data)
-                if leaf is not None and number == anchored and sha256 != leaf.segment_mac:
+                if leaf is not None and number == anchored and sha256 != leaf.segment_sha256:
                     detail = f"segment {number} is not the one that the last checkpoint anchored"
                     found.problems.append(BrokenLog(found.chunk, number, "rewritten", detail))
             elif number <= last:
@@ -140,41 +148,62 @@ class ChunkVerifier:
                 break
         judge.finish()
 
-    def _cannot_tell(self, found: ChunkFindings) -> bool:
-        """Whether somebody is there of whom only the part of the log that was not read tells whether they may be."""
-        if found.hashes is None or found.roster is None or not (found.log is None or found.resumed):
-            return False
-        evidence = found.log.evidence if found.log else {}
-        return possibly_resurrected(found.hashes, found.roster.entries, evidence)
-
     def _judge_manifests(self, view: View, found: ChunkFindings) -> None:
         log, hashes = found.log, found.hashes
-        if any(one.kind == "unreadable" for one in found.manifests) or (log is not None and log.unreadable):
+        if any(one.kind == "unreadable" for one in found.manifests) or (
+            log is not None and (log.unreadable or log.unreadable_unnamed)
+        ):
             return  # the row that announces a change may be in what could not be read
-        entries = found.roster.entries if found.roster else ()
-        if hashes is None:
-            registered = {entry.candidate_id for entry in entries if entry.manifest_sha256}
-        else:
-            registered = set(hashes)
+        if hashes is not None:
+            named = found.named
             astray = {one.candidate_id for one in found.manifests if one.candidate_id is not None}
+            roster = {}
+            if found.anchored is not None:
+                entries = ((one, found.anchored.entry(one)) for one in named)
+                roster = {one: entry for one, entry in entries if entry is not None}
+                found.manifests += judge_unnamed(found.anchored.others(named))
             for one in judge_manifests(
                 hashes,
-                {entry.candidate_id: entry for entry in entries},
+                roster,
                 log.evidence if log else {},
                 unjudged=astray | (log.broken.keys() if log else set()),
                 recent=Recent.at(self._clock()),
                 document=view.manifests.documents(found.chunk),
             ):
                 (found.pending if one.kind == "pending" else found.manifests).append(one)
-        found.unregistered = sorted(_unregistered(registered, log)) if log else []
+        found.unregistered = sorted(_unregistered(found, log)) if log else []
 
 
-def _files(listed: Mapping[int, ObjectInfo]) -> Files:
-    return [[number, item.size, item.tag] for number, item in sorted(listed.items())]
+def _files(chunk: str, listed: Mapping[int, ObjectInfo]) -> Files:
+    return [[AuditSegments.key(chunk, number), item.size, item.tag] for number, item in sorted(listed.items())]
 
 
-def _unregistered(registered: set[str], log: LogVerdict) -> Iterator[str]:
-    for candidate_id in log.chains.keys() - registered:
+def _begins_as(leaf: ChunkLeaf, chunk: str, listed: Mapping[int, ObjectInfo]) -> bool:
+    """Whether the log's objects up to the anchored segment are those that the checkpoint was made over."""
+    anchored = {number: item for number, item in listed.items() if number <= leaf.segment}
+    return files_hash(_files(chunk, anchored)) == leaf.objects_sha256
+
+
+def _name(found: ChunkFindings) -> None:
+    """Give those chains their ids of which only the hash is known, where the table has an id that makes it."""
+    if found.anchored is None or found.log is None:
+        return
+    unnamed, found.log.broken_unnamed = found.log.broken_unnamed, []
+    ids = {found.anchored.id_sha256(candidate_id): candidate_id for candidate_id in found.named}
+    for one in unnamed:
+        candidate_id = ids.get(one.id_sha256 or "")
+        if candidate_id is None:
+            found.log.broken_unnamed.append(one)
+        else:
+            found.log.broken[candidate_id] = one.named(candidate_id)
+
+
+def _unregistered(found: ChunkFindings, log: LogVerdict) -> Iterator[str]:
+    """Those who have rows, but neither a manifest nor a row that announces its deletion."""
+    for candidate_id in log.chains:
+        entry = found.anchored.entry(candidate_id) if found.anchored else None
+        state = entry.state if entry else "absent"
+        there = state == "present" if found.hashes is None else candidate_id in found.hashes
         evidence = log.evidence.get(candidate_id)
-        if not (evidence and evidence[-1].evidence.deleted):
+        if not (there or state in GONE or (evidence and evidence[-1].evidence.deleted)):
             yield candidate_id

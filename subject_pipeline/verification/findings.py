@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from subject_pipeline.audit.segment import LogHead
-from subject_pipeline.checkpoints.stored_checkpoints import Files, Roster
+from subject_pipeline.checkpoints.anchored import AnchoredSubjects
+from subject_pipeline.checkpoints.leaves import Files
 from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 
@@ -25,7 +25,7 @@ class ChunkFindings:
         segments: the log's objects, as listed.
         table_files: the table's files, as listed.
         hashes: of its manifests by candidate id; None where they are as the checkpoint has them, and were not read.
-        roster: the last checkpoint's entries; None where they were not needed, or there is no checkpoint.
+        anchored: the last checkpoint's entries; None where they were not needed, or there is no checkpoint.
         resumed: the log was read from the checkpoint on, and not from its beginning.
     """
 
@@ -37,7 +37,7 @@ class ChunkFindings:
     segments: Files = ()
     table_files: Files = ()
     hashes: Mapping[str, str] | None = None
-    roster: Roster | None = None
+    anchored: AnchoredSubjects | None = None
     resumed: bool = False
     problems: list[BrokenLog] = field(default_factory=list)
 
@@ -46,23 +46,35 @@ class ChunkFindings:
         """Problems of the log as such."""
         return [*self.problems, *(self.log.logs if self.log else ())]
 
+    def knows(self, candidate_id: str) -> bool:
+        """Whether the log, the table or the last checkpoint knows a subject, as far as they were read."""
+        anchored = self.anchored is not None and self.anchored.entry(candidate_id) is not None
+        return anchored or candidate_id in self.named
+
     @property
-    def subjects(self) -> set[str]:
-        """Everybody whom the log, the table or the last checkpoint knows, as far as they were read."""
-        log = self.log or LogVerdict(LogHead("", self.chunk))
-        anchored = {entry.candidate_id for entry in self.roster.entries} if self.roster else set()
-        return {*log.chains, *log.broken, *log.unreadable, *(self.hashes or ()), *anchored}
+    def named(self) -> set[str]:
+        """Everybody whom the log or the table names, as far as they were read."""
+        astray = (one.candidate_id for one in self.manifests if one.candidate_id is not None)
+        log = self.log
+        return {*(self.hashes or ()), *astray, *((*log.chains, *log.broken, *log.unreadable) if log else ())}
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether there is a problem of somebody of whom only the hash of the id is known."""
+        chains = self.log is not None and bool(self.log.broken_unnamed)
+        return chains or any(one.id_sha256 is not None for one in self.manifests)
 
     @property
     def sound(self) -> bool:
         """Nothing is broken or unreadable; something may be pending."""
-        broken = self.log is not None and (self.log.broken or self.log.unreadable)
+        log = self.log
+        broken = log and (log.broken or log.broken_unnamed or log.unreadable or log.unreadable_unnamed)
         return not (broken or self.logs or self.manifests)
 
     def announced(self) -> dict[str, int]:
         """Of each subject that may be in the middle of a change, the seq of its last evidence row; -1: none."""
         evidence = self.log.evidence if self.log else {}
-        suspects = [one.candidate_id for one in (*self.manifests, *self.pending) if one.kind in _SUSPECT]
+        suspects = [one.subject for one in (*self.manifests, *self.pending) if one.kind in _SUSPECT]
         return {one: rows[-1].seq if (rows := evidence.get(one)) else -1 for one in suspects if one is not None}
 
     def settle(self, before: Mapping[str, int]) -> None:

@@ -20,8 +20,7 @@ It is longer than other files because a judge in two places would be two judges.
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -43,6 +42,8 @@ from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"
+_RETIRED = "its {} has a key that was retired before this segment was written"
+_MISSING = "the last checkpoint anchored row {}, the log has none of its rows"
 _BAD_MAC = "the row's MAC is not that of its bytes"
 
 
@@ -51,16 +52,29 @@ class BrokenChain:
     """A chain's first problem.
 
     Attributes:
+        candidate_id: None where neither log nor table names any more whom a checkpoint anchored.
+        storage_key: of that id; None likewise.
         kind: `malformed`, `bad_mac`, `bad_prev`, `bad_seq`, `wrong_chunk`, `duplicate_event`, `unknown_key`,
             `retired_key`, `truncated`, `missing` or `rewritten`.
         seq: the first row that is not as it must be; those before it are sound.
+        id_sha256: the name that the checkpoint's roster has for somebody without an id; None otherwise.
     """
 
-    candidate_id: str
-    storage_key: str
+    candidate_id: str | None
+    storage_key: str | None
     kind: str
     seq: int
     detail: str
+    id_sha256: str | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """Whose chain it is, by the best name that is known."""
+        return self.candidate_id or self.id_sha256
+
+    def named(self, candidate_id: str) -> "BrokenChain":
+        """The same of somebody whose id is known after all."""
+        return BrokenChain(candidate_id, storage_key(candidate_id), self.kind, self.seq, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,9 @@ class LogVerdict:
         rows: lines read.
         chains: the chains judged: last seq and leaf hash of each, as far as it is sound.
         broken: the first problem of each chain that has one.
+        broken_unnamed: chains that a checkpoint anchored, and of which the log has nothing.
         unreadable: the chains that could not be judged.
+        unreadable_unnamed: `id_sha256` of those among them that the checkpoint alone knows.
         logs: problems of the log itself.
         evidence: the registry's rows, by subject, in order.
         results: sound rows by result.
@@ -118,10 +134,24 @@ class LogVerdict:
     rows: int = 0
     chains: dict[str, tuple[int, str]] = field(default_factory=dict)
     broken: dict[str, BrokenChain] = field(default_factory=dict)
+    broken_unnamed: list[BrokenChain] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
+    unreadable_unnamed: set[str] = field(default_factory=set)
     logs: list[BrokenLog] = field(default_factory=list)
     evidence: dict[str, list[EvidenceRow]] = field(default_factory=dict)
     results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
+
+
+class AnchoredChains(Protocol):
+    """Where chains ended when the last checkpoint was made; its roster knows them by hashes of their ids."""
+
+    def chain(self, candidate_id: str) -> tuple[int, str] | None:
+        """Seq and hash of the last row anchored of a subject; None where there is none."""
+        ...
+
+    def unmet(self, met: Iterable[str]) -> Iterable[tuple[str, int]]:
+        """`id_sha256` and last seq of every chain that is none of these subjects'."""
+        ...
 
 
 class LogJudge:
@@ -133,9 +163,9 @@ class LogJudge:
         start: LogHead,
         layout: ChunkLayout,
         keys: KeyLookup | None,
-        chains: Mapping[str, tuple[int, str]],
+        anchored: AnchoredChains,
         resumed: bool,
-        retired: Mapping[str, int] = MappingProxyType({}),
+        retired: Mapping[str, int],
     ) -> None:
         """Begin before the first segment.
 
@@ -143,16 +173,17 @@ class LogJudge:
             start: where the log ends before the first segment to judge.
             layout: the store's chunks.
             keys: the ring's; None: MACs are looked at for their form alone.
-            chains: seq and leaf hash of every chain that the last checkpoint anchored.
+            anchored: every chain that the last checkpoint anchored.
             resumed: these chains are what comes before `start`; False: they are in what is judged now.
-            retired: by key id the last segment that a retired key may have made.
+            retired: the last segment under which each retired key may appear.
         """
         self._layout = layout
         self._segment_macs = None if keys is None else Macs(keys, SEGMENT_DOMAIN)
         self._row_macs = None if keys is None else Macs(keys, ROW_DOMAIN)
+        self._anchored = anchored
+        self._resumed = resumed
         self._retired = retired
-        self._anchors: Mapping[str, tuple[int, str]] = {} if resumed else chains
-        self._before: Mapping[str, tuple[int, str]] = chains if resumed else {}
+        self._anchors: dict[str, tuple[int, str]] = {}
         self._prev_known = True
         self._blind = False
         self._written_at = ""
@@ -166,13 +197,13 @@ class LogJudge:
         segment = Segment.parse(data)
         head = self.verdict.head
         problem = segment.problem(head, self._segment_macs, prev_known=self._prev_known)
-        if problem is None and segment.header and self._is_retired(segment.header["key_id"], head.number + 1):
-            problem = "its header's key was retired before it"
         if problem is not None:
             self._log(head.number + 1, "bad_segment", problem)
         self._written_at = segment.header["written_at"] if segment.header and problem is None else ""
         # A damaged header says nothing about the link that follows, so that is not a second problem.
         self._prev_known = segment.header is not None and problem is None
+        if segment.header is not None and self._is_retired(str(segment.header["key_id"]), head.number + 1):
+            self._log(head.number + 1, "bad_segment", _RETIRED.format("header"))
         self.verdict.head = head._replace(number=head.number + 1, sha256=segment.sha256)
         self._rows(segment.lines, segment.leaves)
         return segment.sha256
@@ -198,10 +229,14 @@ class LogJudge:
                 continue
             kind = "truncated" if there else "missing"
             self._break(candidate_id, kind, f"the last checkpoint anchored row {seq}, the log has {there} rows")
+        unmet = self._anchored.unmet(self._next.keys() | verdict.broken.keys())
         if self._blind:
-            verdict.unreadable = (
-                self._next.keys() | self._anchors.keys() | self._before.keys()
-            ) - verdict.broken.keys()
+            verdict.unreadable = self._next.keys() - verdict.broken.keys()
+            verdict.unreadable_unnamed = {id_sha256 for id_sha256, _ in unmet}
+        elif not self._resumed:
+            verdict.broken_unnamed = [
+                BrokenChain(None, None, "missing", 0, _MISSING.format(seq), id_sha256) for id_sha256, seq in unmet
+            ]
         verdict.chains = {
             candidate_id: (after - 1, self._last[candidate_id]) for candidate_id, after in self._next.items()
         }
@@ -222,17 +257,22 @@ class LogJudge:
     def _break(self, candidate_id: str, kind: str, detail: str) -> None:
         seq = self._next.get(candidate_id)
         if seq is None:
-            seq = self._before.get(candidate_id, (-1, NO_HASH))[0] + 1
+            seq = self._before(candidate_id)[0] + 1
         self.verdict.broken[candidate_id] = BrokenChain(candidate_id, storage_key(candidate_id), kind, seq, detail)
 
-    def _is_retired(self, key_id: str, number: int) -> bool:
-        return number > self._retired.get(key_id, number)
+    def _before(self, candidate_id: str) -> tuple[int, str]:
+        """Where a chain ended before the first segment to judge."""
+        anchored = self._anchored.chain(candidate_id) if self._resumed else None
+        return anchored or (-1, NO_HASH)
+
+    def _is_retired(self, key_id: str, segment: int) -> bool:
+        return segment > self._retired.get(key_id, segment)
 
     def _rows(self, lines: list[bytes], leaves: Iterable[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
         verdict, following, last, seen, anchors = self.verdict, self._next, self._last, self._seen, self._anchors
         chunk, broken = verdict.head.chunk, verdict.broken
         verdict.rows += len(lines)
-        macs, known_id, mac = self._row_macs, "", None
+        macs, known_id, mac, late = self._row_macs, "", None, False
         for line, digest in zip(lines, leaves, strict=True):
             inner = line[ROW_INNER:-1]
             judged = judged_row(inner)
@@ -242,17 +282,18 @@ class LogJudge:
             action, candidate_id, event_id, key_id, prev, result, found_seq, ts, row = judged
             if candidate_id in broken:
                 continue
-            if macs is not None and key_id != known_id:
-                known_id, mac = key_id, macs.get(key_id)
-                if mac is None:
-                    known_id = ""
-                    self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
-                    continue
+            if key_id != known_id:
+                known_id, late = key_id, self._is_retired(key_id, verdict.head.number)
+                mac = macs.get(key_id) if macs is not None else None
+            if macs is not None and mac is None:
+                self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
+                continue
+            if late:
+                self._break(candidate_id, "retired_key", _RETIRED.format("row"))
+                continue
             computed = digest.hex()
             if not _is_line_of(line, inner, mac):
                 self._malformed(line)  # which distinguishes a wrong MAC from another form
-            elif key_id in self._retired and self._is_retired(key_id, verdict.head.number):
-                self._break(candidate_id, "retired_key", f"the row's key {key_id!r} was retired before it")
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
             elif found_seq != (seq := following[candidate_id]):
@@ -277,7 +318,10 @@ class LogJudge:
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Begin a chain at its first row here; False if it does not belong here."""
-        seq, sha256 = self._before.get(candidate_id, (-1, NO_HASH))
+        seq, sha256 = self._before(candidate_id)
+        anchor = None if self._resumed else self._anchored.chain(candidate_id)
+        if anchor is not None:
+            self._anchors[candidate_id] = anchor
         self._next[candidate_id] = seq + 1
         self._last[candidate_id] = sha256
         home = self._layout.chunk_of(storage_key(candidate_id))

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from subject_pipeline.candidates.staged import plan_groups
-from subject_pipeline.checkpoints.stored_checkpoints import Files
+from subject_pipeline.checkpoints.leaves import Files
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.manifests.commits import table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest
@@ -171,6 +171,7 @@ def _files(store: SubjectStore, snapshot: Snapshot, layout: ChunkLayout) -> dict
     known = set(layout.names)
     for file in live:
         chunk = file.chunk if file.chunk in known else layout.names[0]  # as `Snapshot.strays` has it
-        item = listed.get(f"{TABLE}/{unquote(file.path)}")
-        found.setdefault(chunk, []).append([file.path, item.size if item else -1, item.tag if item else ""])
-    return dict(found)
+        key = f"{TABLE}/{unquote(file.path)}"
+        item = listed.get(key)
+        found.setdefault(chunk, []).append([key, item.size if item else -1, item.tag if item else ""])
+    return {chunk: sorted(files) for chunk, files in found.items()}

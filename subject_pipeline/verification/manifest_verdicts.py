@@ -2,7 +2,8 @@
 
 Expected is what the last registry row after the checkpoint says, else what the checkpoint's roster says, else what the
 last registry row says. A manifest that is there although absence is expected is a new registration, which needs no row;
-but never after a deletion: a person who was deleted comes back by a row that records it.
+but never after a deletion, which the roster's state remembers: a person who was deleted comes back by a row that
+records it.
 """
 
 import datetime as dt
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from subject_pipeline.audit.registry_rows import RegistryRow
 from subject_pipeline.audit.segment import Evidence
-from subject_pipeline.checkpoints.checkpoint import RosterEntry
+from subject_pipeline.checkpoints.rosters import GONE, RosterEntry
 from subject_pipeline.errors import AmbiguousSubjectError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.manifests.hashes import document_hash
@@ -27,15 +28,23 @@ class BrokenManifest:
     """A manifest that is not as expected.
 
     Attributes:
-        candidate_id: None where it is about a file, the manifests of a whole chunk, or a row without an id.
+        candidate_id: None where it is about a file, the manifests of a whole chunk, a row without an id, or somebody
+            whom neither log nor table names any more.
         kind: `changed` or `missing` without the registry; `resurrected`: deleted, and there again unrecorded;
             `unapplied`: recorded in the log, not in the table; `duplicate` or `misplaced`: rows that no honest writer
             makes; `unreadable`; `pending`: recorded just now, so neither broken nor fine.
+        id_sha256: the name that the checkpoint's roster has for somebody without an id; None otherwise.
     """
 
     candidate_id: str | None
     kind: str
     detail: str
+    id_sha256: str | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """Whom it is about, by the best name that is known; None where it is about nobody in particular."""
+        return self.candidate_id or self.id_sha256
 
 
 class Recent(NamedTuple):
@@ -87,17 +96,13 @@ def judge_manifests(
     return found
 
 
-def possibly_resurrected(
-    present: Mapping[str, str], roster: Iterable[RosterEntry], evidence: Mapping[str, Sequence[EvidenceRow]]
-) -> bool:
-    """Whether a subject is there that the checkpoint has without a manifest, and that no later row is about.
+def judge_unnamed(others: Iterable[tuple[str, RosterEntry]]) -> list[BrokenManifest]:
+    """The problems of those whom neither log nor table names: anchored with a manifest, and nothing says where it went.
 
-    Only the rows before the checkpoint show whether it was deleted, or is registered for the first time.
+    Args:
+        others: the entries, by `id_sha256`.
     """
-    return any(
-        not entry.manifest_sha256 and entry.candidate_id in present and not evidence.get(entry.candidate_id)
-        for entry in roster
-    )
+    return [BrokenManifest(None, *_MISSING, id_hash) for id_hash, entry in others if entry.state == "present"]
 
 
 def _problem(
@@ -117,11 +122,15 @@ def _problem(
         first = not anchored and len(newer) == len(rows)  # registered since, which needs no row
         known = actual in before or (first and _leads_on(candidate_id, actual, newer, document))
         return _not_as_recorded(actual, last, behind=known)
-    if actual and rows and rows[-1].evidence.deleted:
+    if actual and ((entry and entry.state in GONE) or (rows and rows[-1].evidence.deleted)):
         return _RESURRECTED
     return _against_roster(actual, anchored)
 
 
+_MISSING = (
+    "missing",
+    "the last checkpoint has its manifest, the table does not, and no row records a deletion",
+)
 _SETTLE = "`subjects compact`, or the next change of it, settles that"
 _RESURRECTED = (
     "resurrected",
@@ -133,7 +142,7 @@ def _against_roster(actual: str, anchored: str | None) -> tuple[str, str] | None
     if not anchored or actual == anchored:
         return None
     if not actual:
-        return "missing", "the last checkpoint has its manifest, the table does not, and no row records a deletion"
+        return _MISSING
     return "changed", "its manifest is not the one of the last checkpoint, and no row records a change"
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
-from subject_pipeline.checkpoints.checkpoint import ChunkLeaf
-from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
+from subject_pipeline.checkpoints.leaves import ChunkLeaf
+from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Retired
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.layout import AUDIT
@@ -20,11 +21,16 @@ _LOGS_ASKED = 16
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What chunks are compared with, read in this order."""
+    """What chunks are compared with, read in this order.
+
+    Attributes:
+        retired: by chunk, the last segment under which each retired key may appear.
+    """
 
     checkpoint: Checkpoint | None
     manifests: ManifestReader
     listing: Listing
+    retired: Retired
 
     def leaf(self, chunk: str) -> ChunkLeaf | None:
         """The checkpoint's leaf of a chunk."""
@@ -63,7 +69,8 @@ class AuditedStore:
             raise KeyRingError("the key ring has no public signing key, so checkpoints cannot be checked")
         if self.layout is None:
             raise StoreError("the store is empty")
-        return CheckpointStore(self.store.objects, self.layout.log_id, self.signing.public)
+        trusted = TrustedKeys.of_ring(self.ring.ring(), self.layout.log_id)
+        return CheckpointStore(self.store.objects, self.layout.log_id, self.layout.chunks, trusted)
 
     def view(
         self, chunks: Sequence[str], known_notes: Sequence[str], *, incremental: bool
@@ -86,14 +93,14 @@ class AuditedStore:
             if known_notes:
                 problems.append(store_wide("bad_checkpoint", "a checkpoint is known, the store is empty"))
             return None, problems
-        checkpoint = self._checkpoint(known_notes, problems, whole=not incremental)
+        checkpoint, retired = self._checkpoint(known_notes, problems, whole=not incremental)
         try:
             manifests = ManifestReader.open(self.store, self.layout.chunks)
             listing = self.segments.list(chunks, whole=set(chunks) == set(self.layout.chunks.names))
         except StoreError as error:
             problems.append(store_wide("unreadable", str(error)))
             return None, problems
-        found = View(checkpoint, manifests, listing)
+        found = View(checkpoint, manifests, listing, retired)
         if checkpoint is None:
             self._refuse_a_strange_ring(listing)
         return found, [*problems, *found.foreign(None)]
@@ -104,8 +111,9 @@ class AuditedStore:
             return None
         try:
             checkpoint = before.checkpoint and self.checkpoints.latest(whole=False)
+            retired = self.checkpoints.retired(checkpoint) if checkpoint else {}
             manifests = ManifestReader.open(self.store, self.layout.chunks)
-            return View(checkpoint, manifests, self.segments.list(chunks, whole=False))
+            return View(checkpoint, manifests, self.segments.list(chunks, whole=False), retired)
         except (CheckpointError, StoreError):
             return None
 
@@ -115,27 +123,28 @@ class AuditedStore:
             latest = self.checkpoints.latest(whole=False)
         except (CheckpointError, StoreError):
             return False
-        return latest is not None and latest.note.number > than.note.number
+        return latest is not None and latest.number > than.number
 
-    def _checkpoint(self, known_notes: Sequence[str], problems: list[BrokenLog], *, whole: bool) -> Checkpoint | None:
-        """The last checkpoint, if it holds and every note known from elsewhere is among the stored ones."""
+    def _checkpoint(
+        self, known_notes: Sequence[str], problems: list[BrokenLog], *, whole: bool
+    ) -> tuple[Checkpoint | None, Retired]:
+        """The last checkpoint, if it holds and everything known from elsewhere is among the stored ones."""
         try:
             if self.signing is None and not known_notes:
                 problems.append(store_wide("unreadable", "the key ring has no public signing key"))
-                return None
+                return None, {}
             store = self.checkpoints
             checkpoint = store.latest(whole=whole)
-            reasons = [reason for note in known_notes if (reason := store.holds(note)) is not None]
-            if checkpoint and self.layout and tuple(checkpoint.leaves) != self.layout.chunks.names:
-                reasons.append("its leaves are not those of the store's chunks")
+            retired = store.retired(checkpoint) if checkpoint else {}
+            reasons = store.contradictions(checkpoint, known_notes)
             problems += [store_wide("bad_checkpoint", reason) for reason in reasons]
         except CheckpointError as error:
             problems.append(store_wide("bad_checkpoint", str(error)))
         except StoreError as error:
             problems.append(store_wide("unreadable", str(error)))
         else:
-            return None if reasons else checkpoint
-        return None
+            return (None, {}) if reasons else (checkpoint, retired)
+        return None, {}
 
     def _refuse_a_strange_ring(self, listing: Listing) -> None:
         """Where no note was verified: a ring that also knows no key of the logs is another store's.

@@ -39,7 +39,7 @@ class Verification:
         checkpoint: the one that everything was compared with.
         unknown: subjects asked for that have neither rows nor a manifest.
         pending: manifests with a change that was announced just now; neither broken nor fine, and looked for next time.
-        homes: the chunks that broken chains and manifests were found in, by candidate id.
+        homes: the chunks that broken chains and manifests were found in, by candidate id, or `id_sha256` without one.
     """
 
     incremental: bool
@@ -75,26 +75,30 @@ class Verification:
 
     def add(self, found: ChunkFindings, only: Collection[str] = ()) -> None:
         """Count one chunk's findings; with `only`, its chains and manifests of these subjects, and what is nobody's."""
+        asked = {found.anchored.id_sha256(one): one for one in only} if found.anchored else {}
 
         def counts(one: BrokenManifest) -> bool:
-            return not only or one.candidate_id is None or one.candidate_id in only
+            nobodys = one.candidate_id is None and one.id_sha256 is None
+            return not only or nobodys or one.candidate_id in only or one.id_sha256 in asked
 
         self.broken_logs += found.logs
         self.broken_manifests += filter(counts, found.manifests)
         self.pending += filter(counts, found.pending)
-        self.homes.update({one.candidate_id: found.chunk for one in found.manifests if one.candidate_id})
+        self.homes.update({one.subject: found.chunk for one in found.manifests if one.subject})
         self.unregistered += [one for one in found.unregistered if not only or one in only]
         log = found.log
         if log is None:
             return
         judged = log.chains.keys() | log.broken.keys() | log.unreadable
         wanted = judged & set(only) if only else judged
-        self.chains += len(wanted)
+        unreadable = {one for one in log.unreadable_unnamed if not only or one in asked}
+        unnamed = [one for one in log.broken_unnamed if not only or one.id_sha256 in asked]
+        self.chains += len(wanted) + len(unreadable) + len(unnamed)
         self.rows += log.rows
-        self.unreadable += len(log.unreadable & wanted)
-        broken = [one for candidate_id, one in sorted(log.broken.items()) if candidate_id in wanted]
+        self.unreadable += len(log.unreadable & wanted) + len(unreadable)
+        broken = [one for candidate_id, one in sorted(log.broken.items()) if candidate_id in wanted] + unnamed
         self.broken_chains += broken
-        self.homes.update(dict.fromkeys((one.candidate_id for one in broken), found.chunk))
+        self.homes.update({one.subject: found.chunk for one in broken if one.subject})
         for result, count in log.results.items():
             self.results[result] += count
 
@@ -144,7 +148,7 @@ def verify(  # noqa: PLR0913 - options, named at the call
         if watch is not None:
             watch(found, done, len(wanted))
         if candidate_ids:
-            seen |= found.subjects if found.log else set(candidate_ids)
+            seen.update(one for one in candidate_ids if found.log is None or found.knows(one))
     report.unknown = [candidate_id for candidate_id in candidate_ids if candidate_id not in seen]
     finish(report, verifier, started)
     return report

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from subject_pipeline.checkpoints.merkle import inclusion_path, leaf_hash, node_hash, root, root_of_path
+from subject_pipeline.checkpoints.merkle import inclusion_path, node_hash, root, root_of_path
 from subject_pipeline.errors import CheckpointError
+from subject_pipeline.formats.leaves import leaf_hash
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 REFERENCE = json.loads((VECTORS / "merkle_rfc6962.json").read_text(encoding="utf-8"))

@@ -6,49 +6,91 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.checkpoints.checkpoint import RosterEntry
-from subject_pipeline.checkpoints.proofs import build_proof, check_proof
+from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, check_proof
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline_tests.helpers.proving import (
+    ABSENCE_TAMPERINGS,
+    ABSENT,
+    AFTER_ALL,
+    BEFORE_ALL,
+    BETWEEN,
+    CARRIED,
     CHECKPOINT,
+    CHUNK,
+    EMPTY,
+    LAYOUT,
     LOG_ID,
+    NEVER,
+    NOBODY,
+    NUMBER,
     PROOF,
     RENAMED,
     SEED,
+    SUBJECT,
     TAMPERINGS,
     VERIFIER,
     checkpoint_of,
-    digest,
+    chunk_of,
+    ids,
     places,
     verifier_of,
 )
 
 
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.data())
-def test_every_subject_of_a_checkpoint_can_be_proven(sizes: list[int], data: st.DataObject) -> None:
-    """A proof of any subject in any chunk holds, goes through JSON unchanged, and gives the subject's entry."""
+@given(st.lists(st.integers(0, 12), min_size=4, max_size=4), st.data())
+def test_of_every_id_either_the_head_or_the_absence_can_be_proven(sizes: list[int], data: st.DataObject) -> None:
+    """A proof of anybody in any chunk holds, and gives the entry or that there is none; the other kind is refused."""
     checkpoint = checkpoint_of(*sizes)
-    chunk = data.draw(st.integers(0, len(sizes) - 1))
-    subject = data.draw(st.integers(0, sizes[chunk] - 1))
-    proof = json.loads(json.dumps(checkpoint.proof(chunk, subject)))
-    assert check_proof(proof, VERIFIER) == checkpoint.rosters[chunk][subject]
+    chunk = data.draw(st.sampled_from(LAYOUT.names[:4]))
+    candidate_id = data.draw(st.sampled_from(ids(chunk)[:30]))
+    entry = checkpoint.subjects.get(candidate_id)
+    proof = checkpoint.proof(candidate_id, ABSENCE if entry is None else HEAD)
+    proven = check_proof(proof, VERIFIER)
+    assert (proven.entry, proven.statement) == (entry, checkpoint.statement)
+    assert proven.state_of == (2 if chunk == CARRIED else NUMBER)
+    with pytest.raises((CheckpointError, KeyError)):
+        checkpoint.proof(candidate_id, HEAD if entry is None else ABSENCE)
 
 
 def test_a_proof_has_the_published_form() -> None:
-    """A proof is self-contained JSON of these fields."""
-    assert set(PROOF) == {"schema", "candidate_id", "seq", "mac", "note", "verifier", "chunk", "entry"}
-    assert PROOF["schema"] == "subject_proof.v1"
-    assert (PROOF["candidate_id"], PROOF["seq"], PROOF["mac"]) == ("CAND/2/4", 4, digest("mac 2 4"))
-    for step, index, size, length in (("chunk", 2, 4, 2), ("entry", 4, 9, 4)):
-        assert set(PROOF[step]) == {"leaf", "index", "size", "path"}
-        assert (PROOF[step]["index"], PROOF[step]["size"], len(PROOF[step]["path"])) == (index, size, length)
-    assert json.loads(PROOF["entry"]["leaf"])["candidate_id"] == "CAND/2/4"
+    """A proof is self-contained JSON of these fields, and has no key to trust."""
+    common = {"schema", "kind", "candidate_id", "note", "checkpoint", "checkpoint_path", "chunk"}
+    assert set(PROOF) == common | {"entry"}
+    assert set(ABSENT) == common | {"before", "after"}
+    assert (PROOF["schema"], PROOF["kind"], ABSENT["kind"]) == ("subject_proof.v2", "head", "absence")
+    assert set(PROOF["chunk"]) == {"leaf", "path"}
+    assert set(PROOF["entry"]) == {"leaf", "text", "index", "path"}
+    assert set(ABSENT["before"]) == set(ABSENT["after"]) == {"leaf", "index", "path"}
+    assert VERIFIER not in json.dumps(PROOF["note"])
 
 
-def test_a_subject_without_a_chain_can_be_proven_to_have_none() -> None:
-    """An entry without a chain is proven like any other."""
-    entry = check_proof(CHECKPOINT.proof(0, 2), VERIFIER)
-    assert (entry.seq, entry.mac) == (-1, "0" * 64)
+def test_an_absence_names_no_stranger() -> None:
+    """Neighbours are hashes of ids and of blinded entries, and nothing else."""
+    text = json.dumps(ABSENT)
+    for one, entry in CHECKPOINT.subjects.items():
+        assert json.dumps(one)[1:-1] not in text
+        assert entry.blind not in text
+        assert entry.row_sha256 not in text or entry.seq < 0
+
+
+@pytest.mark.parametrize(
+    ("candidate_id", "before", "after"),
+    [(BETWEEN, True, True), (BEFORE_ALL, False, True), (AFTER_ALL, True, False), (NOBODY, False, False)],
+    ids=["between two", "before the first", "after the last", "of an empty roster"],
+)
+def test_absence_has_the_neighbours_that_there_are(candidate_id: str, before: bool, after: bool) -> None:
+    """Two of them, or one at either end, or none where the roster is empty."""
+    proof = CHECKPOINT.proof(candidate_id, ABSENCE)
+    assert (proof["before"] is not None, proof["after"] is not None) == (before, after)
+    assert check_proof(proof, VERIFIER).entry is None
+
+
+def test_a_carried_chunk_is_never_shown_as_current() -> None:
+    """What is proven is the state of the checkpoint that still stands for it; of a chunk never anchored, nothing."""
+    assert check_proof(CHECKPOINT.proof(ids(CARRIED)[0]), VERIFIER).state_of == 2
+    assert check_proof(CHECKPOINT.proof(ids(CARRIED)[50], ABSENCE), VERIFIER).state_of == 2
+    with pytest.raises(CheckpointError, match="no state of this chunk was ever signed"):
+        CHECKPOINT.proof(ids(NEVER)[0], ABSENCE)
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
@@ -61,78 +103,57 @@ def test_a_tampered_proof_does_not_hold(name: str) -> None:
         check_proof(proof, VERIFIER)
 
 
-@pytest.mark.parametrize("field", ["index", "size"])
-@pytest.mark.parametrize("step", ["chunk", "entry"])
-def test_a_tree_is_no_larger_than_json_can_count(step: str, field: str) -> None:
-    """2^53 - 1 is a number like any other, and wrong; from 2^53 on JSON's readers differ on what it is (RFC 7493)."""
-    for number, counted in ((2**53 - 1, True), (2**53, False), (-(2**53), False)):
-        proof = copy.deepcopy(PROOF)
-        proof[step] |= {"index": number, "size": 2**53 - 1} if field == "index" else {"size": number}
-        with pytest.raises(CheckpointError) as raised:
-            check_proof(proof, VERIFIER)
-        assert ("no larger than a tree can be" in str(raised.value)) != counted
+@pytest.mark.parametrize("name", ABSENCE_TAMPERINGS)
+def test_a_tampered_absence_does_not_hold(name: str) -> None:
+    """Above all: nobody who is there, and nobody who may be between what is shown."""
+    tamper, words = ABSENCE_TAMPERINGS[name]
+    proof = copy.deepcopy(ABSENT)
+    tamper(proof)
+    with pytest.raises(CheckpointError, match=words):
+        check_proof(proof, VERIFIER)
 
 
-def test_half_a_character_is_no_text() -> None:
-    """JSON can hold what no text can."""
-    for half in ("\ud800", "\udbff", "\udc00", "\udfff"):
-        for text in ({"note": PROOF["note"] + half}, {"entry": {**PROOF["entry"], "leaf": half}}):
-            with pytest.raises(CheckpointError, match="must be text"):
-                check_proof(PROOF | text, VERIFIER)
+def test_a_roster_cannot_be_cut_to_make_somebody_absent() -> None:
+    """The number of subjects is signed: a last neighbour that is not the last proves nothing, nor does a first."""
+    strangers = [one for one in ids(CHUNK)[9:] if one != AFTER_ALL]
+    for one in strangers[:20]:
+        proof = CHECKPOINT.proof(one, ABSENCE)
+        for end in ("before", "after"):
+            if proof[end] is not None:
+                with pytest.raises(CheckpointError, match="not neighbours"):
+                    check_proof(proof | {end: None}, VERIFIER)
 
 
-@pytest.mark.parametrize("proof", [None, [], "text", 1, {}])
+@pytest.mark.parametrize("proof", [None, [], "text", 1, {}, {"kind": "head"}, {"kind": "absence", "schema": 1}])
 def test_what_is_no_proof_is_refused(proof: object) -> None:
     """Any JSON value that is no proof is our error."""
-    with pytest.raises(CheckpointError, match="must be a JSON object"):
+    with pytest.raises(CheckpointError, match=r"kind is none|must be a JSON object"):
         check_proof(proof, VERIFIER)
 
 
 def test_a_proof_of_another_key_does_not_hold_under_ours() -> None:
     """A proof that somebody else signed, complete in itself, does not hold under the key that is trusted."""
-    theirs = build_proof(
-        CHECKPOINT.note(bytes(32)),
-        verifier_of(bytes(32)),
-        CHECKPOINT.chunk_leaves,
-        2,
-        CHECKPOINT.roster_leaves(2),
-        4,
-    )
-    assert check_proof(theirs, verifier_of(bytes(32))).candidate_id == "CAND/2/4"
-    with pytest.raises(CheckpointError, match="names another key"):
-        check_proof(theirs, VERIFIER)
-    theirs["verifier"] = VERIFIER
+    theirs, _ = CHECKPOINT.signed(CHUNK, CHECKPOINT.note(bytes(32))).proof(SUBJECT, HEAD, verifier_of(bytes(32)))
+    assert check_proof(theirs, verifier_of(bytes(32))).entry == CHECKPOINT.subjects[SUBJECT]
     with pytest.raises(CheckpointError, match="is not signed by the key"):
         check_proof(theirs, VERIFIER)
+    with pytest.raises(CheckpointError, match="not a verifier line"):
+        check_proof(theirs, "no line")
 
 
 def test_a_key_vouches_only_for_the_log_that_it_is_named_after() -> None:
     """One key may serve two logs; a note of one does not pass as the other's by a changed name on its signature."""
     with pytest.raises(CheckpointError, match=f"the note is of subject-pipeline/{LOG_ID}"):
-        build_proof(
-            CHECKPOINT.note(name=RENAMED),
-            verifier_of(SEED, RENAMED),
-            CHECKPOINT.chunk_leaves,
-            2,
-            CHECKPOINT.roster_leaves(2),
-            4,
-        )
+        CHECKPOINT.signed(CHUNK, CHECKPOINT.note(name=RENAMED)).proof(SUBJECT, HEAD, verifier_of(SEED, RENAMED))
 
 
 def test_a_proof_that_would_not_hold_is_not_built() -> None:
-    """Leaves that are not the note's, or an index that is not there, are an error at once."""
-    leaves, roster = CHECKPOINT.chunk_leaves, CHECKPOINT.roster_leaves(2)
-    for chunk_leaves, chunk, roster_leaves, subject in (
-        (leaves[:-1], 2, roster, 4),
-        (leaves, 1, roster, 4),
-        (leaves, 2, roster[:-1], 4),
-        (leaves, 4, roster, 4),
-        (leaves, 2, roster, 9),
-        (leaves, 2, roster, -1),
-        (leaves, 2, [*roster[:4], b"\xff", *roster[5:]], 4),
-    ):
-        with pytest.raises(CheckpointError):
-            build_proof(CHECKPOINT.note(), VERIFIER, chunk_leaves, chunk, roster_leaves, subject)
+    """Another chunk's roster, or a note of something else, is an error at once."""
+    with pytest.raises(CheckpointError, match=r"not under the chunk's roster root|too short|no leaf"):
+        CHECKPOINT.signed(CARRIED).proof(AFTER_ALL, ABSENCE, VERIFIER)
+    with pytest.raises(CheckpointError, match="not under the note's root"):
+        CHECKPOINT.signed(CHUNK, checkpoint_of(1).note()).proof(SUBJECT, HEAD, VERIFIER)
+    assert chunk_of(NOBODY) == EMPTY
 
 
 json_values = st.recursive(
@@ -141,39 +162,20 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(places(PROOF)), json_values | st.integers(0, 20))
-def test_any_value_put_anywhere_makes_no_other_entry(place: tuple[Any, ...], value: Any) -> None:
-    """A proof with any one value replaced is refused with our error, or still proves the same entry."""
-    proof = copy.deepcopy(PROOF)
+@pytest.mark.parametrize("sound", [PROOF, ABSENT], ids=["head", "absence"])
+@given(data=st.data())
+def test_any_value_put_anywhere_proves_nothing_else(sound: dict[str, Any], data: st.DataObject) -> None:
+    """A proof with any one value replaced is refused with our error, or is the same proof."""
+    place = data.draw(st.sampled_from(places(sound)))
+    value = data.draw(json_values | st.integers(0, 20))
+    proof = copy.deepcopy(sound)
     target = proof
     for key in place[:-1]:
         target = target[key]
     target[place[-1]] = value
     try:
-        entry = check_proof(proof, VERIFIER)
+        proven = check_proof(proof, VERIFIER)
     except CheckpointError:
         return
-    assert entry == CHECKPOINT.rosters[2][4]
-    assert place[-1] in {"index", "size"} or proof == PROOF
-
-
-@given(st.integers(0, 8), st.integers(0, 7))
-def test_changing_an_entry_of_the_roster_breaks_every_proof_of_the_checkpoint(index: int, field: int) -> None:
-    """The root covers every subject: another roster has another root."""
-    roster = list(CHECKPOINT.rosters[2])
-    old = roster[index]
-    roster[index] = [
-        RosterEntry(old.candidate_id + "x", old.storage_key, old.seq, old.mac, old.manifest_sha256),
-        RosterEntry(old.candidate_id, old.storage_key + "x", old.seq, old.mac, old.manifest_sha256),
-        RosterEntry(old.candidate_id, old.storage_key, old.seq + 1, digest("else"), old.manifest_sha256),
-        RosterEntry(old.candidate_id, old.storage_key, old.seq, old.mac, digest("else")),
-    ][field % 4]
-    with pytest.raises(CheckpointError, match="not under"):
-        build_proof(
-            CHECKPOINT.note(),
-            VERIFIER,
-            CHECKPOINT.chunk_leaves,
-            2,
-            [entry.leaf() for entry in roster],
-            4,
-        )
+    assert proof == sound or (sound is ABSENT and place == ("candidate_id",))
+    assert proven.entry == check_proof(sound, VERIFIER).entry

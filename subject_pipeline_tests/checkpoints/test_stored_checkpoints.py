@@ -1,328 +1,442 @@
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import datetime as dt
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from subject_pipeline.checkpoints import merkle
-from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, ChunkLeaf, RosterEntry, origin
-from subject_pipeline.checkpoints.signed_notes import sign_note
-from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Roster, files_hash, note_key
+from subject_pipeline.checkpoints import statement
+from subject_pipeline.checkpoints.forgetting import forget
+from subject_pipeline.checkpoints.leaves import ChunkLeaf, leaves_text
+from subject_pipeline.checkpoints.rosters import Roster
+from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, sign_note
+from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
+from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
+from subject_pipeline.checkpoints.writing import CheckpointWriter
 from subject_pipeline.errors import CheckpointError, StoreError
-from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import checkpoint_key, leaves_key, note_key, roster_key
+from subject_pipeline_tests.helpers.forging import (
+    LAYOUT,
+    LOG,
+    OTHER_LOG,
+    OTHER_SEED,
+    SEED,
+    THIRD_SEED,
+    Forger,
+    leaf,
+    line_of,
+    roster,
+)
 
-LOG = "1" * 32
-OTHER_LOG = "2" * 32
-TIME = "2026-06-30T12:00:00.000000Z"
-CHUNKS = ("chunk-0", "chunk-1")
-SIGNING = KeyRing.new(b"k" * 32, b"s" * 32).signing
-STRANGER = KeyRing.new(b"k" * 32, b"t" * 32).signing
-SEGMENTS: list[list[str | int]] = [
-    ["audit/chunk-0/000000000000.jsonl", 7, "a"],
-    ["audit/chunk-0/000000000001.jsonl", 8, "b"],
-]
-TABLE_FILES: list[list[str | int]] = [["subjects/chunk=chunk-0/part.parquet", 9, "c"]]
-
-
-def entry(candidate_id: str, seq: int = 3) -> RosterEntry:
-    """A subject with a chain and a manifest."""
-    return RosterEntry(candidate_id, f"key-{candidate_id}", seq, "a" * 64, "b" * 64)
-
-
-def roster(chunk: str, seq: int = 3) -> Roster:
-    """Two subjects of a chunk, two segments and a file."""
-    return Roster([entry(f"A-{chunk}", seq), entry(f"B-{chunk}", seq)], SEGMENTS, TABLE_FILES, 1, "c" * 64)
-
-
-def signed(note: CheckpointNote, *, by: Any = SIGNING, name: str = LOG) -> str:
-    """A note under the signature of this log's key, or of another's."""
-    assert by is not None
-    assert by.private is not None
-    return sign_note(note.text(), origin(name), by.private)
-
-
-@dataclass(frozen=True, slots=True)
-class Forger:
-    """Whoever has the bucket, and what they make of its checkpoints."""
-
-    objects: ObjectStore
-    checkpoints: CheckpointStore
-
-    def write(self, count: int) -> list[Checkpoint]:
-        """Honest checkpoints, one after the other; each subject has one row more in each."""
-        made: list[Checkpoint] = []
-        for number in range(count):
-            leaves = [self.checkpoints.write_roster(number, chunk, roster(chunk, number)) for chunk in CHUNKS]
-            root = merkle.root([leaf.leaf() for leaf in leaves]).hex()
-            note = CheckpointNote(LOG, number, root, TIME, made[-1].sha256 if made else NO_HASH)
-            assert self.checkpoints.write(note, signed(note), leaves)
-            made.append(Checkpoint(note, signed(note), {leaf.chunk: leaf for leaf in leaves}))
-        return made
-
-    def put(self, number: int, note: str) -> None:
-        """Put a note in the place of one."""
-        self.objects.replace(note_key(number), note.encode())
-
-    def key(self, number: int, start: str) -> str:
-        """The key of the leaves of a checkpoint, or of a chunk's roster."""
-        (key,) = [item.key for item in self.objects.list(f"checkpoints/{number:012d}/") if f"/{start}-" in item.key]
-        return key
-
-    def data(self, key: str) -> bytes:
-        """What stands there."""
-        data = self.objects.get(key)
-        assert data is not None
-        return data
+WHOLE = pytest.mark.parametrize("whole", [False, True], ids=["newest", "whole"])
+CHUNK = LAYOUT.names[0]
 
 
 @pytest.fixture
 def forger(objects: ObjectStore) -> Forger:
     """A store without a checkpoint."""
-    assert SIGNING is not None
-    return Forger(objects, CheckpointStore(objects, LOG, SIGNING.public))
+    return Forger(objects)
 
 
-def test_what_was_written_is_read(forger: Forger) -> None:
+def refused(forger: Forger, words: str, *, whole: bool = False, seeds: tuple[bytes, ...] = ()) -> None:
+    """The newest checkpoint is an error in these words, and no older one takes its place."""
+    with pytest.raises(CheckpointError, match=words):
+        forger.store(*seeds).latest(whole=whole)
+
+
+@WHOLE
+def test_what_was_written_is_read(forger: Forger, whole: bool) -> None:
     """The newest checkpoint is the last that was written, with its leaves in order and its rosters."""
-    assert forger.checkpoints.latest(whole=True) is None
-    written = forger.write(3)
-    for whole in (False, True):
-        assert forger.checkpoints.latest(whole=whole) == written[-1]
-    latest = written[-1]
-    assert list(latest.leaves) == list(CHUNKS)
-    for chunk in CHUNKS:
-        assert forger.checkpoints.roster(latest, chunk) == roster(chunk, 2)
-        assert forger.checkpoints.roster(latest, chunk).leaf(chunk) == latest.leaves[chunk]
+    assert forger.store().latest(whole=whole) is None
+    *_, note = forger.write(3)
+    latest = forger.latest(whole=whole)
+    assert (latest.statement, latest.note, latest.head) == (forger.statements[-1], note, forger.head())
+    assert list(latest.leaves) == list(LAYOUT.names)
+    assert list(latest.hashes) == forger.hashes()
+    for chunk in LAYOUT.names:
+        assert forger.store().roster(latest.leaves[chunk]) == roster(chunk, 2)
+    assert forger.store().earlier(latest, 1) == forger.statements[1]
+    assert forger.store().leaves(forger.statements[0])[CHUNK] == leaf(CHUNK, 0)
 
 
-def test_a_leaf_binds_all_that_a_roster_says(forger: Forger) -> None:
-    """Another entry, segment, file, number, MAC or chunk is another leaf."""
-    made = roster("chunk-0")
-    others = [
-        replace(made, entries=made.entries[:1], leaves=[]),
-        replace(made, segments=SEGMENTS[:1]),
-        replace(made, table_files=[]),
-        replace(made, segment=2),
-        replace(made, segment_mac="d" * 64),
+def test_objects_keep_their_names(forger: Forger) -> None:
+    """Notes and statements by number, rosters and leaves by what they hold: one LIST gives the tree's leaf hashes."""
+    forger.write(1)
+    (stated,) = forger.statements
+    assert forger.keys() == [
+        checkpoint_key(0, forger.hashes()[0].hex()),
+        "checkpoints/000000000000/note",
+        leaves_key(stated.state_root),
+        *(roster_key(chunk, roster(chunk, 0).root) for chunk in LAYOUT.names),
     ]
-    leaves = {made.leaf("chunk-0"), made.leaf("chunk-1"), *(one.leaf("chunk-0") for one in others)}
-    assert len(leaves) == 7
-    assert made.leaf("chunk-0").segments_sha256 == files_hash(SEGMENTS)
-    assert made.leaf("chunk-0").table_files_sha256 == files_hash(TABLE_FILES)
+    assert checkpoint_key(7, "ab" * 32) == f"checkpoints/000000000007/{'ab' * 32}/checkpoint.json"
+    assert leaves_key("cd" * 32) == f"checkpoints/leaves/{'cd' * 32}"
+    assert roster_key("chunk-0", "ef" * 32) == f"checkpoints/rosters/chunk-0/{'ef' * 32}"
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_leaves_make_the_root(forger: Forger, whole: bool) -> None:
-    """Sound leaves that are not those that were signed are refused: a chunk rolled back, dropped, or out of order."""
-    old, new = forger.write(2)
-    key = forger.key(1, "leaves")
-    rolled_back = [old.leaves["chunk-0"], new.leaves["chunk-1"]]
-    for leaves in (rolled_back, list(new.leaves.values())[:1], list(new.leaves.values())[::-1], []):
-        forger.objects.replace(key, b"".join(leaf.leaf() + b"\n" for leaf in leaves))
-        with pytest.raises(CheckpointError, match="the leaves of checkpoint 1 do not make its root"):
-            forger.checkpoints.latest(whole=whole)
+@WHOLE
+def test_losers_and_twins_are_in_nobodys_way(forger: Forger, whole: bool) -> None:
+    """Where a number has several checkpoint.jsons its note decides; what has another name is not looked at."""
+    forger.write(3)
+    before = forger.latest()
+    for number in range(4):
+        loser = forger.stated(number, time="2026-07-01T00:00:00.000000Z")
+        forger.objects.create(checkpoint_key(number, leaf_hash(loser.text()).hex()), loser.text())
+        forger.objects.create(checkpoint_key(number, "0" * 64), b"junk")
+    twelve = "\uff10" * 12
+    for stray in ("README", f"{twelve}/note", f"000000000009/{'AB' * 32}/checkpoint.json", "000000000003/x/note"):
+        forger.objects.create(f"checkpoints/{stray}", b"junk")
+    assert forger.latest(whole=whole) == before
+
+
+@WHOLE
+def test_a_statement_is_what_its_name_and_its_note_say(forger: Forger, whole: bool) -> None:
+    """Gone, changed under its name, or another one under a name of its own: the newest checkpoint does not hold."""
+    forger.write(2)
+    below = "checkpoints/000000000001/"
+    key = checkpoint_key(1, forger.hashes()[1].hex())
+    text = forger.objects.get(key)
+    assert text is not None
+    forger.objects.replace(key, text.replace(b":01.", b":02."))
+    refused(forger, "the checkpoint.json of checkpoint 1 is not what it is named after", whole=whole)
     forger.objects.delete(key)
-    with pytest.raises(CheckpointError, match="the leaves of checkpoint 1 are gone"):
-        forger.checkpoints.latest(whole=whole)
+    refused(forger, "the checkpoint.json of checkpoint 1 is gone", whole=whole)
+    other = forger.stated(1, carried={CHUNK: 0})
+    forger.objects.create(checkpoint_key(1, leaf_hash(other.text()).hex()), other.text())
+    refused(forger, "the note of checkpoint 1 has another root than the stored checkpoints make", whole=whole)
+    forger.objects.create(checkpoint_key(1, "ab" * 32), b"junk")
+    refused(forger, "the checkpoint.json of checkpoint 1 is gone", whole=whole)
+    assert any(item.key.startswith(below) for item in forger.objects.list(below))
 
 
-def _another_entry(lines: list[bytes]) -> list[bytes]:
-    return [lines[0], entry("A-chunk-0", 9).leaf(), lines[2]]
-
-
-def _no_entry(lines: list[bytes]) -> list[bytes]:
-    return lines[:2]
-
-
-def _other_order(lines: list[bytes]) -> list[bytes]:
-    return [lines[0], lines[2], lines[1]]
-
-
-def _one_segment_less(lines: list[bytes]) -> list[bytes]:
-    return [lines[0].replace(b',["audit/chunk-0/000000000001.jsonl",8,"b"]', b""), *lines[1:]]
-
-
-def _another_file(lines: list[bytes]) -> list[bytes]:
-    return [lines[0].replace(b'9,"c"', b'9,"d"'), *lines[1:]]
-
-
-FORGED_ROSTERS = [_another_entry, _no_entry, _other_order, _one_segment_less, _another_file]
-
-
-@pytest.mark.parametrize("forged", FORGED_ROSTERS, ids=lambda one: one.__name__.strip("_"))
-def test_a_roster_is_what_its_leaf_says(forger: Forger, forged: Callable[[list[bytes]], list[bytes]]) -> None:
-    """A roster in which all lines are sound, but which is not the one that was signed, is refused."""
-    (checkpoint,) = forger.write(1)
-    key = forger.key(0, "chunk-0")
-    lines = forger.data(key).splitlines()
-    assert forged(lines) != lines
-    forger.objects.replace(key, b"".join(line + b"\n" for line in forged(lines)))
-    with pytest.raises(CheckpointError, match=r"the roster '.*chunk-0-.*' is not what its leaf says"):
-        forger.checkpoints.roster(checkpoint, "chunk-0")
-    assert forger.checkpoints.roster(checkpoint, "chunk-1") == roster("chunk-1", 0)
-
-
-@pytest.mark.parametrize("data", [b"", b"{}\n", b"[]\n", b"no JSON\n", b'{"segments":[]}\n', b'{"segments":1}\n'])
-def test_a_damaged_roster_is_told(forger: Forger, data: bytes) -> None:
-    """Bytes that hold no roster, and none at all, are the domain's error."""
-    (checkpoint,) = forger.write(1)
-    key = forger.key(0, "chunk-0")
-    forger.objects.replace(key, data)
-    with pytest.raises(CheckpointError, match=r"the roster '.*' is damaged"):
-        forger.checkpoints.roster(checkpoint, "chunk-0")
-    forger.objects.delete(key)
-    with pytest.raises(CheckpointError, match=r"the roster '.*' is gone"):
-        forger.checkpoints.roster(checkpoint, "chunk-0")
-
-
-def test_a_note_links_to_the_one_before(forger: Forger) -> None:
-    """A note of another history is found: at the end always, further back where the whole of it is looked at."""
-    written = forger.write(4)
-    elsewhere = signed(replace(written[3].note, previous="d" * 64))
-    forger.put(3, elsewhere)
-    for whole in (False, True):
-        with pytest.raises(CheckpointError, match="the note of checkpoint 3 does not link to the one before it"):
-            forger.checkpoints.latest(whole=whole)
-    forger.put(3, written[3].signed)
-    forger.put(1, signed(replace(written[1].note, time="2026-07-01T12:00:00.000000Z")))
-    assert forger.checkpoints.latest(whole=False) == written[3]
-    with pytest.raises(CheckpointError, match="the note of checkpoint 2 does not link to the one before it"):
-        forger.checkpoints.latest(whole=True)
-    forger.put(1, written[1].signed)
-    assert forger.checkpoints.latest(whole=True) == written[3]
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_note_is_of_this_log(forger: Forger, whole: bool) -> None:
-    """The same key and the same key's name do not make another log's note one of this log."""
-    _, last = forger.write(2)
-    other = replace(last.note, log_id=OTHER_LOG)
-    forger.put(1, signed(other))
-    with pytest.raises(CheckpointError, match="the note of checkpoint 1 is of another log"):
-        forger.checkpoints.latest(whole=whole)
-    forger.put(1, signed(other, name=OTHER_LOG))
-    with pytest.raises(CheckpointError, match=r"the note of checkpoint 1 does not hold: .*not signed by the key"):
-        forger.checkpoints.latest(whole=whole)
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_note_has_its_own_number(forger: Forger, whole: bool) -> None:
-    """A sound note in the place of another is refused, were it the newest of all."""
-    _, last = forger.write(2)
-    forger.put(1, signed(replace(last.note, number=2)))
-    with pytest.raises(CheckpointError, match="the note of checkpoint 1 says that it is number 2"):
-        forger.checkpoints.latest(whole=whole)
-
-
-def test_what_is_not_signed_by_the_logs_key_does_not_hold(forger: Forger) -> None:
-    """Another's signature, no signature and bytes that are no text."""
-    _, last = forger.write(2)
-    for note in (signed(last.note, by=STRANGER).encode(), last.note.text().encode(), b"\xff\xfe", b""):
-        forger.objects.replace(note_key(1), note)
-        with pytest.raises(CheckpointError, match="the note of checkpoint 1 does not hold: "):
-            forger.checkpoints.latest(whole=False)
-
-
+@WHOLE
 @pytest.mark.parametrize("gone", [0, 1])
-def test_no_note_may_be_missing_before_a_later_one(forger: Forger, gone: int) -> None:
+def test_no_note_may_be_missing_before_a_later_one(forger: Forger, gone: int, whole: bool) -> None:
     """There is no falling back to an earlier checkpoint."""
     forger.write(3)
     forger.objects.delete(note_key(gone))
-    for whole in (False, True):
-        with pytest.raises(CheckpointError, match=f"the note of checkpoint {gone} is gone, later ones are there"):
-            forger.checkpoints.latest(whole=whole)
+    refused(forger, f"the note of checkpoint {gone} is gone, later ones are there", whole=whole)
 
 
-def test_a_note_kept_elsewhere_is_the_stored_one_or_named(forger: Forger) -> None:
-    """Byte for byte: another of the same number, one of later, and one of another log are named."""
+@WHOLE
+def test_an_older_note_under_a_newer_number_is_refused(forger: Forger, whole: bool) -> None:
+    """It has a number, a size and a root of its own."""
+    first, second = forger.write(2)
+    forger.put(1, first)
+    refused(forger, "the note of checkpoint 1 says that it is number 0", whole=whole)
+    forger.put(1, second)
+    forger.objects.create(note_key(2), second.encode())
+    refused(forger, "the checkpoint.json of checkpoint 2 is gone", whole=whole)
+
+
+def test_every_note_is_looked_at_where_the_whole_is(forger: Forger) -> None:
+    """A note of another history, further back: the newest root proves the tree without it, the whole wants it."""
+    notes = forger.write(4)
+    elsewhere = sign_note(TreeHead(LOG, 2, "d" * 64).text(), origin(LOG), SEED)
+    forger.put(1, elsewhere)
+    assert forger.latest(whole=False).number == 3
+    refused(forger, "the note of checkpoint 1 has another root", whole=True)
+    forger.put(1, notes[0])
+    refused(forger, "the note of checkpoint 1 says that it is number 0", whole=True)
+    forger.put(1, notes[1])
+    assert forger.latest(whole=True).number == 3
+
+
+@WHOLE
+def test_a_note_is_of_this_log_and_signed_by_its_signer(forger: Forger, whole: bool) -> None:
+    """The same key under another log's name, another key, no signature, and bytes that are no text."""
+    forger.write(1)
+    stated = forger.stated(1)
+    head = forger.head(stated)
+    other_log = replace(head, log_id=OTHER_LOG)
+    forger.add(stated)
+    for note, words in (
+        (sign_note(other_log.text(), origin(LOG), SEED), "is of another log"),
+        (sign_note(other_log.text(), origin(OTHER_LOG), SEED), "does not hold: .*not signed by the key"),
+        (sign_note(head.text(), origin(LOG), OTHER_SEED), "does not hold: .*not signed by the key"),
+        (head.text(), "does not hold"),
+        ("", "does not hold"),
+    ):
+        forger.put(1, note)
+        refused(forger, f"the note of checkpoint 1 {words}", whole=whole)
+    forger.objects.replace(note_key(1), b"\xff\xfe")
+    refused(forger, "the note of checkpoint 1 does not hold: it is no text", whole=whole)
+
+
+@WHOLE
+def test_a_checkpoint_follows_from_the_one_before(forger: Forger, whole: bool) -> None:
+    """Signed or not: not earlier, and with every retired key still retired."""
+    forger.add(forger.stated(0, retired_keys={"0" * 16: 0}))
+    forger.add(forger.stated(1))
+    refused(forger, "checkpoint 1 does not follow from the one before it: its retired_keys", whole=whole)
+
+
+@WHOLE
+def test_a_store_of_other_chunks_is_none_of_this_checkpoint(forger: Forger, whole: bool) -> None:
+    """Whoever changes the layout's count finds out that it was signed."""
+    forger.write(1)
+    store = CheckpointStore(forger.objects, LOG, ChunkLayout(3), TrustedKeys((line_of(SEED),)))
+    with pytest.raises(CheckpointError, match="of another place, log or layout"):
+        store.latest(whole=whole)
+
+
+def test_leaves_make_the_state_root(forger: Forger) -> None:
+    """Sound leaves that are not those that were signed are refused: rolled back, dropped, doubled, or out of order."""
+    forger.write(2)
+    key = leaves_key(forger.statements[-1].state_root)
+    old, new = leaf(CHUNK, 0), leaf(CHUNK, 1)
+    last = leaf(LAYOUT.names[1], 1)
+    for leaves in ([old, last], [new], [last, new], [new, new], []):
+        forger.objects.replace(key, leaves_text(leaves))
+        refused(forger, "the leaves of checkpoint 1 do not hold")
+    forger.objects.delete(key)
+    refused(forger, "the leaves of checkpoint 1 are gone")
+
+
+def _swapped(lines: list[bytes]) -> list[bytes]:
+    return lines[::-1]
+
+
+def _left_out(lines: list[bytes]) -> list[bytes]:
+    return lines[:1]
+
+
+def _doubled(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[0]]
+
+
+def _older(lines: list[bytes]) -> list[bytes]:
+    return roster(CHUNK, 0).text().splitlines()
+
+
+def _of_another_chunk(lines: list[bytes]) -> list[bytes]:
+    return roster(LAYOUT.names[1], 1).text().splitlines()
+
+
+@pytest.mark.parametrize("forged", [_swapped, _left_out, _doubled, _older, _of_another_chunk])
+def test_a_roster_is_what_its_leaf_says(forger: Forger, forged: Any) -> None:
+    """A roster in which all lines are sound, but which is not the one that was signed, is refused."""
+    forger.write(2)
+    latest = forger.latest()
+    key = roster_key(CHUNK, latest.leaves[CHUNK].roster_root)
+    lines = forged(roster(CHUNK, 1).text().splitlines())
+    forger.objects.replace(key, b"".join(line + b"\n" for line in lines))
+    with pytest.raises(CheckpointError, match=f"the roster '{key}' does not hold"):
+        forger.store().roster(latest.leaves[CHUNK])
+    forger.objects.delete(key)
+    with pytest.raises(CheckpointError, match=f"the roster '{key}' is gone"):
+        forger.store().roster(latest.leaves[CHUNK])
+    assert forger.store().roster(ChunkLeaf.empty(CHUNK)) == Roster(), "nothing is read for nobody"
+
+
+def test_giants_are_not_read(forger: Forger) -> None:
+    """What is signed bounds the size of everything else; a larger object is refused unread."""
+    forger.write(1)
+    latest = forger.latest()
+    giant = b"x" * (MAX_NOTE_BYTES + 1)
+    for key, read in (
+        (roster_key(CHUNK, latest.leaves[CHUNK].roster_root), lambda: forger.store().roster(latest.leaves[CHUNK])),
+        (leaves_key(latest.statement.state_root), lambda: forger.store().latest(whole=False)),
+        (checkpoint_key(0, forger.hashes()[0].hex()), lambda: forger.store().latest(whole=False)),
+        (note_key(0), lambda: forger.store().latest(whole=False)),
+    ):
+        before = forger.objects.get(key)
+        assert before is not None
+        forger.objects.replace(key, giant)
+        with pytest.raises(StoreError, match="more than the"):
+            read()
+        forger.objects.replace(key, before)
+    carried = dict.fromkeys(ChunkLayout(1 << 12).names, -1)
+    large = replace(
+        latest.statement, chunks=1 << 12, carried=carried, signers=[line_of(bytes([at]) * 32) for at in range(16)]
+    )
+    assert len(large.text()) < statement.max_bytes(1 << 12)
+
+
+def test_a_head_known_from_elsewhere_is_the_stored_one_or_named(forger: Forger) -> None:
+    """Compared by log, size and root; other signatures make no other head, and an older one must be a part."""
     first, last = forger.write(2)
-    holds = forger.checkpoints.holds
-    assert holds(first.signed) is None
-    assert holds(last.signed) is None
-    another = signed(replace(last.note, root="e" * 64))
-    assert holds(another) == "the note of checkpoint 1, known from elsewhere, is not the one that is stored"
-    later = signed(replace(last.note, number=2))
-    assert holds(later) == "the note of checkpoint 2, known from elsewhere, is not the one that is stored"
-    for strange in (signed(last.note, by=STRANGER), signed(last.note, name=OTHER_LOG), "no note"):
-        assert str(holds(strange)).startswith("a note known from elsewhere is none of this store's log: ")
+    store, latest = forger.store(), forger.latest()
+    cosigned = last + sign_note("else\n", "witness", OTHER_SEED)[6:]
+    assert store.contradictions(latest, [first, last, cosigned]) == []
+    known = forger.head()
+    for head, words in (
+        (replace(known, root="e" * 64), "checkpoint 1, known from elsewhere, is not the one that is stored"),
+        (replace(known, size=1), "checkpoint 0, known from elsewhere, is not the one that is stored"),
+        (replace(known, size=3), "checkpoint 2, known from elsewhere, is gone: the store has 2 checkpoints"),
+        (replace(known, log_id=OTHER_LOG), "checkpoint 1, known from elsewhere, is of another log"),
+    ):
+        assert store.contradiction(latest, head) == words
+    assert (
+        store.contradiction(None, known) == "checkpoint 1, known from elsewhere, is gone: the store has 0 checkpoints"
+    )
+    for strange in (sign_note(known.text(), origin(LOG), OTHER_SEED), "no note"):
+        (reason,) = store.contradictions(latest, [strange])
+        assert reason.startswith("a note known from elsewhere is none of this store's log: ")
+
+
+def rotated(forger: Forger) -> None:
+    """Two checkpoints under a first key, a change of keys that both have signed, and one under the second alone."""
+    forger.add()
+    forger.add()
+    forger.add(forger.stated(2, OTHER_SEED), OTHER_SEED, SEED)
+    forger.add(forger.stated(3, OTHER_SEED), OTHER_SEED)
+
+
+@WHOLE
+@pytest.mark.parametrize("seeds", [(SEED,), (OTHER_SEED,), (OTHER_SEED, SEED)])
+def test_a_reader_of_any_line_follows_the_chain_of_signers(
+    forger: Forger, seeds: tuple[bytes, ...], whole: bool
+) -> None:
+    """An older line leads on to the newest checkpoint, and a newer one back."""
+    rotated(forger)
+    latest = forger.store(*seeds).latest(whole=whole)
+    assert latest is not None
+    assert latest.number == 3
+    with pytest.raises(CheckpointError, match="no checkpoint is signed by a key that is trusted here"):
+        forger.store(THIRD_SEED).latest(whole=whole)
+
+
+@WHOLE
+def test_a_key_that_went_out_of_use_signs_no_further_checkpoint(forger: Forger, whole: bool) -> None:
+    """Though it verified earlier ones, and though a reader trusts it."""
+    rotated(forger)
+    forger.add(forger.stated(4, SEED), SEED)
+    for seeds in ((SEED,), (OTHER_SEED, SEED)):
+        refused(forger, "signed by a key that the checkpoint before it does not name", whole=whole, seeds=seeds)
+
+
+@WHOLE
+def test_a_key_that_went_out_of_use_signs_no_other_history(forger: Forger, whole: bool) -> None:
+    """Whoever has the old private key and the bucket can make a history without the change; this ring knows better."""
+    forger.write(3)
+    assert forger.store(SEED).latest(whole=whole) is not None
+    with pytest.raises(CheckpointError, match="checkpoint 2 names no signing key of this ring as its signer"):
+        forger.store(OTHER_SEED, SEED, in_force=True).latest(whole=whole)
+
+
+@WHOLE
+def test_a_change_of_keys_is_signed_by_the_former_key(forger: Forger, whole: bool) -> None:
+    """A new key cannot put itself in force."""
+    forger.add()
+    forger.add(forger.stated(1, OTHER_SEED), OTHER_SEED)
+    refused(
+        forger, "signed by a key that the checkpoint before it does not name", whole=whole, seeds=(OTHER_SEED, SEED)
+    )
+    refused(forger, "is not signed by the key", whole=whole)
+
+
+def test_retired_keys_end_where_the_chunk_was_when_they_went(forger: Forger) -> None:
+    """By the leaves of that checkpoint, which stay; without them nothing is known, and that is said."""
+    forger.add()
+    assert forger.store().retired(forger.latest()) == {chunk: {} for chunk in LAYOUT.names}
+    forger.add(forger.stated(1, retired_keys={"1" * 16: 1}))
+    for number in range(2, 5):
+        forger.add(forger.stated(number, retired_keys={"1" * 16: 1}))
+    assert forger.store().retired(forger.latest()) == {chunk: {"1" * 16: 1} for chunk in LAYOUT.names}
+    forger.objects.delete(leaves_key(forger.statements[1].state_root))
+    with pytest.raises(CheckpointError, match="the leaves of checkpoint 1 are gone"):
+        forger.store().retired(forger.latest())
 
 
 def test_a_beaten_checkpoint_says_so(forger: Forger) -> None:
-    """Of two with one number the first stands, and the other learns it."""
-    (first,) = forger.write(1)
-    leaves = list(first.leaves.values())
-    assert forger.checkpoints.write(first.note, first.signed, leaves), "the same again is there"
-    other = replace(first.note, time="2026-07-01T12:00:00.000000Z")
-    assert not forger.checkpoints.write(other, signed(other), leaves)
+    """Of two with one number the first stands, and the other learns it; the same again is no other."""
+    note = forger.add()
+    writer = CheckpointWriter(forger.objects)
+    assert writer.checkpoint(forger.statements[0], note)
+    other = forger.stated(0, time="2026-07-01T12:00:00.000000Z")
+    assert not writer.checkpoint(other, sign_note(TreeHead(LOG, 1, "a" * 64).text(), origin(LOG), SEED))
     for whole in (False, True):
-        assert forger.checkpoints.latest(whole=whole) == first
+        assert forger.latest(whole=whole).note == note
+
+
+def test_nothing_is_signed_over_other_bytes(forger: Forger) -> None:
+    """A place that is named by its content and holds other bytes is an error in words, and no note follows."""
+    stated, made = forger.stated(0), leaf(CHUNK, 0)
+    writer = CheckpointWriter(forger.objects)
+    for key, write in (
+        (roster_key(CHUNK, made.roster_root), lambda: writer.roster(made, roster(CHUNK, 0))),
+        (leaves_key(stated.state_root), lambda: writer.leaves(stated.state_root, [made])),
+        (checkpoint_key(0, leaf_hash(stated.text()).hex()), lambda: writer.checkpoint(stated, "note")),
+    ):
+        forger.objects.replace(key, b"other")
+        with pytest.raises(StoreError, match=f"cannot write '{key}': other bytes are there"):
+            write()
+    assert forger.objects.get(note_key(0)) is None
+
+
+def _later(**ago: float) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + dt.timedelta(**ago)
+
+
+def test_nothing_goes_in_its_first_day(forger: Forger) -> None:
+    """An attempt at the next checkpoint may count on it."""
+    forger.write(4)
+    before = forger.keys()
+    forget(forger.objects, forger.store(), forger.latest(), _later(hours=23))
+    assert forger.keys() == before
+
+
+def test_what_no_checkpoint_needs_goes_after_a_day(forger: Forger) -> None:
+    """Leaves and rosters of all but the last two and those at which a key was retired, and statements that lost."""
+    for number in range(5):
+        retired = {"1" * 16: 1} if number else {}
+        forger.add(forger.stated(number, retired_keys=retired))
+    loser = checkpoint_key(2, "0" * 64)
+    strangers = ("checkpoints/x/note", "checkpoints/README", f"checkpoints/leaves/{'AB' * 32}", f"{loser}.old")
+    for key in (
+        loser,
+        checkpoint_key(5, "0" * 64),
+        leaves_key("0" * 64),
+        roster_key("chunk-0fffa", "0" * 64),
+        *strangers,
+    ):
+        forger.objects.create(key, b"x")
+    forget(forger.objects, forger.store(), forger.latest(), _later(days=1, minutes=5))
+    kept = {
+        *(note_key(number) for number in range(5)),
+        *(checkpoint_key(number, one.hex()) for number, one in enumerate(forger.hashes())),
+        *(leaves_key(forger.statements[number].state_root) for number in (1, 3, 4)),
+        *(roster_key(chunk, roster(chunk, number).root) for chunk in LAYOUT.names for number in (1, 3, 4)),
+        *strangers,
+    }
+    assert set(forger.keys()) == kept
+    assert forger.store().retired(forger.latest(whole=True))[CHUNK] == {"1" * 16: 1}
+
+
+def test_nothing_goes_where_what_is_needed_is_not_known(forger: Forger) -> None:
+    """An earlier checkpoint whose leaves are gone keeps everything."""
+    forger.write(3)
+    latest = forger.latest()
+    forger.objects.delete(leaves_key(forger.statements[1].state_root))
+    before = forger.keys()
+    with pytest.raises(CheckpointError, match="the leaves of checkpoint 1 are gone"):
+        forget(forger.objects, forger.store(), latest, _later(days=2))
+    assert forger.keys() == before
 
 
 def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
     """Listed and gone a moment later: an error of ours, as for any other note that is gone."""
-    written = forger.write(2)
+    forger.write(2)
 
     class Going:
         def __getattr__(self, name: str) -> Any:
             return getattr(forger.objects, name)
 
-        def get(self, key: str) -> bytes | None:
-            return None if key == note_key(1) else forger.objects.get(key)
+        def get(self, key: str, *, limit: int | None = None) -> bytes | None:
+            return None if key == note_key(1) else forger.objects.get(key, limit=limit)
 
-    assert SIGNING is not None
-    checkpoints = CheckpointStore(cast("ObjectStore", Going()), LOG, SIGNING.public)
+    store = CheckpointStore(cast("ObjectStore", Going()), LOG, LAYOUT, TrustedKeys((line_of(SEED),)))
     for whole in (False, True):
         with pytest.raises(CheckpointError, match="the note of checkpoint 1 is gone"):
-            checkpoints.latest(whole=whole)
-    assert forger.checkpoints.latest(whole=True) == written[-1]
+            store.latest(whole=whole)
 
 
-def test_objects_keep_their_names(forger: Forger) -> None:
-    """The names of version 1: under another, a store that is there already would lose its checkpoints."""
-    forger.write(1)
-    assert [item.key for item in forger.objects.list("checkpoints/")] == [
-        "checkpoints/000000000000/chunk-0-0c1f9256af8f9314.jsonl",
-        "checkpoints/000000000000/chunk-1-bb428c0e940573b6.jsonl",
-        "checkpoints/000000000000/leaves-f20f6f9de26b145b.jsonl",
-        "checkpoints/000000000000/note",
-    ]
-
-
-def test_no_roster_is_believed_to_stand_where_something_else_does(forger: Forger) -> None:
-    """A roster's or the leaves' place that holds other bytes is an error, and no note follows."""
-    made = roster("chunk-0")
-    leaf = forger.checkpoints.write_roster(0, "chunk-0", made)
-    key = forger.key(0, "chunk-0")
-    forger.objects.replace(key, b"other")
-    with pytest.raises(StoreError, match=f"another object is in the place of '{key}'"):
-        forger.checkpoints.write_roster(0, "chunk-0", made)
-    note = CheckpointNote(LOG, 0, merkle.root([leaf.leaf()]).hex(), TIME, NO_HASH)
-    forger.objects.replace(f"checkpoints/{0:012d}/leaves-{note.root[:16]}.jsonl", b"other")
-    with pytest.raises(StoreError, match="another object is in the place of 'checkpoints/"):
-        forger.checkpoints.write(note, signed(note), [leaf])
-    assert forger.objects.get(note_key(0)) is None
-
-
-def test_old_rosters_go_and_notes_stay(forger: Forger) -> None:
-    """All notes are kept, and what belongs to the last two checkpoints; what is not ours is left alone."""
-    forger.write(4)
-    beaten = "checkpoints/000000000001/chunk-0-0000000000000000.jsonl"
-    for stranger in (beaten, "checkpoints/x/note", "checkpoints/README"):
-        forger.objects.create(stranger, b"x")
-    everything = {item.key for item in forger.objects.list("checkpoints/")}
-    forger.checkpoints.forget_old_rosters(3)
-    left = {item.key for item in forger.objects.list("checkpoints/")}
-    old = {key for key in everything if key.startswith(("checkpoints/000000000000/", "checkpoints/000000000001/"))}
-    assert everything - left == {key for key in old if not key.endswith("/note")}
-    assert beaten not in left
-    assert forger.checkpoints.latest(whole=True) is not None
-
-
-def test_an_empty_chunk_has_a_leaf(forger: Forger) -> None:
-    """No subject, no segment, no file."""
-    leaf = forger.checkpoints.write_roster(0, "chunk-0", Roster())
-    nothing = files_hash([])
-    assert leaf == ChunkLeaf("chunk-0", merkle.root([]).hex(), -1, NO_HASH, nothing, nothing)
-    checkpoint = Checkpoint(CheckpointNote(LOG, 0, "a" * 64, TIME, NO_HASH), "", {"chunk-0": leaf})
-    assert forger.checkpoints.roster(checkpoint, "chunk-0") == Roster([], [], [])
+def test_a_forged_note_far_ahead_is_a_gap_and_costs_no_memory(forger: Forger) -> None:
+    """A note of an absurd number is told as the gap that it makes, at once."""
+    forger.write(2)
+    forger.objects.create(note_key(999_999_999_999), b"forged")
+    refused(forger, "the note of checkpoint 2 is gone, later ones are there")

@@ -106,6 +106,22 @@ def sample_log(head: LogHead = START, event_of: Callable[..., AccessEvent] = eve
     return [written.data for written in write_log(plan, head)]
 
 
+class AnchoredByName:
+    """What a checkpoint anchored, by ids in clear: a test's roster has no hashes to look up."""
+
+    def __init__(self, chains: Mapping[str, tuple[int, str]]) -> None:
+        self._chains = chains
+
+    def chain(self, candidate_id: str) -> tuple[int, str] | None:
+        """See `AnchoredChains.chain`."""
+        return self._chains.get(candidate_id)
+
+    def unmet(self, met: Iterable[str]) -> list[tuple[str, int]]:
+        """See `AnchoredChains.unmet`; the id takes the place of its hash."""
+        known = set(met)
+        return [(one, seq) for one, (seq, _) in self._chains.items() if one not in known]
+
+
 def judge(
     segments: Iterable[bytes | str | None],
     chains: Mapping[str, tuple[int, str]] | None = None,
@@ -135,8 +151,9 @@ def judge(
 
 
 def chains_found(verdict: LogVerdict) -> dict[str, tuple[str, int]]:
-    """Kind and seq of every broken chain."""
-    return {candidate_id: (broken.kind, broken.seq) for candidate_id, broken in verdict.broken.items()}
+    """Kind and seq of every broken chain; of one that the checkpoint alone knows, by what it is known as."""
+    found = {candidate_id: (broken.kind, broken.seq) for candidate_id, broken in verdict.broken.items()}
+    return found | {str(one.id_sha256): (one.kind, one.seq) for one in verdict.broken_unnamed}
 
 
 def logs_found(verdict: LogVerdict) -> list[tuple[int | None, str]]:

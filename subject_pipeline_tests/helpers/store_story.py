@@ -101,7 +101,7 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
     assert verify(store_at(url), ring).sound
     written = write_checkpoint(store_at(url), ring)
     assert written.written is not None
-    again = verify(store_at(url), ring, incremental=True, known_notes=[written.written.signed])
+    again = verify(store_at(url), ring, incremental=True, known_notes=[written.written.note])
     assert (again.sound, again.rows) == (True, 0)
 
     # Tamper: found by both, and named.

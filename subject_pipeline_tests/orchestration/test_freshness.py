@@ -181,7 +181,7 @@ def test_a_checkpoint_is_recent_until_it_is_not(bench: AuditBench) -> None:
             path.unlink()
     gone = checkpoint_said(bench)
     assert gone.passed
-    assert str(gone.description).endswith("the store has none")
+    assert str(gone.description).endswith("is gone: the store has 0 checkpoints")
     (bench.folder / "ring.json").unlink()
     assert "could not be read (KeyRingError" in str(checkpoint_said(bench).description)
 

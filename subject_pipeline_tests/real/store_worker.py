@@ -86,7 +86,7 @@ class Worker:
 
     def _checkpoint(self, asked: Asked) -> Asked:
         done = write_checkpoint(self._store(), KeyRingFile(self.ring), known_notes=asked["notes"])
-        signed = done.written.signed if done.written else None
+        signed = done.written.note if done.written else None
         return {**_told(done.verification), "carried": done.carried, "note": signed}
 
 

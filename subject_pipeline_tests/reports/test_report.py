@@ -121,8 +121,8 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     assert found.verification.problems == 0
     assert checkpoint is not None
     assert found.checkpoint is not None
-    assert found.checkpoint.note_sha256 == hashlib.sha256(checkpoint.signed.encode()).hexdigest()
-    assert (found.checkpoint.number, found.checkpoint.root) == (0, checkpoint.note.root)
+    assert found.checkpoint.note_sha256 == hashlib.sha256(checkpoint.note.encode()).hexdigest()
+    assert (found.checkpoint.number, found.checkpoint.root) == (0, checkpoint.root)
     assert found.checkpoint.age_days == pytest.approx(0.25)
 
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_known_elsewhere_must_be_there(place: Place) -> None:
     assert written is not None
     for item in list(place.objects.list("checkpoints/")):
         place.objects.delete(item.key)
-    assert "bad_checkpoint" in [one.kind for one in numbers_of(place, known_notes=[written.signed]).verification.named]
+    assert "bad_checkpoint" in [one.kind for one in numbers_of(place, known_notes=[written.note]).verification.named]
 
 
 def test_damaged_lines_are_counted_and_the_others_too(place: Place) -> None:

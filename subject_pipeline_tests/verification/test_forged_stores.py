@@ -11,9 +11,9 @@ from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
 from subject_pipeline.audit.group_commit import row_size
 from subject_pipeline.audit.segment import MAX_BYTES, LogHead, write_segment
 from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegments
-from subject_pipeline.checkpoints.stored_checkpoints import note_key
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
 from subject_pipeline.registry.backfill import backfill
+from subject_pipeline.store.layout import note_key
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people

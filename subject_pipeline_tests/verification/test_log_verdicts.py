@@ -590,7 +590,7 @@ def test_where_the_store_failed_anchored_chains_are_unreadable_and_not_broken(at
     verdict = judge([*LOG[:at], "the store is down", *LOG[at + 1 :]], ANCHORS)
 
     assert not verdict.broken
-    assert verdict.unreadable == ANCHORS.keys()
+    assert verdict.unreadable | verdict.unreadable_unnamed == ANCHORS.keys()
     assert logs_found(verdict) == [(at, "unreadable")]
 
 
@@ -632,7 +632,25 @@ def test_a_problem_found_before_the_store_failed_stands() -> None:
     """A gap that a segment gone has left is not excused by a failure after it."""
     verdict = judge([LOG[0], None, LOG[2], "the store is down"], ANCHORS)
     assert chains_found(verdict) == {A: ("bad_seq", 2), C: ("bad_seq", 0)}
-    assert verdict.unreadable == {B, D}
+    assert (verdict.unreadable, verdict.unreadable_unnamed) == ({B}, {D})
+
+
+@pytest.mark.parametrize(("last", "chains", "logs"), [
+    (1, {A: ("retired_key", 3), B: ("retired_key", 1), C: ("retired_key", 1), D: ("retired_key", 0)}, [2, 3]),
+    (2, {A: ("retired_key", 4), B: ("retired_key", 2), D: ("retired_key", 0)}, [3]),
+    (3, {}, []),
+])  # fmt: skip
+def test_a_retired_key_makes_no_rows_beyond_its_last_segment(
+    last: int, chains: dict[str, tuple[str, int]], logs: list[int]
+) -> None:
+    """Rows and headers under it up to there are sound; after it each chain breaks at the first, and so does the log."""
+    for resumed in (False, True):
+        first = judge(LOG[:2])
+        at: dict[str, Any] = {"start": first.head, "chains": heads_of(LOG[:2]), "resumed": True} if resumed else {}
+        verdict = judge(LOG[2:] if resumed else LOG, **at, retired={key_id(NEW_KEY): last})
+        assert chains_found(verdict) == chains
+        assert logs_found(verdict) == [(number, "bad_segment") for number in logs]
+    assert not judge(LOG, retired={key_id(STRANGE_KEY): -1}).broken
 
 
 def test_evidence_is_gathered_by_subject_in_order() -> None:
@@ -786,12 +804,13 @@ def test_any_change_is_detected_and_no_other_chain_accused(data: st.DataObject) 
     before, after = _chains_of(log, known), _chains_of(changed, known)
     touched = {one for one, rows in before.items() if after[one] != rows}
     framed = {_subject_of(text) for text in _body_lines(changed) if text not in known}
-    assert touched <= verdict.broken.keys() <= touched | framed
+    broken = verdict.broken.keys() | {one.id_sha256 for one in verdict.broken_unnamed}
+    assert touched <= broken <= touched | framed
     assert touched or expected
     macs = {(row["candidate_id"], row["seq"]): row["mac"] for row in rows_of(log)}
     for candidate_id, (seq, head) in verdict.chains.items():
         assert seq == -1 or macs[candidate_id, seq] == head
-    for candidate_id in heads_of(log).keys() - verdict.broken.keys():
+    for candidate_id in heads_of(log).keys() - broken:
         assert verdict.chains[candidate_id] == heads_of(log)[candidate_id]
 
 
@@ -888,6 +907,6 @@ def test_any_bytes_get_a_verdict(log: Segments, anchored: bool) -> None:
     verdict = judge(log, ANCHORS if anchored else {})
 
     assert verdict.head.number == len(log) - 1
-    assert all(LAYOUT.chunk_of(broken.storage_key) for broken in verdict.broken.values())
+    assert all(LAYOUT.chunk_of(str(broken.storage_key)) for broken in verdict.broken.values())
     assert not verdict.unreadable & verdict.broken.keys()
     assert all(type(problem.segment) is int for problem in verdict.logs)

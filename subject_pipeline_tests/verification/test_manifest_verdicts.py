@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, Evidence
-from subject_pipeline.checkpoints.checkpoint import NO_HASH, RosterEntry
+from subject_pipeline.checkpoints.rosters import RosterEntry
+from subject_pipeline.formats.leaves import NO_HASH
 from subject_pipeline.verification.log_verdicts import EvidenceRow
-from subject_pipeline.verification.manifest_verdicts import judge_manifests
+from subject_pipeline.verification.manifest_verdicts import judge_manifests, judge_unnamed
 
 # Hashes of one subject's manifest as it went through time.
 M0, M1, M2, OTHER = (f"{at:02x}" * 32 for at in (1, 2, 3, 255))
@@ -15,9 +16,10 @@ NO = ""  # no manifest
 ID = "WORKER/1"
 
 
-def entry(sha256: str, seq: int = 4, candidate_id: str = ID) -> RosterEntry:
-    """What a checkpoint knew: a chain up to `seq`, and a manifest."""
-    return RosterEntry(candidate_id, candidate_id.replace("/", "_"), seq, NO_HASH if seq < 0 else "ab" * 32, sha256)
+def entry(sha256: str, seq: int = 4, state: str = "") -> RosterEntry:
+    """What a checkpoint knew: a chain up to `seq`, and a manifest; without one it was never there, or as said."""
+    row = NO_HASH if seq < 0 else "ab" * 32
+    return RosterEntry("A" * 22, seq, row, sha256, state or ("present" if sha256 else "absent"))
 
 
 def updated(to: str, prior: str, seq: int = 5) -> EvidenceRow:
@@ -40,6 +42,11 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "roster: gone": (NO, entry(M0), [], "missing"),
     "roster: none, and none there": (NO, entry(NO), [], None),
     "roster: none, now registered": (M0, entry(NO), [], None),
+    "roster: deleted, and gone": (NO, entry(NO, state="deleted"), [], None),
+    "roster: deleted, and there again": (M0, entry(NO, state="deleted"), [], "resurrected"),
+    "roster: erased, and there again": (OTHER, entry(NO, state="erased"), [], "resurrected"),
+    "roster: deleted, then announced": (M1, entry(NO, state="deleted"), [updated(M1, NO)], None),
+    "roster: deleted, announced, not applied": (NO, entry(NO, state="deleted"), [updated(M1, NO)], "unapplied"),
     "roster: no chain, as anchored": (M0, entry(M0, -1), [], None),
     "roster: no chain, changed": (OTHER, entry(M0, -1), [], "changed"),
     "roster: no chain, gone": (NO, entry(M0, -1), [], "missing"),
@@ -122,7 +129,7 @@ def test_a_subject_is_judged_by_its_own_alone(
 ) -> None:
     """Others beside it, sound or not, known or new, change no subject's verdict."""
     present = {"A": M0, "B": OTHER, "NEW": M2} | ({ID: actual} if actual else {})
-    entries = {"A": entry(M0, candidate_id="A"), "B": entry(M0, candidate_id="B")} | ({ID: roster} if roster else {})
+    entries = {"A": entry(M0), "B": entry(M0)} | ({ID: roster} if roster else {})
     evidence = {"Z": [updated(M1, M0)]} | ({ID: rows} if rows else {})
     found = [(one.candidate_id, one.kind) for one in judge_manifests(present, entries, evidence)]
 
@@ -142,6 +149,14 @@ def test_an_entry_without_evidence_rows_is_the_rosters() -> None:
     assert judge_manifests({ID: M0}, {ID: entry(M0)}, {ID: []}) == []
     assert judge_manifests({ID: M0}, {}, {ID: []}) == []
     assert [one.kind for one in judge_manifests({}, {ID: entry(M0)}, {ID: []})] == ["missing"]
+
+
+def test_of_those_whom_nobody_names_only_manifests_are_missed() -> None:
+    """Anchored with a manifest, and nothing says where it went: missing, by the hash of the id alone."""
+    found = judge_unnamed([("a" * 64, entry(M0)), ("b" * 64, entry(NO, state="deleted")), ("c" * 64, entry(M1, -1))])
+    assert [(one.candidate_id, one.id_sha256, one.subject, one.kind) for one in found] == [
+        (None, name, name, "missing") for name in ("a" * 64, "c" * 64)
+    ]
 
 
 _KINDS = {"changed", "missing", "unapplied", "resurrected"}
@@ -171,7 +186,8 @@ def histories(draw: st.DrawFn) -> tuple[Mapping[str, RosterEntry], list[Evidence
                 state = NO
                 states.append(state)
             case "checkpoint":
-                roster = {ID: entry(state, seq - 1)}
+                gone = "deleted" if rows and rows[-1].evidence.deleted else ""
+                roster = {ID: entry(state, seq - 1, "" if state else gone)}
             case _:
                 seq += 1
     return roster, rows, states

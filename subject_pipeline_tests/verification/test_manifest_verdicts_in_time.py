@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from subject_pipeline.verification.log_verdicts import EvidenceRow
-from subject_pipeline.verification.manifest_verdicts import Recent, judge_manifests, possibly_resurrected
+from subject_pipeline.verification.manifest_verdicts import Recent, judge_manifests
 from subject_pipeline_tests.verification.test_manifest_verdicts import (
     ID,
     M0,
@@ -13,7 +13,6 @@ from subject_pipeline_tests.verification.test_manifest_verdicts import (
     NO,
     OTHER,
     deleted,
-    entry,
     updated,
 )
 
@@ -64,16 +63,3 @@ def test_only_what_is_not_applied_can_be_pending() -> None:
     assert kinds(NO, written(updated(M1, M0), NOW)) == ["missing"]
     assert kinds(OTHER, written(deleted(M0), NOW)) == ["resurrected"]
     assert kinds(M1, written(updated(M1, M0), NOW)) == []
-
-
-def test_who_is_there_without_a_word_since_a_checkpoint_that_knew_no_manifest_is_suspect() -> None:
-    """Only all of it together: no manifest then, one now, and no row since."""
-    unknown = entry(NO)
-    assert possibly_resurrected({ID: M0}, [unknown], {})
-    assert possibly_resurrected({ID: M0}, [unknown], {ID: []})
-    assert possibly_resurrected({ID: M0, "A": M1}, [entry(M1, candidate_id="A"), unknown], {"A": [updated(M1, M0)]})
-    assert not possibly_resurrected({ID: M0}, [unknown], {ID: [updated(M0, NO)]})
-    assert not possibly_resurrected({ID: M0}, [entry(M0)], {})
-    assert not possibly_resurrected({}, [unknown], {})
-    assert not possibly_resurrected({"A": M0}, [unknown], {})
-    assert not possibly_resurrected({ID: M0}, [], {})

@@ -1,6 +1,6 @@
 """Names of objects: only the key that would be written is taken for the object, whatever else Unicode calls a digit."""
 
-import hashlib
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -8,35 +8,16 @@ import pytest
 
 import subject_pipeline
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.checkpoints import merkle
-from subject_pipeline.checkpoints.checkpoint import NO_HASH, CheckpointNote, origin
-from subject_pipeline.checkpoints.signed_notes import sign_note
-from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore, Roster, note_key
-from subject_pipeline.errors import CheckpointError, ManifestError
-from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.checkpoints.forgetting import forget
+from subject_pipeline.errors import ManifestError
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.layout import note_key
+from subject_pipeline_tests.helpers.forging import Forger
 
-LOG_ID = "a" * 32
 CHUNK = "chunk-0"
 FULL_WIDTH = str.maketrans("0123456789", "".join(chr(0xFF10 + digit) for digit in range(10)))
 ARABIC = str.maketrans("0123456789", "".join(chr(0x0660 + digit) for digit in range(10)))
-RING = KeyRing.new(b"k" * 32, b"s" * 32)
-
-
-def _write_checkpoints(objects: ObjectStore, count: int) -> CheckpointStore:
-    assert RING.signing is not None
-    assert RING.signing.private is not None
-    store = CheckpointStore(objects, LOG_ID, RING.signing.public)
-    previous = NO_HASH
-    for number in range(count):
-        leaf = store.write_roster(number, CHUNK, Roster())
-        root = merkle.root([leaf.leaf()]).hex()
-        note = CheckpointNote(LOG_ID, number, root, "2026-01-02T03:04:05.000000Z", previous)
-        signed = sign_note(note.text(), origin(LOG_ID), RING.signing.private)
-        assert store.write(note, signed, [leaf])
-        previous = hashlib.sha256(signed.encode()).hexdigest()
-    return store
 
 
 @pytest.mark.parametrize("digits", [FULL_WIDTH, ARABIC], ids=["full-width", "arabic"])
@@ -73,52 +54,23 @@ def test_a_twin_does_not_lengthen_a_log(objects: ObjectStore) -> None:
         "checkpoints/x",
         "checkpoints/000000000000/x/y",
         "checkpoints/000000000000/kept by hand.jsonl",
-        f"checkpoints/{'0' * 13}/leaves-0123456789abcdef.jsonl",
+        f"checkpoints/{'0' * 13}/{'ab' * 32}/checkpoint.json",
+        f"checkpoints/{'0' * 12}/{('12' * 32).translate(FULL_WIDTH)}/checkpoint.json",
+        f"checkpoints/leaves/{('12' * 32).translate(FULL_WIDTH)}",
+        f"checkpoints/rosters/chunk-{'0'.translate(ARABIC)}/{'12' * 32}",
         f"checkpoints/{note_key(1).split('/')[1].translate(FULL_WIDTH)}/note",
         f"checkpoints/{note_key(9).split('/')[1].translate(FULL_WIDTH)}/note",
-        f"checkpoints/{note_key(0).split('/')[1].translate(FULL_WIDTH)}/leaves-0123456789abcdef.jsonl",
     ],
 )
 def test_a_stray_object_below_checkpoints_is_neither_read_nor_deleted(objects: ObjectStore, key: str) -> None:
     """It stands for nothing and stands in nobody's way; what was not written here is not removed here."""
     objects.create(key, b"stray")
-    store = _write_checkpoints(objects, 4)
-    latest = store.latest(whole=True)
-    assert latest is not None
-    assert latest.note.number == 3
-    store.forget_old_rosters(3)
+    forger = Forger(objects)
+    forger.write(4)
+    latest = forger.latest()
+    assert latest.number == 3
+    forget(objects, forger.store(), latest, dt.datetime.now(dt.UTC) + dt.timedelta(days=2))
     assert objects.get(key) == b"stray"
-
-
-def test_old_rosters_and_leaves_go_and_notes_stay(objects: ObjectStore) -> None:
-    """All but the last two checkpoints keep their note alone, and so does what a beaten writer left of them."""
-    store = _write_checkpoints(objects, 4)
-    store.write_roster(1, CHUNK, Roster(segment=7, segment_mac="b" * 64))
-    store.forget_old_rosters(3)
-    left = [item.key.removeprefix("checkpoints/").split("/") for item in objects.list("checkpoints/")]
-    assert {number: sum(one == number for one, _ in left) for number, _ in left} == {
-        "000000000000": 1,
-        "000000000001": 1,
-        "000000000002": 3,
-        "000000000003": 3,
-    }
-    assert [number for number, name in left if name == "note"] == [f"{number:012}" for number in range(4)]
-
-
-def test_a_forged_note_far_ahead_is_a_gap_and_costs_no_memory(objects: ObjectStore) -> None:
-    """A note of an absurd number is told as the gap that it makes, at once."""
-    store = _write_checkpoints(objects, 2)
-    objects.create(note_key(999_999_999_999), b"forged")
-    with pytest.raises(CheckpointError, match="the note of checkpoint 2 is gone, later ones are there"):
-        store.latest(whole=False)
-
-
-def test_rosters_of_chunks_with_long_names_go_too(objects: ObjectStore) -> None:
-    """A store of many chunks has names of five digits."""
-    store = _write_checkpoints(objects, 4)
-    store.write_roster(0, "chunk-0fffa", Roster())
-    store.forget_old_rosters(3)
-    assert [item.key for item in objects.list("checkpoints/000000000000/")] == [note_key(0)]
 
 
 def test_no_stored_name_is_parsed_with_unicode_digits() -> None:

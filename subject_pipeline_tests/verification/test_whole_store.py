@@ -15,8 +15,17 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.segment import LogHead, Segment, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.checkpoints.proofs import check_proof
-from subject_pipeline.errors import ConflictError, IncompleteError, KeyRingError, StoreError, UnknownSubjectError
+from subject_pipeline.checkpoints.proofs import ABSENCE, check_proof
+from subject_pipeline.checkpoints.signed_notes import verifier_line
+from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.errors import (
+    CheckpointError,
+    ConflictError,
+    IncompleteError,
+    KeyRingError,
+    StoreError,
+    UnknownSubjectError,
+)
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -28,7 +37,8 @@ from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import CheckpointReport, prove, write_checkpoint
+from subject_pipeline.verification.checkpointing import CheckpointReport, write_checkpoint
+from subject_pipeline.verification.proving import prove
 from subject_pipeline.verification.rebuilding import rebuild
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Declared
@@ -113,9 +123,9 @@ def auditee(tmp_path: Path) -> Auditee:
 def found(report: Verification) -> set[tuple[str, str]]:
     """Everything that was found: who or what, and its kind."""
     return {
-        *((one.candidate_id, one.kind) for one in report.broken_chains),
+        *((str(one.subject), one.kind) for one in report.broken_chains),
         *((one.chunk or "store", one.kind) for one in report.broken_logs),
-        *((str(one.candidate_id), one.kind) for one in report.broken_manifests),
+        *((str(one.subject), one.kind) for one in report.broken_manifests),
     }
 
 
@@ -205,13 +215,19 @@ def _drop_the_note(auditee: Auditee) -> set[tuple[str, str]]:
 
 def _edit_the_note(auditee: Auditee) -> set[tuple[str, str]]:
     path = auditee.root / "checkpoints" / f"{0:012d}" / "note"
-    text = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join([*text[:3], "2020" + text[3][4:], *text[4:], ""]), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n1\n", "\n2\n"), encoding="utf-8")
     return {("store", "bad_checkpoint")}
 
 
 def _drop_the_leaves(auditee: Auditee) -> set[tuple[str, str]]:
-    (path,) = (auditee.root / "checkpoints" / f"{0:012d}").glob("leaves-*")
+    (path,) = (auditee.root / "checkpoints" / "leaves").iterdir()
+    path.unlink()
+    return {("store", "bad_checkpoint")}
+
+
+def _drop_the_statement(auditee: Auditee) -> set[tuple[str, str]]:
+    (path,) = (auditee.root / "checkpoints" / f"{0:012d}").glob("*/checkpoint.json")
     path.unlink()
     return {("store", "bad_checkpoint")}
 
@@ -219,7 +235,7 @@ def _drop_the_leaves(auditee: Auditee) -> set[tuple[str, str]]:
 TAMPERINGS = [
     _change_a_row, _drop_the_tail, _drop_a_middle_segment, _drop_a_log, _drop_everything, _rewrite_with_the_key,
     _foreign_object, _edit_a_manifest, _edit_an_announced_manifest, _remove_a_manifest, _drop_the_note, _edit_the_note,
-    _drop_the_leaves,
+    _drop_the_leaves, _drop_the_statement,
 ]  # fmt: skip
 
 
@@ -234,7 +250,7 @@ def test_tampering_is_found_and_named(
     assert expected <= found(report)
     assert not report.sound
     touched = {auditee.chunk(who) for who, _ in expected if who in SUBJECTS} | {who for who, _ in expected}
-    assert {auditee.chunk(one.candidate_id) for one in report.broken_chains} <= touched
+    assert {auditee.chunk(str(one.subject)) for one in report.broken_chains} <= touched
 
 
 @pytest.mark.parametrize("tampering", [_change_a_row, _drop_the_tail, _drop_a_log, _edit_a_manifest, _edit_the_note])
@@ -250,12 +266,17 @@ def test_nothing_red_turns_green(auditee: Auditee, tampering: Callable[[Auditee]
 def test_a_damaged_roster_breaks_its_chunk_and_rows_are_still_judged(auditee: Auditee) -> None:
     """A roster that is gone is told for its chunk, whose rows are judged on their own."""
     chunk = auditee.chunk("P-3")
-    (path,) = (auditee.root / "checkpoints" / f"{0:012d}").glob(f"{chunk}-*")
+    (path,) = (auditee.root / "checkpoints" / "rosters" / chunk).iterdir()
     path.unlink()
     report = auditee.verify()
     assert found(report) == {(chunk, "bad_checkpoint")}
     assert report.intact == report.chains == len(SUBJECTS)
-    assert auditee.checkpoint().written is None
+    auditee.append("P-3", "e-next")
+    signed = auditee.checkpoint()
+    assert signed.written is not None
+    assert signed.carried == [chunk]
+    assert signed.written.statement.carried == {chunk: 0}
+    assert found(auditee.verify()) == {(chunk, "bad_checkpoint")}
 
 
 def test_a_note_kept_elsewhere_finds_a_rollback(auditee: Auditee) -> None:
@@ -263,12 +284,12 @@ def test_a_note_kept_elsewhere_finds_a_rollback(auditee: Auditee) -> None:
     shutil.copytree(auditee.root, auditee.folder / "earlier")
     written = auditee.checkpoint().written
     assert written is not None
-    assert auditee.verify(known_notes=[written.signed]).sound
+    assert auditee.verify(known_notes=[written.note]).sound
     shutil.rmtree(auditee.root)
     shutil.copytree(auditee.folder / "earlier", auditee.root)
     assert auditee.verify().sound, "nothing in the store itself tells it"
-    assert found(auditee.verify(known_notes=[written.signed])) == {("store", "bad_checkpoint")}
-    assert auditee.checkpoint(known_notes=[written.signed]).written is None
+    assert found(auditee.verify(known_notes=[written.note])) == {("store", "bad_checkpoint")}
+    assert auditee.checkpoint(known_notes=[written.note]).written is None
 
 
 def _update(auditee: Auditee) -> None:
@@ -371,7 +392,7 @@ def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_agai
     assert len(show(auditee.store, auditee.ring, "P-4")) == before, "it was announced already"
     for incremental in (False, True):
         assert auditee.verify(incremental=incremental).sound
-    assert auditee.checkpoint().verification.sound
+    assert auditee.checkpoint(clock=_later).verification.sound
 
 
 def _later() -> dt.datetime:
@@ -482,17 +503,24 @@ def test_an_incremental_verification_reads_nothing_unchanged(auditee: Auditee) -
     report = auditee.verify(incremental=True)
     assert report.sound
     assert report.rows == 0
-    assert not [key for key in read if key.startswith("audit/") or "chunk-" in key]
+    assert not [key for key in read if key.startswith("audit/") or "rosters/" in key]
 
 
-def test_notes_are_linked_and_old_rosters_go(auditee: Auditee) -> None:
-    """All notes are kept, rosters of the last two checkpoints."""
-    for _ in range(3):
+def test_notes_stay_and_old_rosters_go_after_a_day(auditee: Auditee) -> None:
+    """All notes and statements are kept, and the rosters and leaves of the last two checkpoints."""
+    below = auditee.root / "checkpoints"
+    for number in range(3):
+        auditee.append("P-3", f"e-again-{number}")
         auditee.checkpoint()
-    folders = sorted((auditee.root / "checkpoints").iterdir())
-    assert all((folder / "note").is_file() for folder in folders)
-    assert [len(list(folder.iterdir())) > 1 for folder in folders] == [False, False, True, True]
-    assert auditee.verify().sound
+    rosters = below / "rosters" / auditee.chunk("P-3")
+    assert (len(list(rosters.iterdir())), len(list((below / "leaves").iterdir()))) == (4, 4)
+    auditee.append("P-3", "e-last")
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1, minutes=1)
+    auditee.checkpoint(clock=lambda: tomorrow)
+    assert (len(list(rosters.iterdir())), len(list((below / "leaves").iterdir()))) == (2, 2)
+    assert len(list(below.glob("*/note"))) == len(list(below.glob("*/*/checkpoint.json"))) == 5
+    for incremental in (False, True):
+        assert auditee.verify(incremental=incremental).sound
 
 
 def test_two_checkpoints_at_once_are_two_in_a_row(auditee: Auditee) -> None:
@@ -505,7 +533,7 @@ def test_two_checkpoints_at_once_are_two_in_a_row(auditee: Auditee) -> None:
     report = auditee.verify()
     assert report.sound
     assert report.checkpoint is not None
-    assert report.checkpoint.note.number == 2
+    assert report.checkpoint.number == 2
 
 
 def test_a_checkpoint_killed_before_its_note_stands_in_nobodys_way(
@@ -526,7 +554,7 @@ def test_a_checkpoint_killed_before_its_note_stands_in_nobodys_way(
     assert auditee.verify().sound
     written = auditee.checkpoint().written
     assert written is not None
-    assert written.note.number == 1
+    assert written.number == 1
 
 
 def test_a_writers_copy_verifies_and_does_not_sign(auditee: Auditee, tmp_path: Path) -> None:
@@ -567,9 +595,16 @@ def test_rows_of_people_without_a_manifest_are_told(auditee: Auditee) -> None:
 
 def test_a_proof_holds_for_who_is_in_the_checkpoint_and_nobody_else(auditee: Auditee) -> None:
     """The proof's entry is the chain's head as anchored."""
-    proof = prove(auditee.store, auditee.ring, "P-2")
-    entry = check_proof(json.loads(json.dumps(proof)), proof["verifier"])
-    assert (entry.candidate_id, entry.seq) == ("P-2", 2)
+    made = prove(auditee.store, auditee.ring, "P-2")
+    assert RING.signing is not None
+    line = verifier_line(origin(auditee.log.layout.log_id), RING.signing.public)
+    proven = check_proof(json.loads(json.dumps(made.proof)), line)
+    assert proven.entry is not None
+    assert (proven.entry.seq, proven.entry.state, proven.state_of) == (2, "present", 0)
+    absent = prove(auditee.store, auditee.ring, "P-nobody", ABSENCE)
+    assert check_proof(json.loads(json.dumps(absent.proof)), line).entry is None
+    with pytest.raises(CheckpointError, match="a head proof shows the state"):
+        prove(auditee.store, auditee.ring, "P-2", ABSENCE)
     with pytest.raises(UnknownSubjectError):
         prove(auditee.store, auditee.ring, "P-nobody")
 

@@ -22,7 +22,7 @@ _HERE = "subject_pipeline.cli.commands"
         Lazy(
             "prove",
             f"{_HERE}.audit_verify",
-            "Write a self-contained proof that the head of a subject's chain is in the latest checkpoint.",
+            "Write a self-contained proof of what the latest checkpoint says of a subject, or that it says nothing.",
         ),
         Lazy("show", f"{_HERE}.audit_records", "Print a subject's rows, each as stored; nothing is verified."),
         Lazy(

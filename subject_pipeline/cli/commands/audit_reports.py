@@ -36,7 +36,7 @@ def verification_json(report: Verification) -> dict[str, Any]:
 def _checkpoint(held: Checkpoint | None) -> dict[str, Any] | None:
     if held is None:
         return None
-    return {"number": held.note.number, "root": held.note.root, "time": held.note.time, "note_sha256": held.sha256}
+    return {"number": held.number, "root": held.root, "time": held.time, "note_sha256": held.note_sha256}
 
 
 def _mode(report: Verification) -> str:
@@ -46,7 +46,7 @@ def _mode(report: Verification) -> str:
 def verification_words(report: Verification) -> str:
     """A verification for people: the counts, then what was found."""
     held = report.checkpoint
-    against = f"checkpoint {held.note.number} of {held.note.time}" if held else "no checkpoint"
+    against = f"checkpoint {held.number} of {held.time}" if held else "no checkpoint"
     lines = [
         f"{_mode(report)} verification against {against}: {_outcome(report)}",
         f"  chains      {report.chains:>12,}   ({report.rows:,} rows, {report.subjects:,} manifests)",
@@ -57,8 +57,8 @@ def verification_words(report: Verification) -> str:
     ]
     found = [
         *(f"log {one.chunk or 'of the store'}: {one.kind}: {one.detail}" for one in report.broken_logs),
-        *(f"chain of {one.candidate_id!r}: {one.kind} at row {one.seq}: {one.detail}" for one in report.broken_chains),
-        *(f"manifest of {one.candidate_id!r}: {one.kind}: {one.detail}" for one in report.broken_manifests),
+        *(f"chain of {one.subject!r}: {one.kind} at row {one.seq}: {one.detail}" for one in report.broken_chains),
+        *(f"manifest of {one.subject!r}: {one.kind}: {one.detail}" for one in report.broken_manifests),
     ]
     lines += found[:_SHOWN]
     if len(found) > _SHOWN:
@@ -91,11 +91,12 @@ def checkpoint_words(report: CheckpointReport) -> str:
     if written is None:
         outcome = "no checkpoint was written: the last one does not hold, or the store could not be read"
     else:
-        outcome = f"checkpoint {written.note.number} of {report.entries:,} subjects, root {written.note.root}"
+        outcome = f"checkpoint {written.number} of {report.entries:,} subjects, root {written.root}"
     if report.carried:
-        outcome += f"\n{len(report.carried):,} chunks keep their previous entries: {', '.join(report.carried[:_SHOWN])}"
+        named = ", ".join(report.carried[:_SHOWN])
+        outcome += f"\n{len(report.carried):,} chunks are carried, their last sound state still stands: {named}"
     if report.pending:
-        outcome += f"\n{len(report.pending):,} chunks keep theirs while a change is under way; the next one has it"
+        outcome += f"\n{len(report.pending):,} chunks are carried while a change is under way; the next one has it"
     return f"{outcome}\n{verification_words(report.verification)}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, Proven
 from subject_pipeline.cli.commands.audit_reports import (
     checkpoint_words,
     unknown_words,
@@ -15,7 +16,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SourceError, UnknownSubjectError
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.verification import checkpointing, whole_store
+from subject_pipeline.verification import checkpointing, proving, whole_store
 from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 
 
@@ -59,10 +60,10 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
     written = report.written
     shell.tell(
         {
-            "number": written.note.number if written else None,
-            "root": written.note.root if written else None,
-            "time": written.note.time if written else None,
-            "note": written.signed if written else None,
+            "number": written.number if written else None,
+            "root": written.root if written else None,
+            "time": written.time if written else None,
+            "note": written.note if written else None,
             "entries": report.entries,
             "carried": sorted([*report.carried, *report.pending]),
             "verification": verification_json(report.verification),
@@ -83,17 +84,34 @@ def _note(path: Path) -> str:
 
 @click.command()
 @click.argument("candidate_id", metavar="ID")
+@click.option("--absent", is_flag=True, help="Prove that the latest checkpoint has no entry of this id.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where the proof goes.")
 @command_options
-def prove(shell: Shell, candidate_id: str, out: Path) -> None:
-    """Write a self-contained proof that the head of a subject's chain is in the latest checkpoint."""
-    proof = checkpointing.prove(shell.existing_store(), shell.key_ring(), candidate_id)
+def prove(shell: Shell, candidate_id: str, absent: bool, out: Path) -> None:
+    """Write a self-contained proof of what the latest checkpoint says of a subject, or that it says nothing."""
+    made = proving.prove(shell.existing_store(), shell.key_ring(), candidate_id, ABSENCE if absent else HEAD)
     with whole_file(out) as unfinished:
-        unfinished.write_text(json.dumps(proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(made.proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    entry, stated = made.proven.entry, made.proven.statement
     shell.tell(
-        {"candidate_id": candidate_id, "seq": proof["seq"], "mac": proof["mac"], "out": str(out)},
-        f"{out}: row {proof['seq']} of {candidate_id} is in the latest checkpoint; check it with docs/verify_proof.py",
+        {
+            "candidate_id": candidate_id,
+            "kind": made.proof["kind"],
+            "checkpoint": stated.number,
+            "state_of": made.proven.state_of,
+            **({"seq": entry.seq, "row_sha256": entry.row_sha256, "state": entry.state} if entry else {}),
+            "out": str(out),
+        },
+        f"{out}: {_proven(candidate_id, made.proven)}; check it with docs/verify_proof.py",
     )
+
+
+def _proven(candidate_id: str, proven: Proven) -> str:
+    entry, number = proven.entry, proven.statement.number
+    if entry is None:
+        return f"checkpoint {number} has no entry of {candidate_id}"
+    chain = f"row {entry.seq}" if entry.seq >= 0 else "no row"
+    return f"checkpoint {number} has {chain} of {candidate_id} as the last, and the manifest {entry.state}"
 
 
 @click.command()

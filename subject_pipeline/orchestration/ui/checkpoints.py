@@ -19,9 +19,9 @@ def checkpoint_metadata(report: CheckpointReport) -> Metadata:
     if written is None:
         return {}
     return {
-        "note": written.signed,
-        "number": written.note.number,
-        "root": written.note.root,
+        "note": written.note,
+        "number": written.number,
+        "root": written.root,
         "subjects": report.entries,
         "carried_on": len(report.carried),
         "rows_read": report.verification.rows,
@@ -65,13 +65,12 @@ def checkpoint_checks(report: CheckpointReport) -> list[dg.AssetCheckResult]:
 
 def _chains(report: Verification) -> list[Row]:
     return [
-        problem_row(report.homes.get(one.candidate_id, ""), one.candidate_id, one.kind, one.seq, one.detail)
+        problem_row(report.homes.get(one.subject or "", ""), one.subject or "", one.kind, one.seq, one.detail)
         for one in report.broken_chains
     ]
 
 
 def _manifests(manifests: Iterable[BrokenManifest], homes: Mapping[str, str]) -> list[Row]:
     return [
-        problem_row(homes.get(one.candidate_id or "", ""), one.candidate_id or "", one.kind, -1, one.detail)
-        for one in manifests
+        problem_row(homes.get(one.subject or "", ""), one.subject or "", one.kind, -1, one.detail) for one in manifests
     ]

@@ -92,4 +92,4 @@ def verification_findings(report: Verification, verified: VerifiedChunks) -> lis
 
 
 def _name(checkpoint: Checkpoint | None) -> str:
-    return "none" if checkpoint is None else f"{checkpoint.note.number} of {checkpoint.note.time}"
+    return "none" if checkpoint is None else f"{checkpoint.number} of {checkpoint.time}"

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,9 +203,19 @@ def test_checkpoint_proof_and_incremental_verification(run: Run, workplace: Path
     assert report.json["checkpoint"]["number"] == 0
     assert report.json["rows"] == 0
     proof = run("audit", "prove", "P-1", "--out", "proof.json", "--json").json
-    assert proof["seq"] == 2
+    assert (proof["seq"], proof["kind"], proof["checkpoint"], proof["state"]) == (2, "head", 0, "absent")
     assert json.loads((workplace / "proof.json").read_text(encoding="utf-8"))["candidate_id"] == "P-1"
     assert run("audit", "prove", "P-2", "--out", "other.json").status == 1
+    absent = run("audit", "prove", "P-2", "--absent", "--out", "absent.json", "--json")
+    assert (absent.status, absent.json["kind"], absent.json["checkpoint"]) == (0, "absence", 0)
+    there = run("audit", "prove", "P-1", "--absent", "--out", "other.json")
+    assert (there.status, "a head proof shows the state" in there.err) == (1, True)
+    assert not (workplace / "other.json").exists()
+    line = run("keys", "public", "--json").json["verifier"]
+    for name in ("proof.json", "absent.json"):
+        script = Path(__file__).parents[3] / "docs" / "verify_proof.py"
+        checked = subprocess.run([sys.executable, script, name, line], cwd=workplace, check=False, capture_output=True)
+        assert checked.stdout.startswith(b"HOLDS: checkpoint 0")
     assert run("rebuild", "--json").json["chunks"] == 1
 
 

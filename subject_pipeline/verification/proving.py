@@ -1,0 +1,48 @@
+"""Proofs of what the latest checkpoint says of a subject."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from subject_pipeline.checkpoints.proofs import HEAD, Proven, Signed
+from subject_pipeline.checkpoints.rosters import id_sha256
+from subject_pipeline.errors import CheckpointError, UnknownSubjectError
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.views import AuditedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof as JSON values, and what it proves."""
+
+    proof: dict[str, Any]
+    proven: Proven
+
+
+def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str = HEAD) -> Proof:
+    """A self-contained proof of a subject's head in the latest checkpoint, or that the subject is not in it.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it does not hold, or the subject has an entry though absence was asked.
+        UnknownSubjectError: the latest checkpoint does not know the subject whose head was asked.
+        KeyRingError: there is no usable key ring.
+        StoreError: the store failed.
+    """
+    audited = AuditedStore(store, ring)
+    checkpoint = audited.checkpoints.latest(whole=False) if audited.layout else None
+    if audited.layout is None or checkpoint is None:
+        raise CheckpointError("there is no checkpoint yet: write one with `subject-pipeline audit checkpoint`")
+    leaf = checkpoint.leaves[audited.layout.chunks.chunk_of(storage_key(candidate_id))]
+    roster = audited.checkpoints.roster(leaf)
+    here = f"checkpoint {checkpoint.number}"
+    known = id_sha256(audited.layout.log_id, candidate_id) in roster.entries
+    if kind == HEAD and not known:
+        raise UnknownSubjectError(
+            f"{here} knows no subject {candidate_id!r}: if its rows are newer, write another with `subject-pipeline "
+            "audit checkpoint`; with --absent you get a proof that it is not there"
+        )
+    if kind != HEAD and known:
+        raise CheckpointError(f"{here} has an entry of {candidate_id!r}: a head proof shows the state")
+    signed = Signed(checkpoint.note, checkpoint.statement, checkpoint.hashes, list(checkpoint.leaves.values()), roster)
+    return Proof(*signed.proof(candidate_id, kind, audited.checkpoints.trusted.signer_of(checkpoint.note)))

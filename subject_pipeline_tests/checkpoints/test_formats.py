@@ -1,0 +1,397 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, leaves_text, parse_leaves, state_root
+from subject_pipeline.checkpoints.merkle import GrowingTree, root
+from subject_pipeline.checkpoints.rosters import (
+    MAX_LINE_BYTES,
+    Roster,
+    RosterEntry,
+    id_sha256,
+    parse_roster_leaf,
+    roster_leaf,
+)
+from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note
+from subject_pipeline.checkpoints.statement import Statement
+from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.errors import CheckpointError
+from subject_pipeline.formats.leaves import leaf_hash
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+GOLDEN = json.loads((VECTORS / "checkpoint_v2.json").read_text(encoding="utf-8"))
+ENTRY, LEAF, CHECKPOINT = (
+    GOLDEN["subjects"][0]["text"].encode(),
+    GOLDEN["leaf_texts"][0].encode(),
+    GOLDEN["checkpoints"][1].encode(),
+)
+HASH = "ab" * 32
+
+Parse = Callable[[bytes], object]
+
+
+def test_the_golden_subjects_have_their_entries_and_leaves() -> None:
+    """Entries, leaves, the roster's bytes and its root are those that were made without this code."""
+    entries = {}
+    for subject in GOLDEN["subjects"]:
+        entry = RosterEntry(**subject["entry"])
+        assert entry.text().decode() == subject["text"]
+        assert RosterEntry.parse(entry.text()) == entry
+        assert id_sha256(GOLDEN["log_id"], subject["candidate_id"]) == subject["id_sha256"]
+        assert roster_leaf(subject["id_sha256"], entry.text()).decode() == subject["leaf"]
+        assert parse_roster_leaf(subject["leaf"].encode())[0] == subject["id_sha256"]
+        entries[subject["id_sha256"]] = entry
+    roster = Roster.of(dict(reversed(entries.items())))
+    assert roster.text().decode() == GOLDEN["roster"]
+    assert roster.root == GOLDEN["roster_root"]
+    parsed = Roster.parse(roster.text(), subjects=5, root=GOLDEN["roster_root"])
+    assert (parsed, parsed.leaves) == (roster, roster.leaves)
+
+
+def test_the_golden_leaves_make_the_golden_state() -> None:
+    """Chunk leaves, hashes of listings and the state root, there and back."""
+    leaves = [ChunkLeaf(**leaf) for leaf in GOLDEN["leaves"]]
+    assert [leaf.text().decode() for leaf in leaves] == GOLDEN["leaf_texts"]
+    assert leaves[1:] == [ChunkLeaf.empty("chunk-1"), ChunkLeaf.empty("chunk-2")]
+    assert leaves[0].objects_sha256 == files_hash(GOLDEN["segments"])
+    assert leaves[0].table_files_sha256 == files_hash(GOLDEN["table_files"])
+    assert state_root(leaves) == GOLDEN["state_root"]
+    names = ("chunk-0", "chunk-1", "chunk-2")
+    assert list(parse_leaves(leaves_text(leaves), names=names, root=GOLDEN["state_root"]).values()) == leaves
+
+
+def test_the_golden_checkpoints_make_the_golden_notes() -> None:
+    """Three checkpoints, a change of signers and a retired key: texts, tree, notes and signatures."""
+    hashes, tree = [], GrowingTree()
+    for number, text in enumerate(GOLDEN["checkpoints"]):
+        made = Statement.parse(text.encode())
+        assert made.text().decode() == text
+        assert made.number == number
+        hashes.append(leaf_hash(text.encode()))
+        assert GOLDEN["keys"][number] == f"checkpoints/{number:012d}/{hashes[-1].hex()}/checkpoint.json"
+        head = TreeHead(GOLDEN["log_id"], number + 1, tree.root_with(hashes[-1]).hex())
+        tree.append(hashes[-1])
+        assert bytes.fromhex(head.root) == root([one.encode() for one in GOLDEN["checkpoints"][: number + 1]])
+        seeds = [bytes.fromhex(GOLDEN["seeds"][at]) for at in GOLDEN["signed_by"][number]]
+        note = sign_note(head.text(), origin(GOLDEN["log_id"]), *seeds)
+        assert note == GOLDEN["notes"][number]
+        keys = [parse_verifier_line(line) for line in GOLDEN["verifier_lines"]]
+        text_of_note, signed = opened_by(note, keys)
+        assert TreeHead.parse(text_of_note) == head
+        assert signed == {keys[at] for at in GOLDEN["signed_by"][number]}
+
+
+def _values(text: bytes, **changes: Any) -> bytes:
+    return json.dumps(json.loads(text) | changes, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+FORMS: dict[str, tuple[Parse, bytes]] = {
+    "entry": (RosterEntry.parse, ENTRY),
+    "roster leaf": (parse_roster_leaf, GOLDEN["subjects"][0]["leaf"].encode()),
+    "leaf": (ChunkLeaf.parse, LEAF),
+    "checkpoint": (Statement.parse, CHECKPOINT),
+}
+
+
+@pytest.mark.parametrize(("parse", "text"), FORMS.values(), ids=FORMS)
+def test_a_text_has_one_form(parse: Parse, text: bytes) -> None:
+    """Spaces, another order, a key twice, too many or too few, bytes before and after, and what is no JSON."""
+    parse(text)
+    members = json.loads(text)
+    name, value = next(iter(members.items()))
+    again = json.dumps({name: value}, separators=(",", ":"))[1:-1]
+    fewer = {key: member for key, member in members.items() if key != name}
+    for other in (
+        text.replace(b":", b": ", 1),
+        json.dumps(dict(reversed(members.items())), separators=(",", ":")).encode(),
+        b"{" + again.encode() + b"," + text[1:],
+        _values(text, extra=1),
+        json.dumps(fewer, sort_keys=True, separators=(",", ":")).encode(),
+        text + b"\n",
+        b" " + text,
+        text[:-1],
+        b"[]",
+        b"null",
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+    ):
+        assert other != text
+        with pytest.raises(CheckpointError):
+            parse(other)
+
+
+@pytest.mark.parametrize(("parse", "text"), FORMS.values(), ids=FORMS)
+@given(data=st.data())
+def test_whatever_parses_is_what_would_be_written(parse: Parse, text: bytes, data: st.DataObject) -> None:
+    """A changed byte is refused, or makes another text of the same one form."""
+    at = data.draw(st.integers(0, len(text) - 1))
+    other = text[:at] + bytes([data.draw(st.integers(0, 255))]) + text[at + 1 :]
+    try:
+        found = parse(other)
+    except CheckpointError:
+        return
+    if hasattr(found, "text"):
+        assert found.text() == other
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seq": -2},
+        {"seq": -1},
+        {"seq": 2.0},
+        {"seq": True},
+        {"seq": "2"},
+        {"seq": 2**53},
+        {"row_sha256": "0" * 64},
+        {"row_sha256": HASH.upper()},
+        {"row_sha256": "ab"},
+        {"row_sha256": None},
+        {"manifest_sha256": HASH.upper()},
+        {"manifest_sha256": None},
+        {"state": "lost"},
+        {"state": None},
+        {"state": ["present"]},
+        {"state": "deleted", "manifest_sha256": HASH},
+        {"state": "present", "manifest_sha256": ""},
+        {"seq": -1, "row_sha256": "0" * 64, "state": "absent", "manifest_sha256": ""},
+        {"seq": -1, "row_sha256": "0" * 64, "state": "deleted", "manifest_sha256": ""},
+        {"blind": "A" * 21},
+        {"blind": "A" * 21 + "B"},
+        {"blind": "A" * 21 + "="},
+        {"blind": "+" + "A" * 21},
+        {"blind": "A" * 22 + "\n"},
+        {"blind": 1},
+    ],
+)
+def test_an_entry_that_no_subject_has_is_refused(changes: dict[str, Any]) -> None:
+    """Every value has its form, and values fit together."""
+    sound = RosterEntry("A" * 21 + "w", 2, HASH, HASH, "present").text()
+    RosterEntry.parse(sound)
+    with pytest.raises(CheckpointError, match="not a roster's entry"):
+        RosterEntry.parse(_values(sound, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"chunk": "chunk-G"},
+        {"chunk": "chunk-000000"},
+        {"chunk": 0},
+        {"subjects": 0},
+        {"subjects": -1},
+        {"subjects": 5.0},
+        {"subjects": True},
+        {"subjects": 2**53},
+        {"roster_root": GOLDEN["leaves"][1]["roster_root"]},
+        {"segment": -1},
+        {"segment_sha256": "0" * 64},
+        {"segment": -2, "segment_sha256": "0" * 64},
+        {"objects_sha256": "AB" * 32},
+        {"table_files_sha256": ""},
+    ],
+)
+def test_a_leaf_that_no_chunk_has_is_refused(changes: dict[str, Any]) -> None:
+    """Among them subjects without a root of theirs, and a log's end that is half there."""
+    with pytest.raises(CheckpointError, match="not a chunk's leaf"):
+        ChunkLeaf.parse(_values(LEAF, **changes))
+
+
+OLD_LINE, NEW_LINE = GOLDEN["verifier_lines"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": "subject_checkpoint.v1"},
+        {"log_id": "f" * 32},  # which the signers are not of
+        {"log_id": "0123456789ABCDEF" * 2},
+        {"number": -1},
+        {"number": 1.0},
+        {"number": True},
+        {"number": 0},  # which cannot carry checkpoint 0
+        {"number": 10**12},
+        {"time": "2026-06-30T12:00:00Z"},
+        {"time": "2026-06-31T12:00:00.000000Z"},
+        {"time": "\u0662026-06-30T12:00:00.000000Z"},
+        {"time": 1},
+        {"chunks": 0},
+        {"chunks": 2},  # which has no chunk-2
+        {"chunks": 1 << 21},
+        {"chunks": 3.0},
+        {"chunks": 17},  # whose chunks have two digits
+        {"state_root": "x"},
+        {"signers": []},
+        {"signers": [OLD_LINE, OLD_LINE]},
+        {"signers": [OLD_LINE + " "]},
+        {"signers": [OLD_LINE[:-4]]},
+        {"signers": [1]},
+        {"signers": [[]]},
+        {"signers": OLD_LINE},
+        {"signers": {}},
+        {"carried": {"chunk-0": 1}},
+        {"carried": {"chunk-0": -2}},
+        {"carried": {"chunk-0": "0"}},
+        {"carried": {"chunk-0": 0.0}},
+        {"carried": {"chunk-0": False}},
+        {"carried": {"chunk-3": 0}},
+        {"carried": {"chunk-00": 0}},
+        {"carried": {"chunk-\u0660": 0}},
+        {"carried": []},
+        {"retired_keys": {"00ff00ff00ff00ff": 2}},
+        {"retired_keys": {"00ff00ff00ff00ff": -1}},
+        {"retired_keys": {"00FF00ff00ff00ff": 1}},
+        {"retired_keys": {"00ff": 1}},
+        {"retired_keys": []},
+    ],
+)
+def test_a_checkpoint_that_none_can_state_is_refused(changes: dict[str, Any]) -> None:
+    """Every field has its form, and names only what can be there."""
+    with pytest.raises(CheckpointError):
+        Statement.parse(_values(CHECKPOINT, **changes))
+
+
+def test_a_checkpoint_follows_from_the_one_before() -> None:
+    """The next number of the same log and chunks, later, with every retired key still retired."""
+    zero, one, two = (Statement.parse(text.encode()) for text in GOLDEN["checkpoints"])
+    one.hold_after(zero)
+    two.hold_after(one)
+    three = replace(two, number=3, time="2026-06-30T12:00:00.000003Z")
+    three.hold_after(two)
+    for wrong, name in (
+        (replace(three, number=4), "number"),
+        (replace(three, time=two.time), "time"),
+        (replace(three, chunks=4), "chunks"),
+        (replace(three, log_id="f" * 32), "log_id"),
+        (replace(three, retired_keys={}), "retired_keys"),
+        (replace(three, retired_keys={"00ff00ff00ff00ff": 3}), "retired_keys"),
+        (replace(three, retired_keys={"00ff00ff00ff00ff": 2, "11ff00ff00ff00ff": 1}), "retired_keys"),
+    ):
+        with pytest.raises(CheckpointError, match=f"does not follow from the one before it: its {name}"):
+            wrong.hold_after(two)
+
+
+LINES = GOLDEN["roster"].encode().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "subjects"),
+    [
+        (b"".join(LINES[:-1]), 5),
+        (b"".join(LINES[:-1]), 4),
+        (b"".join([*LINES, LINES[-1]]), 6),
+        (b"".join([*LINES, LINES[-1]]), 5),
+        (b"".join(reversed(LINES)), 5),
+        (b"".join([LINES[1], LINES[0], *LINES[2:]]), 5),
+        (b"".join(LINES)[:-1], 5),
+        (b"".join(LINES) + b"\n", 6),
+        (b"".join(LINES) + b"x", 5),
+        (b"".join(LINES).replace(b'"seq":2', b'"seq":3'), 5),
+        (b"".join(LINES).replace(b'{"entry":', b'{"entry": ', 1), 5),
+        (b"".join(LINES).replace(b'"id_sha256"', b'"extra":1,"id_sha256"', 1), 5),
+        (b"", 0),
+        (b"\n", 1),
+    ],
+)
+def test_another_roster_is_refused(data: bytes, subjects: int) -> None:
+    """One left out, doubled, moved or changed, and bytes around it."""
+    with pytest.raises(CheckpointError, match=r"not a|another roster"):
+        Roster.parse(data, subjects=subjects, root=GOLDEN["roster_root"])
+
+
+def test_a_roster_signed_unsorted_or_doubled_is_refused_whatever_its_root() -> None:
+    """What makes absence provable is looked at in every roster that is read, were it the signer's own."""
+    for lines in (LINES[::-1], [*LINES, LINES[-1]]):
+        leaves = [roster_leaf(line[-67:-3].decode(), line[9 : line.rindex(b',"id_sha256"')]) for line in lines]
+        with pytest.raises(CheckpointError, match="not sorted by id_sha256, or one is there twice"):
+            Roster.parse(b"".join(lines), subjects=len(lines), root=root(leaves).hex())
+
+
+def test_an_empty_roster_is_nothing() -> None:
+    """No bytes, under the hash of nothing."""
+    empty = ChunkLeaf.empty("chunk-0")
+    assert Roster.parse(b"", subjects=0, root=empty.roster_root) == Roster()
+    assert Roster().text() == b""
+
+
+def test_no_line_is_longer_than_its_bound() -> None:
+    """The largest values that an entry can have."""
+    entry = RosterEntry("A" * 22, 2**53 - 1, HASH, HASH, "present")
+    assert len(Roster.of({HASH: entry}).text()) <= MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 1], [0, 1, 2, 2]])
+def test_leaves_are_those_of_the_chunks_in_order(order: list[int]) -> None:
+    """Leaves of other chunks, or in another order, are refused even under their own root."""
+    leaves = [ChunkLeaf(**GOLDEN["leaves"][at]) for at in order]
+    with pytest.raises(CheckpointError, match="not those of the store's chunks"):
+        parse_leaves(leaves_text(leaves), names=("chunk-0", "chunk-1", "chunk-2"), root=state_root(leaves))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{0}\n3\n{1}",
+        "{0}\n3\n{1}\n\n",
+        "{0}\n3\n{1}\nextension\n",
+        "{0}\n03\n{1}\n",
+        "{0}\n0\n{1}\n",
+        "{0}\n-1\n{1}\n",
+        "{0}\n\u0663\n{1}\n",
+        "{0}\n1000000000001\n{1}\n",
+        "{0}\n3\n{2}\n",
+        "{0}\n3\n{3}\n",
+        "x{0}\n3\n{1}\n",
+        "{0}f\n3\n{1}\n",
+        "{0}\r\n3\n{1}\n",
+    ],
+)
+def test_what_is_no_tree_head_is_refused(text: str) -> None:
+    """Extension lines, sizes that are none, and roots of other lengths or spellings."""
+    sound = TreeHead(GOLDEN["log_id"], 3, "00" * 32)
+    assert TreeHead.parse(sound.text()) == sound
+    given_text = text.format(origin(GOLDEN["log_id"]), "A" * 43 + "=", "A" * 44, "A" * 42 + "B=")
+    with pytest.raises(CheckpointError, match="not a checkpoint's note"):
+        TreeHead.parse(given_text)
+
+
+@given(st.lists(st.binary(max_size=4), min_size=1, max_size=70))
+def test_a_growing_tree_has_the_roots_of_the_whole_one(leaves: list[bytes]) -> None:
+    """After each leaf the root is that of all leaves so far."""
+    tree = GrowingTree()
+    for at, leaf in enumerate(leaves):
+        assert tree.root_with(leaf_hash(leaf)) == root(leaves[: at + 1])
+        tree.append(leaf_hash(leaf))
+    assert tree.size == len(leaves)
+
+
+def test_sixteen_signatures_are_read_and_a_giant_is_not() -> None:
+    """Fifteen of unknown kinds, each five thousand bytes long, do no harm; a megabyte is not looked at."""
+    note = GOLDEN["notes"][0]
+    key = parse_verifier_line(OLD_LINE)
+    unknown = "".join(f"\u2014 witness{at} {'A' * 6668}\n" for at in range(15))
+    assert opened_by(note + unknown, [key])[1] == {key}
+    with pytest.raises(CheckpointError, match="more than 1,048,576 characters"):
+        opened_by(note + unknown * 12, [key])
+
+
+def test_a_bad_signature_of_any_known_key_refuses_the_note() -> None:
+    """Though another known key's is right."""
+    keys = [parse_verifier_line(line) for line in GOLDEN["verifier_lines"]]
+    both, (first, second) = GOLDEN["notes"][1], GOLDEN["notes"][1].splitlines()[-2:]
+    other = sign_note("else\n", origin(GOLDEN["log_id"]), bytes.fromhex(GOLDEN["seeds"][0])).splitlines()[-1]
+    assert second in both
+    with pytest.raises(CheckpointError, match="is not its text's"):
+        opened_by(both.replace(second, other), keys)
+    assert opened_by(both.replace(second, other), keys[1:])[1] == {keys[1]}, "of a key that is not known"
+    with pytest.raises(CheckpointError, match=r"not signed by the key .*none is given"):
+        opened_by(both, [])
+    assert first
