@@ -3,8 +3,9 @@
     python verify_proof.py PROOF.json LINE
 
 LINE is the signer's public key, as `subject-pipeline keys public` prints it: get it from somebody you trust, not from
-the person who gave you the proof. A proof of the kind `head` shows a subject's entry, one of the kind `absence` that
-there is none. Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong, or the file cannot be read.
+the person who gave you the proof. Kinds of proof: `head` shows a subject's entry, `history` also every row of its chain
+(and needs verify_log.py beside this file), `absence` that there is no entry.
+Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong, or the file cannot be read.
 """
 
 import base64
@@ -182,6 +183,23 @@ def entry_words(entry: dict, wanted: str, subjects: int, root: str) -> str:
     return f"had\n  {rows}, and\n  {kept}"
 
 
+def history_words(entry: dict, rows: list, subject: str, *at: object) -> str:
+    """That the rows are the whole chain that an entry names, in words."""
+    from verify_log import form_problem  # noqa: PLC0415 - the other kinds of proof do without it
+
+    words, before = entry_words(entry, *at), NO_HASH
+    seq, row_hash = canonical(entry["text"], "blind", "seq", "row_sha256", "manifest_sha256", "state")[1:3]
+    must(type(rows) is list and len(rows) == seq + 1, f"not a list of {seq + 1} rows")
+    for number, text in enumerate(rows):
+        problem, row = form_problem(text.encode(), "row"), json.loads(text)
+        must(not problem, f"row {number}: {problem}")
+        found = (row["candidate_id"], row["seq"], row["prev"])
+        must(found == (subject, number, before), f"row {number} is another subject's, or does not follow")
+        before = hashlib.sha256(b"\x00" + text.encode()).hexdigest()
+    must(before == row_hash, "the history does not end in the row that the entry names")
+    return f"{words};\n  its whole history is in the proof"
+
+
 def absence_words(before: object, after: object, wanted: str, subjects: int, root: str) -> str:
     """That there is nobody between two neighbours, in words."""
     first, last = 0, subjects
@@ -200,10 +218,9 @@ def check(proof: object, line: str) -> str:
     """What the proof proves, in plain words; an error names what does not hold."""
     name, key_id, key = public_key(line)
     log_id, kind = name[-32:], proof["kind"]
-    more = ("entry",) if kind == "head" else ("before", "after")
+    more = {"head": ("entry",), "history": ("entry", "rows"), "absence": ("before", "after")}[kind]
     schema, _, subject, note, text, checkpoint_path, chunk, *parts = fields(proof, *COMMON, *more)
-    known = kind in {"head", "absence"} and isinstance(subject, str)
-    must(known and schema == "subject_proof.v2", "a proof of a kind that is not known here: its schema, kind or id")
+    must(isinstance(subject, str) and schema == "subject_proof.v2", "a proof of a kind that is not known here")
     lines = signed_text(note, name, key_id, key).split("\n")
     must(lines[0] == name, f"the note is of {lines[0]}, but the key is named {name}")
     must(len(lines) == 4 and like("[1-9][0-9]{0,12}", lines[1]) and not lines[3], "the note is not origin, size, root")
@@ -221,7 +238,8 @@ def check(proof: object, line: str) -> str:
     standing = carried.get(found, number)
     must(standing >= 0, "no state of this chunk was ever signed, so nothing is proven of it")
     wanted = hashlib.sha256(b"\0".join((b"subject-roster/v2", log_id.encode(), subject.encode()))).hexdigest()
-    words = (entry_words if kind == "head" else absence_words)(*parts, wanted, subjects, roster_root)
+    at = (wanted, subjects, roster_root) if kind != "history" else (subject, wanted, subjects, roster_root)
+    words = {"head": entry_words, "history": history_words, "absence": absence_words}[kind](*parts, *at)
     who = f"as of checkpoint {standing}, subject {json.dumps(subject)} in {found}"
     said = f"HOLDS: checkpoint {number} of {name}, made at {time} and signed with this key, says that\n{who} {words}"
     return f"{said}\nThat rosters are sorted and name everybody once is the signer's word."

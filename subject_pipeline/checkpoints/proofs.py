@@ -1,8 +1,9 @@
 """Proofs for anyone who has neither the store nor a secret key: what a signed checkpoint says of one subject.
 
-`head`: the subject's entry. `absence`: the two neighbours between which it would be, or that there are none. Both say
-it as of one checkpoint, by the signer's word that rosters are sorted and unique. Index and size lead along each path;
-the size of every tree is signed: in the note, in `checkpoint.json`, in the chunk's leaf.
+`head`: the subject's entry. `history`: the entry, and every row of its chain up to the one that it names. `absence`: the
+two neighbours between which it would be, or that there are none. All say it as of one checkpoint, by the signer's word
+that rosters are sorted and unique. Index and size lead along each path; the size of every tree is signed: in the note,
+in `checkpoint.json`, in the chunk's leaf.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.checkpoints.fields import is_count
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
 from subject_pipeline.checkpoints.merkle import inclusion_path, path_in_hashes, root_of_path
@@ -19,14 +21,15 @@ from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_
 from subject_pipeline.checkpoints.statement import NEVER, Statement
 from subject_pipeline.checkpoints.tree_head import TreeHead, origin
 from subject_pipeline.errors import CheckpointError
+from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
 PROOF_SCHEMA = "subject_proof.v2"
-HEAD, ABSENCE = "head", "absence"
+HEAD, HISTORY, ABSENCE = "head", "history", "absence"
 
 _COMMON = {"schema", "kind", "candidate_id", "note", "checkpoint", "checkpoint_path", "chunk"}
-_PARTS = {HEAD: {"entry"}, ABSENCE: {"before", "after"}}
+_PARTS = {HEAD: {"entry"}, HISTORY: {"entry", "rows"}, ABSENCE: {"before", "after"}}
 _MAX_PATH = 64
 _is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -64,13 +67,16 @@ class Signed:
     leaves: Sequence[ChunkLeaf]
     roster: Roster
 
-    def proof(self, candidate_id: str, kind: str, verifier: str) -> tuple[dict[str, Any], Proven]:
+    def proof(
+        self, candidate_id: str, kind: str, verifier: str, rows: Sequence[bytes] = ()
+    ) -> tuple[dict[str, Any], Proven]:
         """A proof as JSON values, and what it proves: it is checked before it is returned.
 
         Args:
             candidate_id: whose.
-            kind: `head` or `absence`.
+            kind: `head`, `history` or `absence`.
             verifier: the line of a key that signed the note.
+            rows: for a history, the rows of the chain up to the anchored one, in order.
 
         Raises:
             CheckpointError: what does not fit together.
@@ -86,8 +92,10 @@ class Signed:
             "checkpoint": self.statement.text().decode(),
             "checkpoint_path": _hex(path_in_hashes(self.hashes, self.statement.number)),
             "chunk": {"leaf": texts[at].decode(), "path": _hex(inclusion_path(texts, at))},
-            **(self._entry(found) if kind == HEAD else self._neighbours(found)),
+            **(self._neighbours(found) if kind == ABSENCE else self._entry(found)),
         }
+        if kind == HISTORY:
+            proof["rows"] = [row.decode() for row in rows]
         return proof, check_proof(proof, verifier)
 
     def _entry(self, id_hash: str) -> dict[str, Any]:
@@ -113,6 +121,7 @@ def check_proof(proof: object, verifier: str) -> Proven:
     2. `checkpoint.json` is the last leaf of the tree that the note signs.
     3. The chunk is the one that the id falls into, and its leaf is in its place under the state root.
     4. The entry is the id's and in its place under the roster's root; or there is none where the id would be.
+    5. Of a history, the rows are the id's whole chain, from its first to the one that the entry names.
 
     Args:
         proof: parsed JSON, from anyone.
@@ -147,9 +156,11 @@ def check_proof(proof: object, verifier: str) -> Proven:
         raise CheckpointError("no state of this chunk was ever signed, so nothing is proven of it")
 
     wanted = id_sha256(stated.log_id, candidate_id)
-    entry = _checked_entry(given["entry"], leaf, wanted) if kind == HEAD else None
-    if kind == ABSENCE:
+    entry = None if kind == ABSENCE else _checked_entry(given["entry"], leaf, wanted)
+    if entry is None:
         _check_absence(given["before"], given["after"], leaf, wanted)
+    elif kind == HISTORY:
+        _check_history(given["rows"], candidate_id, entry)
     return Proven(stated, standing, entry)
 
 
@@ -175,6 +186,22 @@ def _checked_entry(step: object, leaf: ChunkLeaf, wanted: str) -> RosterEntry:
     if sha256(text).hexdigest() != entry_hash:
         raise CheckpointError("the entry's text is not the one in its leaf")
     return RosterEntry.parse(text)
+
+
+def _check_history(rows: object, candidate_id: str, entry: RosterEntry) -> None:
+    if not isinstance(rows, list) or len(rows) != entry.seq + 1:
+        raise CheckpointError(f"the history is not a list of {entry.seq + 1:,} rows")
+    before = NO_HASH
+    for seq, text in enumerate(rows):
+        inner = _text(text, f"row {seq}").encode()
+        row = row_of(inner)
+        if row is None:
+            raise CheckpointError(f"row {seq} of the history is not a row as rows are written")
+        if (row["candidate_id"], row["seq"], row["prev"]) != (candidate_id, seq, before):
+            raise CheckpointError(f"row {seq} of the history is another subject's, or does not follow")
+        before = leaf_hash(inner).hex()
+    if before != entry.row_sha256:
+        raise CheckpointError("the history does not end in the row that the entry names")
 
 
 def _check_absence(before: object, after: object, leaf: ChunkLeaf, wanted: str) -> None:

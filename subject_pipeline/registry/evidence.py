@@ -75,8 +75,8 @@ class Change:
                 return f"its field {shown(name)!r} is null: leave it out"
             if not is_decision({"kind": self.kind, "changes": {name: changes[name]}}):
                 return (
-                    f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too deeply: "
-                    "write it as a string"
+                    f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too "
+                    "deeply: write it as a string"
                 )
         try:
             size = len(canonical_json(changes))

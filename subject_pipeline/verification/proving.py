@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from subject_pipeline.checkpoints.proofs import HEAD, Proven, Signed
+from subject_pipeline.audit.reading import show
+from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Proven, Signed
 from subject_pipeline.checkpoints.rosters import id_sha256
 from subject_pipeline.errors import CheckpointError, UnknownSubjectError
+from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
@@ -21,7 +23,7 @@ class Proof:
 
 
 def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str = HEAD) -> Proof:
-    """A self-contained proof of a subject's head in the latest checkpoint, or that the subject is not in it.
+    """A self-contained proof of a subject's head or history in the latest checkpoint, or that the subject is not in it.
 
     Raises:
         CheckpointError: there is no checkpoint, it does not hold, or the subject has an entry though absence was asked.
@@ -36,13 +38,18 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str =
     leaf = checkpoint.leaves[audited.layout.chunks.chunk_of(storage_key(candidate_id))]
     roster = audited.checkpoints.roster(leaf)
     here = f"checkpoint {checkpoint.number}"
-    known = id_sha256(audited.layout.log_id, candidate_id) in roster.entries
-    if kind == HEAD and not known:
+    entry = roster.entries.get(id_sha256(audited.layout.log_id, candidate_id))
+    if kind != ABSENCE and entry is None:
         raise UnknownSubjectError(
             f"{here} knows no subject {candidate_id!r}: if its rows are newer, write another with `subject-pipeline "
             "audit checkpoint`; with --absent you get a proof that it is not there"
         )
-    if kind != HEAD and known:
+    if kind == ABSENCE and entry is not None:
         raise CheckpointError(f"{here} has an entry of {candidate_id!r}: a head proof shows the state")
     signed = Signed(checkpoint.note, checkpoint.statement, checkpoint.hashes, list(checkpoint.leaves.values()), roster)
-    return Proof(*signed.proof(candidate_id, kind, audited.checkpoints.trusted.signer_of(checkpoint.note)))
+    rows: list[bytes] = []
+    if kind == HISTORY and entry is not None:
+        lines = show(store, ring, candidate_id)
+        rows = [canonical_json(line["row"]) for line in lines if line["row"].get("seq", -1) <= entry.seq]
+    signer = audited.checkpoints.trusted.signer_of(checkpoint.note)
+    return Proof(*signed.proof(candidate_id, kind, signer, rows))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, Proven
+from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Proven
 from subject_pipeline.cli.commands.audit_reports import (
     checkpoint_words,
     unknown_words,
@@ -84,12 +84,16 @@ def _note(path: Path) -> str:
 
 @click.command()
 @click.argument("candidate_id", metavar="ID")
+@click.option("--rows", is_flag=True, help="Prove the whole history, with every row up to the latest checkpoint.")
 @click.option("--absent", is_flag=True, help="Prove that the latest checkpoint has no entry of this id.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where the proof goes.")
 @command_options
-def prove(shell: Shell, candidate_id: str, absent: bool, out: Path) -> None:
+def prove(shell: Shell, candidate_id: str, rows: bool, absent: bool, out: Path) -> None:
     """Write a self-contained proof of what the latest checkpoint says of a subject, or that it says nothing."""
-    made = proving.prove(shell.existing_store(), shell.key_ring(), candidate_id, ABSENCE if absent else HEAD)
+    if rows and absent:
+        raise click.UsageError("--rows and --absent are two different proofs: give one of them")
+    kind = ABSENCE if absent else HISTORY if rows else HEAD
+    made = proving.prove(shell.existing_store(), shell.key_ring(), candidate_id, kind)
     with whole_file(out) as unfinished:
         unfinished.write_text(json.dumps(made.proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     entry, stated = made.proven.entry, made.proven.statement
