@@ -290,6 +290,7 @@ def test_no_integer_in_a_decision_is_beyond_what_doubles_hold(value: int) -> Non
 def test_a_decision_may_be_nested_so_deeply(levels: int, first: str, last: str) -> None:
     """Its own level counts; every reader agrees, whatever its own limits are."""
     inside = json.loads(first * (levels - 1) + "0" + last * (levels - 1))
+    assert MAX_DEPTH == 100
     assert holds(DELETED | {"decision": {"a": inside, "kind": "x"}})
 
 
