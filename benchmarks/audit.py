@@ -6,6 +6,7 @@ figure is of one. Stores lie in `--folder`, by default in RAM; only the second w
 """
 
 import argparse
+import base64
 import collections
 import dataclasses
 import datetime as dt
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import os
 import random
 import shutil
 import statistics
@@ -207,7 +209,7 @@ def bare_result(payload: dict[str, Any]) -> str:
 def bare_ingest(files: Iterable[Path], folder: Path, chunks: int) -> tuple[int, dict[str, int]]:
     """Read, parse, check, hash, chain, MAC, join and write, a file a segment; returns rows and results."""
     loads, dumps, sort = orjson.loads, orjson.dumps, orjson.OPT_SORT_KEYS
-    base = hmac.new(KEY, b"subject-audit-row/v1\0", hashlib.sha256)
+    base = hmac.new(KEY, b"subject-audit-row/v2\0", hashlib.sha256)
     heads: dict[str, tuple[int, str]] = {}
     seen: set[str] = set()
     numbers: collections.Counter[int] = collections.Counter()
@@ -240,22 +242,22 @@ def bare_ingest(files: Iterable[Path], folder: Path, chunks: int) -> tuple[int, 
                                 continue
                             seen.add(event_key)
                             seq, prev = heads.get(candidate_id, (0, "0" * 64))
-                            row.update(seq=seq, prev=prev, schema="subject_audit.v1", key_id="0" * 16)
+                            nonce = base64.urlsafe_b64encode(os.urandom(16))[:22].decode()
+                            row.update(seq=seq, prev=prev, schema="subject_audit.v2", key_id="0" * 16, nonce=nonce)
                             inner = dumps(row, option=sort)
                             mac = base.copy()
                             mac.update(inner)
-                            digest = mac.hexdigest()
-                            heads[candidate_id] = seq + 1, digest
-                            written.append(b'{"mac":"%b","row":%b}\n' % (digest.encode(), inner))
+                            heads[candidate_id] = seq + 1, hashlib.sha256(b"\0" + inner).hexdigest()
+                            written.append(b'{"mac":"%b","row":%b}\n' % (mac.hexdigest().encode(), inner))
                         (folder / f"{chunk:02x}" / f"{numbers[chunk]:012d}.jsonl").write_bytes(b"".join(written))
                         numbers[chunk] += 1
     return len(seen), dict(results)
 
 
 def bare_verify(chunk: Path) -> int:
-    """Read, split, MAC, parse, compare with the canonical form, follow every chain; returns rows."""
+    """Read, split, hash, MAC, parse, compare with the canonical form, follow every chain; returns rows."""
     loads, dumps, sort = orjson.loads, orjson.dumps, orjson.OPT_SORT_KEYS
-    base = hmac.new(KEY, b"subject-audit-row/v1\0", hashlib.sha256)
+    base = hmac.new(KEY, b"subject-audit-row/v2\0", hashlib.sha256)
     heads: dict[str, tuple[int, str]] = {}
     seen: set[str] = set()
     for path in sorted(chunk.iterdir()):
@@ -263,18 +265,17 @@ def bare_verify(chunk: Path) -> int:
             claimed, inner = line[8:72], line[80:-1]
             mac = base.copy()
             mac.update(inner)
-            digest = mac.hexdigest()
             row = loads(inner)
             candidate_id = row["candidate_id"]
             event_key = f"{row['ts'][:7]}{candidate_id}:{row['event_id']}"
             if (
-                not hmac.compare_digest(digest.encode(), claimed)
+                not hmac.compare_digest(mac.hexdigest().encode(), claimed)
                 or dumps(row, option=sort) != inner
                 or (row["seq"], row["prev"]) != heads.get(candidate_id, (0, "0" * 64))
                 or event_key in seen
             ):
                 raise SystemExit(f"a row of {path} is damaged")
-            heads[candidate_id] = row["seq"] + 1, digest
+            heads[candidate_id] = row["seq"] + 1, hashlib.sha256(b"\0" + inner).hexdigest()
             seen.add(event_key)
     return len(seen)
 

@@ -52,8 +52,8 @@ def holds(row: Mapping[str, Any]) -> bool:
 
 @pytest.mark.parametrize("row", [BARE, FULL, UPDATED, DELETED], ids=["bare", "full", "updated", "deleted"])
 def test_a_row_comes_back_with_all_its_fields(row: dict[str, Any]) -> None:
-    """Everything that it says, and the values of what every row has in the order of their names."""
-    assert row_of(canonical(row)) == (row, tuple(row[name] for name in sorted(BARE)))
+    """Everything that it says."""
+    assert row_of(canonical(row)) == row
 
 
 @pytest.mark.parametrize("name", sorted(BARE))
@@ -290,6 +290,7 @@ def test_no_integer_in_a_decision_is_beyond_what_doubles_hold(value: int) -> Non
 def test_a_decision_may_be_nested_so_deeply(levels: int, first: str, last: str) -> None:
     """Its own level counts; every reader agrees, whatever its own limits are."""
     inside = json.loads(first * (levels - 1) + "0" + last * (levels - 1))
+    assert MAX_DEPTH == 100
     assert holds(DELETED | {"decision": {"a": inside, "kind": "x"}})
 
 
@@ -392,7 +393,7 @@ def test_whatever_is_taken_for_a_row_has_no_other_bytes(
     row = good | changes
     inner = canonical(row) if canonically else json.dumps(row, sort_keys=True).encode()
     found = row_of(inner)
-    assert found is None or canonical(found[0]) == inner
+    assert found is None or canonical(found) == inner
 
 
 @given(st.binary(max_size=200))

@@ -16,8 +16,6 @@ from subject_pipeline.audit.segment import (
     HEADER_FORM,
     MAX_BYTES,
     MAX_ROWS,
-    NO_PRIOR,
-    PRIOR_LENGTH,
     ROW_FORM,
     ChainHead,
     Evidence,
@@ -306,35 +304,33 @@ def test_a_chain_that_the_writer_is_not_told_of_begins_anew() -> None:
 
 def test_a_chain_keeps_its_last_evidence() -> None:
     """Other rows after the registry's leave what it said of the manifest standing; a new one of its replaces it."""
-    updated = registry_event(A, f"{'12' * 16}.x", "34" * 32, payload_sha256="56" * 32)
-    deleted = registry_event(A, f"{'34' * 16}.y", None)
+    updated = registry_event(A, "x", "34" * 32, payload_sha256="56" * 32)
+    deleted = registry_event(A, "y", None)
     plan = [[event(A, "1")], [updated, event(A, "2")], [event(A, "3")], [deleted], [event(A, "4")]]
     found = [written.chains[A].evidence for written in write_log([(OLD_KEY, group) for group in plan])]
 
-    now = Evidence(deleted=False, sha256="34" * 32, prior="12" * 16)
-    gone = Evidence(deleted=True, sha256="", prior="34" * 16)
+    now = Evidence(1, "34" * 32, "present")
+    gone = Evidence(4, "", "deleted")
     assert found == [None, now, now, gone, gone]
 
 
 @pytest.mark.parametrize(
-    ("action", "sha256", "event_id", "expected"),
+    ("action", "sha256", "kind", "expected"),
     [
-        ("read", "aa", "0" * 32, None),
-        ("manifest_exported", "aa", "0" * 32, None),
-        (MANIFEST_UPDATED, "aa", f"{'1' * 32}.rest.more", Evidence(deleted=False, sha256="aa", prior="1" * 32)),
-        (MANIFEST_UPDATED, "aa", "1" * 32, Evidence(deleted=False, sha256="aa", prior="1" * 32)),
-        (MANIFEST_UPDATED, "aa", "1" * 31, Evidence(deleted=False, sha256="aa", prior=NO_PRIOR)),
-        (MANIFEST_UPDATED, "aa", "A" * 32, Evidence(deleted=False, sha256="aa", prior=NO_PRIOR)),
-        (MANIFEST_UPDATED, None, "x", Evidence(deleted=False, sha256="", prior=NO_PRIOR)),
-        (MANIFEST_DELETED, "aa", "2" * 32, Evidence(deleted=True, sha256="", prior="2" * 32)),
-        (MANIFEST_DELETED, None, "", Evidence(deleted=True, sha256="", prior=NO_PRIOR)),
+        ("read", "aa", None, None),
+        ("manifest_exported", "aa", "replaced", None),
+        (MANIFEST_UPDATED, "aa", "replaced", Evidence(7, "aa", "present")),
+        (MANIFEST_UPDATED, "aa", "erased", Evidence(7, "aa", "present")),
+        (MANIFEST_DELETED, "aa", "deleted", Evidence(7, "", "deleted")),
+        (MANIFEST_DELETED, None, "readmitted", Evidence(7, "", "deleted")),
+        (MANIFEST_DELETED, None, "erased", Evidence(7, "", "erased")),
     ],
 )
 def test_evidence_is_what_the_registrys_rows_say(
-    action: str, sha256: str | None, event_id: str, expected: Evidence | None
+    action: str, sha256: str | None, kind: str | None, expected: Evidence | None
 ) -> None:
-    """Action, hash and the event id's first part make the evidence; any other action makes none."""
-    assert evidence_of(action, sha256, event_id) == expected
+    """Action, hash and the decision's kind make the evidence; any other action makes none."""
+    assert evidence_of(7, action, sha256, {"kind": kind} if kind else None) == expected
 
 
 MAC = "ab" * 32
@@ -617,9 +613,8 @@ def test_optional_parts_leave_no_trace_when_absent() -> None:
 
 
 def test_the_forms_numbers_are_those_that_other_readers_count_on() -> None:
-    """10,000 rows, 8 MiB, 32 digits of the manifest before: docs/audit_log.md says so too."""
+    """10,000 rows, 8 MiB."""
     assert (MAX_ROWS, MAX_BYTES) == (10_000, 8_388_608)
-    assert (PRIOR_LENGTH, NO_PRIOR) == (32, "00000000000000000000000000000000")
 
 
 def test_bytes_without_a_header_have_no_mac() -> None:

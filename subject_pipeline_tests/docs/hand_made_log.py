@@ -1,5 +1,6 @@
-"""A chunk's log made by hand with `hmac` and `json`, from the words of the design and none of this project's code."""
+"""A chunk's log made by hand with the standard library, from the words of the design and no code of this project."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -16,15 +17,26 @@ def key_id(key: bytes) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785, for what rows and headers hold."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    """RFC 8785, for what rows and headers hold: names in the order of their UTF-16 code units."""
+    return json.dumps(_sorted(value), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def signed(kind: str, inner: bytes, key: bytes = KEY) -> tuple[bytes, str]:
-    """A line without its newline, and its MAC."""
-    domain = {"row": b"subject-audit-row/v1", "segment": b"subject-audit-segment/v1"}[kind]
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value, key=lambda name: name.encode("utf-16-be"))}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def leaf(inner: bytes) -> bytes:
+    """The leaf hash of a row's or a header's bytes (RFC 6962), 32 bytes."""
+    return hashlib.sha256(b"\x00" + inner).digest()
+
+
+def signed(kind: str, inner: bytes, key: bytes = KEY) -> bytes:
+    """A line without its newline."""
+    domain = {"row": b"subject-audit-row/v2", "segment": b"subject-audit-segment/v2"}[kind]
     mac = hmac.new(key, domain + b"\x00" + inner, "sha256").hexdigest()
-    return b'{"mac":"' + mac.encode() + b'","' + kind.encode() + b'":' + inner + b"}", mac
+    return b'{"mac":"' + mac.encode() + b'","' + kind.encode() + b'":' + inner + b"}"
 
 
 class HandMadeLog:
@@ -39,7 +51,7 @@ class HandMadeLog:
         """The line of a subject's next row."""
         seq, prev = self.heads.get(candidate, (0, NONE))
         row = {
-            "schema": "subject_audit.v1",
+            "schema": "subject_audit.v2",
             "candidate_id": candidate,
             "seq": seq,
             "prev": prev,
@@ -49,31 +61,30 @@ class HandMadeLog:
             "result": "success",
             "event_id": f"event-{seq}",
             "key_id": key_id(key),
+            "nonce": base64.urlsafe_b64encode(seq.to_bytes(16, "big")).decode().rstrip("="),
             **changes,
         }
-        line, mac = signed("row", canonical({name: value for name, value in row.items() if value is not None}), key)
-        self.heads[candidate] = (seq + 1, mac)
-        return line
+        inner = canonical({name: value for name, value in row.items() if value is not None})
+        self.heads[candidate] = (seq + 1, leaf(inner).hex())
+        return signed("row", inner, key)
 
     def add(self, *lines: bytes, key: bytes = KEY, **changes: Any) -> None:
-        """Commit lines as the next segment."""
-        body = b"".join(line + b"\n" for line in lines)
+        """Commit lines as the next segment; a row is what stands between 80 bytes and the last one."""
         header = {
-            "schema": "subject_audit_segment.v1",
+            "schema": "subject_audit_segment.v2",
             "log_id": LOG_ID,
             "chunk": CHUNK,
             "number": len(self.segments),
             "prev": self.prev,
             "rows": len(lines),
-            "rows_sha256": hashlib.sha256(body).hexdigest(),
+            "rows_sha256": hashlib.sha256(b"".join(leaf(line[80:-1]) for line in lines)).hexdigest(),
             "written_at": "2026-06-30T12:00:00.000000Z",
             "key_id": key_id(key),
             **changes,
         }
-        line, self.prev = signed(
-            "segment", canonical({name: value for name, value in header.items() if value is not None}), key
-        )
-        self.segments.append(line + b"\n" + body)
+        inner = canonical({name: value for name, value in header.items() if value is not None})
+        self.prev = leaf(inner).hex()
+        self.segments.append(b"".join(line + b"\n" for line in (signed("segment", inner, key), *lines)))
 
     def write(self, folder: Path) -> Path:
         """Write the log as files of a chunk's folder."""

@@ -136,7 +136,7 @@ def judge(
         start=start,
         layout=LAYOUT,
         keys=None if keys is None else keys.get,
-        chains=chains or {},
+        anchored=AnchoredByName(chains or {}),
         resumed=resumed,
         retired=retired or {},
     )

@@ -15,12 +15,13 @@ from subject_pipeline_tests.helpers.audit_samples import (
     C,
     D,
     chains_found,
-    event,
+    header_hash,
     heads_of,
     joined,
     judge,
     lines_of,
     logs_found,
+    registry_event,
     reseal,
     sample_log,
     signed,
@@ -28,12 +29,6 @@ from subject_pipeline_tests.helpers.audit_samples import (
 )
 
 LOG = sample_log()
-
-
-def header_mac(segment: bytes) -> str:
-    """The MAC of a segment's header."""
-    mac: str = json.loads(lines_of(segment)[0])["mac"]
-    return mac
 
 
 def test_a_log_begins_with_a_segment_that_follows_none() -> None:
@@ -48,8 +43,9 @@ def test_a_log_begins_with_a_segment_that_follows_none() -> None:
 def test_what_follows_a_checkpoint_links_to_the_segment_that_it_anchored(at: int) -> None:
     """Judging on from a checkpoint, the next segment must follow the very one that the checkpoint knew."""
     anchored = heads_of(LOG[:at])
-    for mac, found in ((header_mac(LOG[at - 1]), []), ("d" * 64, [(at, "bad_segment")]), (NONE, [(at, "bad_segment")])):
-        start = LogHead(LOG_ID, CHUNK, at - 1, mac)
+    before, bad = header_hash(LOG[at - 1]), [(at, "bad_segment")]
+    for sha256, found in ((before, []), ("d" * 64, bad), (NONE, bad)):
+        start = LogHead(LOG_ID, CHUNK, at - 1, sha256)
         assert logs_found(judge(LOG[at:], anchored, start=start, resumed=True)) == found
 
 
@@ -85,11 +81,11 @@ def test_a_row_of_anothers_chunk_hides_nothing_after_it() -> None:
 
 def test_only_a_sound_segment_says_when_its_rows_were_written() -> None:
     """What a damaged header says of the time makes no announcement young."""
-    announced = event(A, f"{'1' * 32}.x", action="manifest_updated", payload_sha256="ab" * 32)
+    announced = registry_event(A, "x", "ab" * 32)
     (written,) = write_log([(OLD_KEY, [announced])])
     times = {}
     for data in (written.data, written.data.replace(b'"rows":1', b'"rows":2')):
         verdict = judge([data])
         times[bool(verdict.logs)] = [row.written_at for row in verdict.evidence[A]]
     assert times == {False: ["2026-07-01T00:00:00.000000Z"], True: [""]}
-    assert EvidenceRow(0, verdict.evidence[A][0].evidence).written_at == ""
+    assert EvidenceRow(verdict.evidence[A][0].evidence).written_at == ""

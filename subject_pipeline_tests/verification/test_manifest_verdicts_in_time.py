@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from subject_pipeline.verification.log_verdicts import EvidenceRow
-from subject_pipeline.verification.manifest_verdicts import Recent, judge_manifests
+from subject_pipeline.verification.manifest_verdicts import Recent
 from subject_pipeline_tests.verification.test_manifest_verdicts import (
     ID,
     M0,
@@ -13,6 +13,7 @@ from subject_pipeline_tests.verification.test_manifest_verdicts import (
     NO,
     OTHER,
     deleted,
+    judged,
     updated,
 )
 
@@ -29,7 +30,7 @@ def written(row: EvidenceRow, at: dt.datetime) -> EvidenceRow:
 
 def kinds(actual: str, *rows: EvidenceRow, recent: Recent | None = RECENT) -> list[str]:
     """What is found of one subject."""
-    return [one.kind for one in judge_manifests({ID: actual} if actual else {}, {}, {ID: rows}, recent=recent)]
+    return [one.kind for one in judged({ID: actual} if actual else {}, {}, {ID: rows}, recent=recent)]
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,10 @@ def kinds(actual: str, *rows: EvidenceRow, recent: Recent | None = RECENT) -> li
 )
 def test_an_announcement_is_pending_for_five_minutes(at: dt.datetime, kind: str) -> None:
     """To either side of now, to the microsecond; where nobody says what now is, none is pending."""
-    for actual, row in ((M0, updated(M1, M0)), (NO, updated(M1, NO)), (M0, deleted(M0))):
-        assert kinds(actual, written(row, at)) == [kind]
-        assert kinds(actual, written(row, at), recent=None) == ["unapplied"]
-        assert kinds(actual, row) == ["unapplied"], "a segment that does not say when it was written"
+    for actual, *before, row in ((M0, updated(M1, M0)), (NO, deleted(1), updated(M1, NO, 2)), (M0, deleted())):
+        assert kinds(actual, *before, written(row, at)) == [kind]
+        assert kinds(actual, *before, written(row, at), recent=None) == ["unapplied"]
+        assert kinds(actual, *before, row) == ["unapplied"], "a segment that does not say when it was written"
 
 
 def test_the_last_announcement_says_whether_it_is_under_way() -> None:
@@ -61,5 +62,5 @@ def test_only_what_is_not_applied_can_be_pending() -> None:
     """A manifest that no announcement explains is broken, however young the last one is."""
     assert kinds(OTHER, written(updated(M1, M0), NOW)) == ["changed"]
     assert kinds(NO, written(updated(M1, M0), NOW)) == ["missing"]
-    assert kinds(OTHER, written(deleted(M0), NOW)) == ["resurrected"]
+    assert kinds(OTHER, updated(M1, M0, 4), written(deleted(), NOW)) == ["pending"], "it may be what was before any row"
     assert kinds(M1, written(updated(M1, M0), NOW)) == []

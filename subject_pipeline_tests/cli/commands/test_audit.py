@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from subject_pipeline_tests.cli.conftest import Run
+from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
 
 EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
 VERIFY_KEYS = {
@@ -24,10 +25,12 @@ def ring(run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("ring")
-def test_an_append_tells_seq_and_mac_and_is_idempotent_by_event_id(run: Run) -> None:
+def test_an_append_tells_seq_hash_and_mac_and_is_idempotent_by_event_id(run: Run) -> None:
     """The same event again is not appended, and the row that is there is told."""
     first = run("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e", "--json").json
     assert (first["candidate_id"], first["first_seq"], first["last_seq"], first["appended"]) == ("P-1", 0, 0, 1)
+    (row,) = run("audit", "show", "P-1", "--json").json["rows"]
+    assert (first["row_sha256"], first["mac"]) == (leaf_of(canonical(row["row"])), row["mac"])
     again = run("audit", "append", "P-1", "--action", "view", "--actor", "a", "--event-id", "e", "--json").json
     assert again == {**first, "appended": 0}
     assert run("audit", "append", "P-1", "--action", "view", "--json").json["last_seq"] == 1
