@@ -9,6 +9,7 @@ from subject_pipeline.audit.index import (
     Records,
     SegmentDelta,
     head_in,
+    heads_with_evidence,
     merge_heads,
     merge_records,
     postings,
@@ -17,7 +18,7 @@ from subject_pipeline.audit.index import (
     subject_digest,
     unseal,
 )
-from subject_pipeline.audit.segment import NO_PRIOR, ChainHead, Evidence
+from subject_pipeline.audit.segment import ChainHead, Evidence
 from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
 from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
 
@@ -29,8 +30,8 @@ def hex_of(length: int) -> st.SearchStrategy[str]:
 
 _evidence = st.one_of(
     st.none(),
-    st.builds(Evidence, deleted=st.just(False), sha256=hex_of(32), prior=hex_of(16) | st.just(NO_PRIOR)),  # noqa: FBT003
-    st.builds(Evidence, deleted=st.just(True), sha256=st.just(""), prior=hex_of(16) | st.just(NO_PRIOR)),  # noqa: FBT003
+    st.builds(Evidence, st.integers(0, 2**63), hex_of(32), st.just("present")),
+    st.builds(Evidence, st.integers(0, 2**63), st.just(""), st.sampled_from(["deleted", "erased"])),
 )
 heads = st.builds(ChainHead, st.integers(0, 2**63), hex_of(32), hex_of(32), _evidence)
 NAMES = ["A", "B", "Ä/1", "C\n", "\U0001f600", "", "WORKER-1"]
@@ -57,6 +58,7 @@ def test_heads_are_a_dictionary_by_subject(log: list[SegmentDelta], data: st.Dat
     assert merge_heads(merge_heads(b"", log[:at]), log[at:]) == whole
     assert {name: head_in(whole, name) for name in NAMES} == {name: model.get(name) for name in NAMES}
     assert head_in(whole, "nobody") is None
+    assert heads_with_evidence(whole) == {subject_digest(one): head for one, head in model.items() if head.evidence}
     assert whole == merge_heads(whole, [])
 
 
@@ -69,9 +71,11 @@ def test_postings_are_the_segments_of_each_subject(log: list[SegmentDelta], data
 
     assert merge_records(parts, POSTING_WIDTH) == whole
     for name in NAMES:
-        assert segments_in(whole, name) == [delta.number for delta in log if name in delta.chains]
-    assert segments_in(whole, "nobody") == []
-    assert segments_in(b"", "A") == []
+        assert segments_in(whole, [subject_digest(name)]) == {one.number for one in log if name in one.chains}
+    two = [subject_digest(name) for name in NAMES[:2]]
+    assert segments_in(whole, two) == {one.number for one in log if one.chains.keys() & set(NAMES[:2])}
+    assert segments_in(whole, [subject_digest("nobody")]) == segments_in(whole, []) == set()
+    assert segments_in(b"", [subject_digest("A")]) == set()
 
 
 @given(st.lists(st.binary(min_size=DIGEST, max_size=DIGEST), max_size=20), st.integers(DIGEST, DIGEST + 8))

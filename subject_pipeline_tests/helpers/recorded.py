@@ -64,7 +64,9 @@ def replay(objects: ObjectStore, first: States) -> States:
         assert decision.keys() == {"kind", "recorded_at", "changes"}
         assert decision["kind"] == ("replaced" if name in states else "registered"), row
         document = states.get(name, {}) | decision["changes"]
-        states[name] = {field: value for field, value in document.items() if decision["changes"].get(field, 0) is not None}
+        states[name] = {
+            field: value for field, value in document.items() if decision["changes"].get(field, 0) is not None
+        }
         assert hash_of(states[name]) == row["manifest_sha256"], row
         assert states[name]["updated_at"] == decision["recorded_at"]
     return states

@@ -1,16 +1,19 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.audit.segment import NO_PRIOR, PRIOR_LENGTH, Evidence
+from subject_pipeline.audit.segment import Evidence
 from subject_pipeline.checkpoints.checkpoint import NO_HASH, RosterEntry
+from subject_pipeline.manifests.hashes import document_hash
+from subject_pipeline.registry.replaying import Document, changes_between
 from subject_pipeline.verification.log_verdicts import EvidenceRow
 from subject_pipeline.verification.manifest_verdicts import judge_manifests
 
-# Hashes of one subject's manifest as it went through time.
-M0, M1, M2, OTHER = (f"{at:02x}" * 32 for at in (1, 2, 3, 255))
+# One subject's manifest as it went through time; no change of one leads from another to the same.
+DOCUMENTS = {document_hash(one): one for one in ({"m": at, f"of {at}": at} for at in range(4))}
+M0, M1, M2, OTHER = DOCUMENTS
 NO = ""  # no manifest
 ID = "WORKER/1"
 
@@ -21,13 +24,19 @@ def entry(sha256: str, seq: int = 4, candidate_id: str = ID) -> RosterEntry:
 
 
 def updated(to: str, prior: str, seq: int = 5) -> EvidenceRow:
-    """The registry announced a change."""
-    return EvidenceRow(seq, Evidence(deleted=False, sha256=to, prior=prior[:PRIOR_LENGTH] or NO_PRIOR))
+    """The registry recorded a change."""
+    changes = changes_between(DOCUMENTS.get(prior), DOCUMENTS.get(to, {}))
+    return EvidenceRow(Evidence(seq, to, "present"), {"kind": "replaced", "changes": changes})
 
 
-def deleted(prior: str, seq: int = 5) -> EvidenceRow:
-    """The registry announced a deletion."""
-    return EvidenceRow(seq, Evidence(deleted=True, sha256="", prior=prior[:PRIOR_LENGTH] or NO_PRIOR))
+def deleted(seq: int = 5) -> EvidenceRow:
+    """The registry recorded a deletion."""
+    return EvidenceRow(Evidence(seq, "", "deleted"), {"kind": "deleted"})
+
+
+def document_of(actual: str) -> Callable[[str], Document | None]:
+    """Reads the table, which has one manifest."""
+    return lambda _: DOCUMENTS.get(actual)
 
 
 # Each: the manifest there is; the roster's entry, if any; the rows; the verdict.
@@ -49,29 +58,29 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "row: neither before nor after": (OTHER, None, [updated(M1, M0)], "changed"),
     "row: gone": (NO, None, [updated(M1, M0)], "missing"),
     "row: a first manifest, applied": (M1, None, [updated(M1, NO)], None),
-    "row: a first manifest, not applied": (NO, None, [updated(M1, NO)], "unapplied"),
+    "row: a first manifest, gone": (NO, None, [updated(M1, NO)], "missing"),
     "row: a first manifest, another there": (OTHER, None, [updated(M1, NO)], "changed"),
-    "row: a deletion, applied": (NO, None, [deleted(M0)], None),
-    "row: a deletion, not applied": (M0, None, [deleted(M0)], "unapplied"),
-    "row: a deletion, then another, unannounced": (OTHER, None, [deleted(M0)], "resurrected"),
+    "row: a deletion, applied": (NO, None, [deleted()], None),
+    "row: a deletion, not applied": (M0, None, [deleted()], "unapplied"),
+    "row: a deletion, not applied, of whatever it was": (OTHER, None, [deleted()], "unapplied"),
     "rows: the last counts": (M2, None, [updated(M1, M0, 1), updated(M2, M1, 2)], None),
     "rows: one applied, one not": (M1, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "unapplied"),
     "rows: rolled back beyond the last": (
         M1,
         None,
-        [updated(M1, M0, 1), updated(M2, M1, 2), deleted(M2, 3)],
+        [updated(M1, M0, 1), updated(M2, M1, 2), deleted(3)],
         "unapplied",
     ),
     "rows: rolled back to the first prior": (M1, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "unapplied"),
     "rows: two that crossed, the first one is there": (M1, None, [updated(M1, M0, 1), updated(M2, M0, 2)], "unapplied"),
     "rows: changed after both": (OTHER, None, [updated(M1, M0, 1), updated(M2, M1, 2)], "changed"),
-    "rows: deleted, put again, applied": (M1, None, [deleted(M0, 1), updated(M1, NO, 2)], None),
-    "rows: deleted, put again, not applied": (NO, None, [deleted(M0, 1), updated(M1, NO, 2)], "unapplied"),
-    "rows: put and deleted": (NO, None, [updated(M1, M0, 1), deleted(M1, 2)], None),
+    "rows: deleted, put again, applied": (M1, None, [deleted(1), updated(M1, NO, 2)], None),
+    "rows: deleted, put again, not applied": (NO, None, [deleted(1), updated(M1, NO, 2)], "unapplied"),
+    "rows: put and deleted": (NO, None, [updated(M1, M0, 1), deleted(2)], None),
     "rows: put and deleted, neither applied": (
         M0,
         None,
-        [updated(M0, NO, 0), updated(M1, M0, 1), deleted(M1, 2)],
+        [updated(M0, NO, 0), updated(M1, M0, 1), deleted(2)],
         "unapplied",
     ),
     "rows: back to what it was": (M0, None, [updated(M1, M0, 1), updated(M0, M1, 2)], None),
@@ -81,12 +90,21 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "both: not applied": (M0, entry(M0), [updated(M1, M0)], "unapplied"),
     "both: changed": (OTHER, entry(M0), [updated(M1, M0)], "changed"),
     "both: gone": (NO, entry(M0), [updated(M1, M0)], "missing"),
-    "both: a deletion, applied": (NO, entry(M0), [deleted(M0)], None),
-    "both: a deletion, not applied": (M0, entry(M0), [deleted(M0)], "unapplied"),
-    "both: a deletion, then another, unannounced": (OTHER, entry(M0), [deleted(M0)], "resurrected"),
+    "both: a deletion, applied": (NO, entry(M0), [deleted()], None),
+    "both: a deletion, not applied": (M0, entry(M0), [deleted()], "unapplied"),
+    "both: a deletion, then another, unannounced": (OTHER, entry(M0), [deleted()], "resurrected"),
     "both: rolled back to the roster": (M0, entry(M0), [updated(M1, M0, 5), updated(M2, M1, 6)], "unapplied"),
-    "both: rolled back by a deletion to the roster": (M0, entry(M0), [updated(M1, M0, 5), deleted(M1, 6)], "unapplied"),
+    "both: rolled back by a deletion to the roster": (M0, entry(M0), [updated(M1, M0, 5), deleted(6)], "unapplied"),
     "both: none in the roster, a first one announced": (NO, entry(NO), [updated(M1, NO)], "unapplied"),
+    "both: none in the roster, registered, then changed, not applied": (M0, entry(NO), [updated(M1, M0)], "unapplied"),
+    "both: none in the roster, registered, then changed, another there": (
+        OTHER,
+        entry(NO),
+        [updated(M1, M0)],
+        "changed",
+    ),
+    "both: deleted in the roster, there again, changed": (M0, entry(NO), [deleted(4), updated(M1, M0)], "changed"),
+    "both: deleted in the roster, there again, deleted": (M0, entry(NO), [deleted(4), deleted(5)], "resurrected"),
     "both: no chain in the roster": (M1, entry(M0, -1), [updated(M1, M0, 0)], None),
     "both: no chain in the roster, not applied": (M0, entry(M0, -1), [updated(M1, M0, 0)], "unapplied"),
     # A roster that is newer than the rows.
@@ -94,10 +112,10 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "older row: changed since": (OTHER, entry(M1), [updated(M1, M0, 4)], "changed"),
     "older row: gone since": (NO, entry(M1), [updated(M1, M0, 4)], "missing"),
     "older row: rolled back since": (M0, entry(M1), [updated(M1, M0, 4)], "changed"),
-    "older deletion: there again, unannounced, anchored": (M2, entry(M2), [deleted(M0, 3)], "resurrected"),
-    "older deletion: anchored, gone": (NO, entry(M2), [deleted(M0, 3)], "missing"),
-    "older deletion: still gone": (NO, entry(NO), [deleted(M0, 4)], None),
-    "older deletion: there again": (M0, entry(NO), [deleted(M0, 4)], "resurrected"),
+    "older deletion: there again, unannounced, anchored": (M2, entry(M2), [deleted(3)], "resurrected"),
+    "older deletion: anchored, gone": (NO, entry(M2), [deleted(3)], "missing"),
+    "older deletion: still gone": (NO, entry(NO), [deleted(4)], None),
+    "older deletion: there again": (M0, entry(NO), [deleted(4)], "resurrected"),
     "older and newer row: the newer counts": (M2, entry(M1), [updated(M1, M0, 4), updated(M2, M1, 5)], None),
 }
 
@@ -109,7 +127,7 @@ def test_a_manifest_is_held_to_what_was_announced_or_anchored(
     """Rows after the checkpoint count first, then the checkpoint, then older rows; what none of them knows is new."""
     present = {ID: actual} if actual else {}
     entries = {} if roster is None else {ID: roster}
-    found = judge_manifests(present, entries, {ID: rows} if rows else {})
+    found = judge_manifests(present, entries, {ID: rows} if rows else {}, document=document_of(actual))
 
     assert [(one.candidate_id, one.kind) for one in found] == ([] if kind is None else [(ID, kind)])
     assert all(one.detail for one in found)
@@ -124,7 +142,8 @@ def test_a_subject_is_judged_by_its_own_alone(
     present = {"A": M0, "B": OTHER, "NEW": M2} | ({ID: actual} if actual else {})
     entries = {"A": entry(M0, candidate_id="A"), "B": entry(M0, candidate_id="B")} | ({ID: roster} if roster else {})
     evidence = {"Z": [updated(M1, M0)]} | ({ID: rows} if rows else {})
-    found = [(one.candidate_id, one.kind) for one in judge_manifests(present, entries, evidence)]
+    judged = judge_manifests(present, entries, evidence, document=document_of(actual))
+    found = [(one.candidate_id, one.kind) for one in judged]
 
     assert found == [("B", "changed"), *([] if kind is None else [(ID, kind)]), ("Z", "missing")]
 
@@ -166,7 +185,7 @@ def histories(draw: st.DrawFn) -> tuple[Mapping[str, RosterEntry], list[Evidence
                 state = new
                 states.append(state)
             case "delete" if state:
-                rows.append(deleted(state, seq))
+                rows.append(deleted(seq))
                 seq += 1
                 state = NO
                 states.append(state)
@@ -207,7 +226,9 @@ def test_a_manifest_that_was_announced_or_anchored_cannot_be_changed_unseen(
     st.dictionaries(st.sampled_from("ABC"), st.builds(entry, _maybe, st.integers(-1, 3))),
     st.dictionaries(
         st.sampled_from("ABC"),
-        st.lists(st.builds(updated, _hashes, _maybe, st.integers(0, 5)) | st.builds(deleted, _maybe), max_size=3),
+        st.lists(
+            st.builds(updated, _hashes, _maybe, st.integers(0, 5)) | st.builds(deleted, st.integers(0, 5)), max_size=3
+        ),
     ),
     st.sets(st.sampled_from("ABC")),
 )

@@ -13,6 +13,7 @@ from subject_pipeline_tests.verification.test_manifest_verdicts import (
     NO,
     OTHER,
     deleted,
+    document_of,
     entry,
     updated,
 )
@@ -30,7 +31,9 @@ def written(row: EvidenceRow, at: dt.datetime) -> EvidenceRow:
 
 def kinds(actual: str, *rows: EvidenceRow, recent: Recent | None = RECENT) -> list[str]:
     """What is found of one subject."""
-    return [one.kind for one in judge_manifests({ID: actual} if actual else {}, {}, {ID: rows}, recent=recent)]
+    present = {ID: actual} if actual else {}
+    found = judge_manifests(present, {}, {ID: rows}, recent=recent, document=document_of(actual))
+    return [one.kind for one in found]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def kinds(actual: str, *rows: EvidenceRow, recent: Recent | None = RECENT) -> li
 )
 def test_an_announcement_is_pending_for_five_minutes(at: dt.datetime, kind: str) -> None:
     """To either side of now, to the microsecond; where nobody says what now is, none is pending."""
-    for actual, row in ((M0, updated(M1, M0)), (NO, updated(M1, NO)), (M0, deleted(M0))):
+    for actual, row in ((M0, updated(M1, M0)), (M0, deleted())):
         assert kinds(actual, written(row, at)) == [kind]
         assert kinds(actual, written(row, at), recent=None) == ["unapplied"]
         assert kinds(actual, row) == ["unapplied"], "a segment that does not say when it was written"
@@ -62,7 +65,6 @@ def test_only_what_is_not_applied_can_be_pending() -> None:
     """A manifest that no announcement explains is broken, however young the last one is."""
     assert kinds(OTHER, written(updated(M1, M0), NOW)) == ["changed"]
     assert kinds(NO, written(updated(M1, M0), NOW)) == ["missing"]
-    assert kinds(OTHER, written(deleted(M0), NOW)) == ["resurrected"]
     assert kinds(M1, written(updated(M1, M0), NOW)) == []
 
 
