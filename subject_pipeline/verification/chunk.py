@@ -64,7 +64,7 @@ class ChunkVerifier:
         if not same_log:
             self._read_log(found, leaf, listed, incremental=incremental)
         if found.hashes is None and found.log is not None and found.log.evidence:
-            # The table's files are as they were, yet a change was announced: it must be looked for in them.
+            # The table's files are as they were, yet a change was recorded: it must be looked for in them.
             self._read_manifests(view, found)
         if incremental and self._cannot_tell(found):
             return self.verify(view, chunk, whole=True)
@@ -150,7 +150,7 @@ class ChunkVerifier:
     def _judge_manifests(self, view: View, found: ChunkFindings) -> None:
         log, hashes = found.log, found.hashes
         if any(one.kind == "unreadable" for one in found.manifests) or (log is not None and log.unreadable):
-            return  # the row that announces a change may be in what could not be read
+            return  # the row that records a change may be in what could not be read
         entries = found.roster.entries if found.roster else ()
         if hashes is None:
             registered = {entry.candidate_id for entry in entries if entry.manifest_sha256}

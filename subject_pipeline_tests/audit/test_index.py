@@ -118,11 +118,11 @@ MACS = Macs(RING.get, INDEX_DOMAIN)
 def test_what_was_sealed_comes_back(header: dict[str, object], payload: bytes, key: bytes) -> None:
     """Header and payload are those sealed, LFs and all; the MAC is over both, under the index's own domain."""
     data = seal(header, payload, key_id=key_id(key), key=key)
-    expected = header | {"schema": "subject_audit_index.v2", "key_id": key_id(key)}
+    expected = header | {"schema": "subject_audit_index.v3", "key_id": key_id(key)}
 
     assert unseal(data, MACS) == (expected, payload)
     inner = canonical(expected)
-    mac = mac_of(inner + b"\n" + payload, key, "subject-audit-index/v1")
+    mac = mac_of(inner + b"\n" + payload, key, "subject-audit-index/v2")
     assert data == b'{"index":%b,"mac":"%b"}\n%b' % (inner, mac.encode(), payload)
 
 
@@ -158,9 +158,9 @@ def test_any_bit_of_any_object_counts(header: dict[str, object], payload: bytes,
 def test_an_object_under_another_key_or_domain_is_nothing() -> None:
     """A ring without the key, a key of the same id, and a MAC of another kind do not open it."""
     stranger = seal({}, b"", key_id=key_id(OLD_KEY), key=STRANGE_KEY)
-    inner = canonical({"schema": "subject_audit_index.v2", "key_id": key_id(OLD_KEY)})
+    inner = canonical({"schema": "subject_audit_index.v3", "key_id": key_id(OLD_KEY)})
     row = b'{"index":%b,"mac":"%b"}\n' % (inner, mac_of(inner + b"\n", OLD_KEY, ROW_DOMAIN.decode()).encode())
-    other = canonical({"schema": "subject_audit_index.v3", "key_id": key_id(OLD_KEY)})
+    other = canonical({"schema": "subject_audit_index.v4", "key_id": key_id(OLD_KEY)})
     newer = b'{"index":%b,"mac":"%b"}\n' % (
         other,
         mac_of(other + b"\n", OLD_KEY, INDEX_DOMAIN.decode()).encode(),

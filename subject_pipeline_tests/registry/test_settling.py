@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.errors import CollisionError, IncompleteError, UnknownSubjectError
+from subject_pipeline.errors import AmbiguousSubjectError, CollisionError, IncompleteError, UnknownSubjectError
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
@@ -356,13 +356,17 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
     done = there.compact()
     assert (done.settled, done.unexplained) == (0, 2)
     for one in (P, OTHER):
-        with pytest.raises(Exception, match="audit verify"):
+        with pytest.raises(AmbiguousSubjectError, match="audit verify"):
             there.put(one, vertical="general")
-        with pytest.raises(Exception, match="audit verify"):
-            there.delete(one)
         assert there.imported(one, vertical="general") == (0, 0, 0, 1)
+    with pytest.raises(AmbiguousSubjectError, match="audit verify"):
+        there.delete()
     assert table_of(there.place.store) == table
     assert there.kinds() == expected
+
+    there.delete(OTHER)  # as the log has it: that needs no other row, and may always be done
+    assert decisions_of(there.place.objects, OTHER) == ["deleted"]
+    assert there.kinds() == {P: "changed", "NEW-1": "missing"}
 
 
 def test_a_table_restored_to_the_last_checkpoint_follows_the_log_again(there: Registered) -> None:

@@ -57,8 +57,8 @@ def test_an_announcement_is_pending_for_five_minutes(at: dt.datetime, kind: str)
 def test_the_last_announcement_says_whether_it_is_under_way() -> None:
     """An older one before it makes nothing stale, a newer one before it nothing pending."""
     old, new = NOW - 2 * FIVE, NOW
-    assert kinds(M0, written(updated(M1, M0, 1), old), written(updated(M2, M0, 2), new)) == ["pending"]
-    assert kinds(M0, written(updated(M1, M0, 1), new), written(updated(M2, M0, 2), old)) == ["unapplied"]
+    assert kinds(M0, written(updated(M1, M0, 1), old), written(updated(M2, M1, 2), new)) == ["pending"]
+    assert kinds(M0, written(updated(M1, M0, 1), new), written(updated(M2, M1, 2), old)) == ["unapplied"]
 
 
 def test_only_what_is_not_applied_can_be_pending() -> None:
