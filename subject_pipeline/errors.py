@@ -65,6 +65,10 @@ class AmbiguousSubjectError(StoreError):
     """The table holds rows that no honest writer makes, so what a subject's manifest is cannot be decided."""
 
 
+class ResurrectedError(AmbiguousSubjectError):
+    """The table has a manifest of somebody who is deleted according to the audit log; deleting it again is allowed."""
+
+
 class CanonicalJsonError(SubjectPipelineError):
     """A value that JSON (RFC 8259) or I-JSON (RFC 7493) cannot hold, so it has no canonical form."""
 

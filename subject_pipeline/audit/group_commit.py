@@ -65,11 +65,19 @@ class Ticket:
     def overtaken(self, state: ChunkState, changed: Container[str]) -> str | None:
         """A subject whose last registry row is another than is expected, by the log or by this group."""
         for candidate_id, seq in self.after.items():
-            chain = state.chain(candidate_id)
-            last = chain.evidence.seq if chain is not None and chain.evidence is not None else -1
-            if last != seq or candidate_id in changed:
+            if _last_change(state, candidate_id) != seq or candidate_id in changed:
                 return candidate_id
         return None
+
+    def is_ahead(self, state: ChunkState) -> bool:
+        """Whether a row is expected that a state, which its writer has kept since, does not know yet."""
+        return any(_last_change(state, candidate_id) < seq for candidate_id, seq in self.after.items())
+
+
+def _last_change(state: ChunkState, candidate_id: str) -> int:
+    """The seq of a subject's last registry row; -1: it has none."""
+    chain = state.chain(candidate_id)
+    return chain.evidence.seq if chain is not None and chain.evidence is not None else -1
 
 
 class Lane:

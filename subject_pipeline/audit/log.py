@@ -221,6 +221,8 @@ class AuditLog:
             state = lane.state
             if state is None:
                 state = lane.state = self.chunk_state(chunk)
+            if any(ticket.is_ahead(state) for ticket in group):
+                state.catch_up()
             going = in_time(state, group)
             try:
                 left = fresh(state, going)

@@ -87,7 +87,7 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
         return KeyRingFile(Path(self.path).expanduser() if self.path else None)
 
     def evidence(self, store: SubjectStore) -> ManifestEvidence:
-        """What announces changes of manifests in the audit log, as `$SUBJECT_ACTOR`, else as the system user."""
+        """What records changes of manifests in the audit log, as `$SUBJECT_ACTOR`, else as the system user."""
         return ManifestEvidence(store, self.file(), Settings.read(os.environ).actor or system_user())
 
 

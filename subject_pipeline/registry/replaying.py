@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from subject_pipeline.audit.registry_rows import RegistryRow
-from subject_pipeline.errors import AmbiguousSubjectError
+from subject_pipeline.errors import AmbiguousSubjectError, ResurrectedError
 from subject_pipeline.manifests.hashes import document_hash
 
 Document = Mapping[str, Any]
@@ -89,6 +89,7 @@ def standing(
     Raises:
         AmbiguousSubjectError: the table's manifest is none that the rows, or what they were applied to, explain; or it
             lacks what the last checkpoint's state had.
+        ResurrectedError: likewise, of somebody who is deleted according to the last row.
     """
     last = rows[-1]
     since = str(last.decision.get("recorded_at", "")) if last.evidence.deleted else ""
@@ -99,17 +100,18 @@ def standing(
     applied = next((at for at in reversed(range(len(newer))) if newer[at].evidence.sha256 == digest), -1)
     first = not anchored.sha256 and len(newer) == len(rows)
     if applied < 0 and not (newer and (first or digest == anchored.sha256)):
-        raise _unexplained(candidate_id)
+        raise _unexplained(candidate_id, last)
     document = stored
     for row in newer[applied + 1 :]:
         document = None if row.evidence.deleted else replayed(document, row.decision)
         if document is not None and document_hash(document) != row.evidence.sha256:
-            raise _unexplained(candidate_id)
+            raise _unexplained(candidate_id, last)
     return Standing(last.evidence.seq, behind=True, document=document, since=since)
 
 
-def _unexplained(candidate_id: str) -> AmbiguousSubjectError:
-    return AmbiguousSubjectError(
+def _unexplained(candidate_id: str, last: RegistryRow) -> AmbiguousSubjectError:
+    kind = ResurrectedError if last.evidence.deleted else AmbiguousSubjectError
+    return kind(
         f"the manifest of {candidate_id!r} is none that the audit log explains, so nothing was changed: find out who "
         "wrote to subjects/, with `subject-pipeline audit verify`, and restore the table"
     )

@@ -65,7 +65,7 @@ class Settled:
     """The stored manifests of some subjects as they must be by the log.
 
     Attributes:
-        rows: `TABLE_SCHEMA`.
+        rows: `TABLE_SCHEMA`; of two with one storage key, the last one is the table's, and keeps it.
         standings: what is recorded, by candidate id.
         roots: the hash of the first row of each chain, by candidate id.
     """
@@ -114,7 +114,7 @@ def settled(evidence: ManifestEvidence, layout: ChunkLayout, wanted: pl.DataFram
         for that in standings.values()
         if isinstance(that, Standing) and that.behind and that.document is not None
     ]
-    return Settled(pl.concat([others, to_rows(replayed, layout)]), standings, roots)
+    return Settled(pl.concat([to_rows(replayed, layout), others]), standings, roots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import polars as pl
 
 from subject_pipeline.candidates import staged_parts
-from subject_pipeline.errors import CollisionError, ManifestError, StoreError, UnknownSubjectError
+from subject_pipeline.errors import CollisionError, ManifestError, ResurrectedError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -120,7 +120,8 @@ class SubjectRegistry:
     def delete(self, candidate_id: str) -> int:
         """Delete a subject's manifest, and its staged candidates, so that no re-run brings it back from there.
 
-        Earlier versions of the table still hold the row until `compact` removes them.
+        Earlier versions of the table still hold the row until `compact` removes them. Somebody who is deleted according
+        to the log, and has come back since with a table that was restored, is deleted without another row.
 
         Returns:
             How many staged parts were rewritten.
@@ -145,7 +146,11 @@ class SubjectRegistry:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
             if recording:
-                standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
+                try:
+                    standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
+                except ResurrectedError:
+                    snapshot.delete(there.select(IDS))  # it was recorded before the table was restored
+                    return
                 if recorded or (before is None and there.height):
                     settle_one(snapshot, layout.chunks, there, standing)
                     return

@@ -117,7 +117,7 @@ class AccessNumbers:
         registry_rows: rows of the registry's own, by action.
         subjects: who was accessed at all.
         most_accessed: the first `MOST_ACCESSED`.
-        unregistered: subjects that have rows, but neither a manifest nor a row that announces its deletion.
+        unregistered: subjects that have rows, but neither a manifest nor a row that records its deletion.
         unregistered_named: at most `NAMED` of them, sorted.
         segments: objects read.
         unreadable_rows: lines that are no row.

@@ -66,7 +66,7 @@ class ChunkVerifier:
         if not same_log:
             self._read_log(view, found, leaf, listed, incremental=incremental)
         if found.hashes is None and found.log is not None and found.log.evidence:
-            # The table's files are as they were, yet a change was announced: it must be looked for in them.
+            # The table's files are as they were, yet a change was recorded: it must be looked for in them.
             self._read_manifests(view, found)
         self._judge_manifests(view, found)
         if found.unnamed:
@@ -153,7 +153,7 @@ class ChunkVerifier:
         if any(one.kind == "unreadable" for one in found.manifests) or (
             log is not None and (log.unreadable or log.unreadable_unnamed)
         ):
-            return  # the row that announces a change may be in what could not be read
+            return  # the row that records a change may be in what could not be read
         if hashes is not None:
             named = found.named
             astray = {one.candidate_id for one in found.manifests if one.candidate_id is not None}

@@ -19,9 +19,9 @@ class ChunkFindings:
     Attributes:
         log: the verdict over its log; None where the log is as the checkpoint has it, and was not read.
         manifests: those that are not as they must be.
-        pending: those with a change that was announced within the last minutes, or again and again while it was looked
+        pending: those with a change that was recorded within the last minutes, or again and again while it was looked
             for: neither broken nor fine.
-        unregistered: subjects that have rows, but neither a manifest nor a row that announces its deletion.
+        unregistered: subjects that have rows, but neither a manifest nor a row that records its deletion.
         segments: the log's objects, as listed.
         table_files: the table's files, as listed.
         hashes: of its manifests by candidate id; None where they are as the checkpoint has them, and were not read.
@@ -71,22 +71,22 @@ class ChunkFindings:
         broken = log and (log.broken or log.broken_unnamed or log.unreadable or log.unreadable_unnamed)
         return not (broken or self.logs or self.manifests)
 
-    def announced(self) -> dict[str, int]:
+    def recorded(self) -> dict[str, int]:
         """Of each subject that may be in the middle of a change, the seq of its last evidence row; -1: none."""
         evidence = self.log.evidence if self.log else {}
         suspects = [one.subject for one in (*self.manifests, *self.pending) if one.kind in _SUSPECT]
         return {one: rows[-1].seq if (rows := evidence.get(one)) else -1 for one in suspects if one is not None}
 
     def settle(self, before: Mapping[str, int]) -> None:
-        """Count what does not fit, and of which something was announced since an earlier look, as pending."""
-        now = self.announced()
+        """Count what does not fit, and of which something was recorded since an earlier look, as pending."""
+        now = self.recorded()
         moving = [one for one in self.manifests if one.candidate_id in now and moved(one.candidate_id, before, now)]
         self.manifests = [one for one in self.manifests if one not in moving]
         self.pending += [BrokenManifest(one.candidate_id, "pending", one.detail) for one in moving]
 
 
 def moved(candidate_id: str, before: Mapping[str, int], now: Mapping[str, int]) -> bool:
-    """Whether something was announced of a subject between two looks, or they were not in the earlier one."""
+    """Whether something was recorded of a subject between two looks, or they were not in the earlier one."""
     return before.get(candidate_id) != now[candidate_id]
 
 

@@ -6,8 +6,8 @@ The order of reading is what keeps a live store from raising false alarms:
    from its leaf to its last segment. Where the view's roster was replaced meanwhile, the chunk starts again.
 2. of each chunk the manifests, then the log as far as it was listed.
 3. a chunk in which a manifest does not fit starts again under a fresh view, once all others were looked at: what the
-   table showed before is announced in what is listed now. What does not fit is a finding if it is there twice and
-   nothing was announced of it in between.
+   table showed before is recorded in what is listed now. What does not fit is a finding if it is there twice and
+   nothing was recorded of it in between.
 
 One chunk's trouble is that chunk's alone, whatever it is.
 """
@@ -79,12 +79,12 @@ class Verifier:
         view = self.view
         for look, pause in enumerate((*_LOOKS_AGAIN_AFTER_S, None)):
             work = self._looking(view, dict(waiting), then, whole, first=look == 0, last=pause is None)
-            for chunk, announced, result in overlapped(work, list(waiting), threads):
-                if announced is None:
+            for chunk, recorded, result in overlapped(work, list(waiting), threads):
+                if recorded is None:
                     del waiting[chunk]
                     yield from result
                 else:
-                    waiting[chunk] = announced
+                    waiting[chunk] = recorded
             if not waiting or pause is None:
                 return
             time.sleep(pause)
@@ -100,17 +100,17 @@ class Verifier:
         first: bool,
         last: bool,
     ) -> Callable[[str], tuple[str, Mapping[str, int] | None, list[Result]]]:
-        """One look at a chunk: what was announced of whom, if it is to be looked at again, else what `then` made."""
+        """One look at a chunk: what was recorded of whom, if it is to be looked at again, else what `then` made."""
 
         def look(chunk: str) -> tuple[str, Mapping[str, int] | None, list[Result]]:
             found = self._guarded(view, chunk, whole=chunk in whole, last=last)
             if found is None:
                 return chunk, {}, []
-            announced = found.announced()
-            still = not first and all(not moved(one, before[chunk], announced) for one in announced)
-            if announced and not still and not last:
-                return chunk, announced, []
-            if announced:
+            recorded = found.recorded()
+            still = not first and all(not moved(one, before[chunk], recorded) for one in recorded)
+            if recorded and not still and not last:
+                return chunk, recorded, []
+            if recorded:
                 found.settle(before[chunk])
             return chunk, None, [then(found)]
 

@@ -38,7 +38,7 @@ class Verification:
         rows: lines read.
         checkpoint: the one that everything was compared with.
         unknown: subjects asked for that have neither rows nor a manifest.
-        pending: manifests with a change that was announced just now; neither broken nor fine, and looked for next time.
+        pending: manifests with a change that was recorded just now; neither broken nor fine, and looked for next time.
         homes: the chunks that broken chains and manifests were found in, by candidate id, or `id_sha256` without one.
     """
 
@@ -129,7 +129,7 @@ def verify(  # noqa: PLR0913 - options, named at the call
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         watch: given each chunk's findings, with chunks done and chunks in all.
         concurrency: chunks at once, on a store that is not local.
-        clock: this machine's time, which tells what was announced just now.
+        clock: this machine's time, which tells what was recorded just now.
 
     Raises:
         KeyRingError: there is no usable key ring, or it is another store's.

@@ -1,7 +1,8 @@
 """What a store may hold and say after operations of which some were killed: nothing else is true of it.
 
-An operation is acknowledged, refused, or killed, and then nobody knows how far it got until it is run again. Operations
-run beside each other, so the model is told of a round of them at once, when all have ended, and asks of each only what
+An operation is acknowledged, refused, or killed, and then nobody knows how far it got: what it recorded in the log may
+be applied by whoever changes the same subject next, or by a compaction, at any time until one has ended. Operations run
+beside each other, so the model is told of a round of them at once, when all have ended, and asks of each only what
 the order in which they started and ended lets it ask.
 """
 
@@ -12,9 +13,7 @@ from typing import Any
 
 _SHOWN = 300
 _UNMADE = {"unapplied", "pending"}
-"""What may be said of a manifest whose change was announced by an operation that was killed."""
-_CHANGES = {"put", "delete"}
-"""What makes a subject's log and manifest agree again, whatever was announced before."""
+"""What may be said of a manifest whose change was recorded by an operation that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,8 @@ class StoreModel:
         homes: the chunk of every subject.
         manifests: the marks of which each subject's manifest has one; None: it has no manifest.
         unfinished: operations that were killed and not run again to their end, by number.
-        unmade: the numbers of operations by which each subject's change may be announced and not made.
+        unmade: for each subject the operations, by number, whose change of it may be recorded and not made, and the
+            mark that each would leave.
         appended: events whose append was acknowledged.
         tried: events that anybody ever tried to append.
         notes: of the checkpoints that were acknowledged.
@@ -89,7 +89,7 @@ class StoreModel:
         self.homes = homes
         self.manifests: dict[str, set[str | None]] = {subject: {None} for subject in homes}
         self.unfinished: dict[str, Mapping[str, Any]] = {}
-        self.unmade: dict[str, set[str]] = {subject: set() for subject in homes}
+        self.unmade: dict[str, dict[str, str | None]] = {subject: {} for subject in homes}
         self.appended: set[str] = set()
         self.tried: set[str] = set()
         self.notes: list[str] = []
@@ -99,6 +99,8 @@ class StoreModel:
         wrong = [f"{run.number} {run.does}: {one}" for run in runs for one in self._wrong(run, runs)]
         for subject in {subject for run in runs for subject in run.leaves}:
             self._settle_subject(subject, [run for run in runs if subject in run.leaves])
+        for subject in self.homes:
+            self._settle_unmade(subject, runs)
         for run in runs:
             self.tried.update(run.events)
             if run.outcome == "done":
@@ -115,15 +117,15 @@ class StoreModel:
         sure = [run for run in runs if run.outcome in {"done", "refused"}]
         last = {run.leaves[subject] for run in runs if not any(other.started > run.ended for other in sure)}
         self.manifests[subject] = last if sure else last | self.manifests[subject]
-        unmade = self.unmade[subject] | {run.number for run in runs if run.outcome == "killed"}
+
+    def _settle_unmade(self, subject: str, runs: Sequence[Run]) -> None:
+        """Whoever changed the subject, or maintained the store, once an operation was dead has settled what it left."""
+        killed = {run.number: run.leaves[subject] for run in runs if run.outcome == "killed" and subject in run.leaves}
+        settling = [run for run in runs if subject in run.leaves or run.does == "compact"]
         self.unmade[subject] = {
-            number
-            for number in unmade
-            if not any(
-                run.ends(_killed(number, runs))
-                and (run.number == number or (run.does in _CHANGES and run.outcome == "done"))
-                for run in runs
-            )
+            number: mark
+            for number, mark in (self.unmade[subject] | killed).items()
+            if not any(run.ends(_killed(number, runs)) for run in settling)
         }
 
     def _wrong(self, run: Run, runs: Sequence[Run]) -> Iterator[str]:
@@ -139,6 +141,8 @@ class StoreModel:
             yield from self._wrong_events(run, runs)
         elif run.outcome == "done" and run.does == "import" and run.answer:
             yield f"{run.answer} manifests were not imported"
+        elif run.outcome == "done" and run.does == "compact" and run.answer:
+            yield f"{run.answer} manifests were not explained by the log"
         elif run.outcome == "done" and run.does in {"verify", "checkpoint"}:
             yield from self._wrong_audit(run, runs)
 
@@ -191,7 +195,7 @@ class StoreModel:
         for subject, mark in marks.items():
             if mark not in self.manifests.get(subject, ()):
                 wrong.append(f"{subject} has the manifest {mark}, not one of {self.manifests.get(subject)}")
-            self.manifests[subject] = {mark}
+            self.manifests[subject] = {mark, *self.unmade.get(subject, {}).values()}
         return wrong
 
 

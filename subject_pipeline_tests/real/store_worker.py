@@ -74,8 +74,8 @@ class Worker:
     def _delete(self, asked: Asked) -> None:
         self._registry().delete(asked["subject"])
 
-    def _compact(self, _asked: Asked) -> None:
-        compact(self._store())
+    def _compact(self, _asked: Asked) -> int:
+        return compact(self._store(), self._evidence()).unexplained
 
     def _rotate(self, asked: Asked) -> None:
         rotate_ring(self.ring, bytes.fromhex(asked["key"]))

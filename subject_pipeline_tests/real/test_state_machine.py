@@ -29,6 +29,7 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import event_ids
+from subject_pipeline_tests.helpers.recorded import registry_rows_of, table_of
 from subject_pipeline_tests.real.store_model import Run, StoreModel
 from subject_pipeline_tests.real.worker_pool import WorkerPool
 
@@ -97,15 +98,36 @@ class Machine:
         self._hold(self.model.wrong_manifests([(one["candidate_id"], one["mark"]) for one in documents]))
 
     def finish(self, number: int) -> None:
-        """Everything unfinished is run again: then nothing is said of the store, and no checkpoint carries anything."""
+        """All is settled, or run again too: then nothing is said of the store, and no checkpoint carries anything."""
         rng = _rng(self.seed, number, "finish")
+        if rng.random() < 0.5:
+            self.alone({"number": f"{number}s", "do": "compact"})
+            self._hold([f"{number}: {one} is not settled" for one, left in self.model.unmade.items() if left])
+            self.check(f"{number}-settled")
+            self._hold(self._unlike_the_log())
         for asked in rng.sample(list(self.model.unfinished.values()), len(self.model.unfinished)):
             self.alone(_touched(asked, rng))
         self._hold([f"{number}: {one} is unfinished" for one in self.model.unfinished])
         self.check(f"{number}-whole")
+        self._hold(self._unlike_the_log())
         self.alone({**self._audit("verify", f"{number}-new"), "incremental": True})
         self.alone(self._audit("checkpoint", f"{number}-anchor"))
         self.check(f"{number}-anchored")
+
+    def _unlike_the_log(self) -> list[str]:
+        """Whose manifest has another mark than the registry's rows, one after the other, have left it."""
+        recorded: dict[str, str | None] = {}
+        for row in registry_rows_of(self.store.objects):
+            if row["action"] == "manifest_deleted":
+                recorded[row["candidate_id"]] = None
+            elif "mark" in row["decision"]["changes"]:
+                recorded[row["candidate_id"]] = row["decision"]["changes"]["mark"]
+        there = {one: document["mark"] for one, document in table_of(self.store).items()}
+        return [
+            f"{one} has the manifest {there.get(one)}, the log {mark}"
+            for one, mark in recorded.items()
+            if there.get(one) != mark
+        ]
 
     def interrupt(self, number: int) -> None:
         """A change is interrupted when it is announced, and so is what is done next of it while a checkpoint looks."""

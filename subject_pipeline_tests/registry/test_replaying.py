@@ -35,10 +35,10 @@ def history(states: Sequence[Document | None]) -> list[RegistryRow]:
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Document | None]:
-    """A subject's manifests in turn, each with another `updated_at`; the first has no row, and none is deleted twice."""
+    """A subject's manifests in turn, each with another `updated_at`; the first has no row."""
     states: list[Document | None] = [{"updated_at": "0"} | draw(_documents)]
     for at in range(draw(st.integers(1, 6))):
-        gone = states[-1] is not None and draw(st.integers(0, 3)) == 0
+        gone = states[-1] is not None and draw(st.integers(0, 3)) == 0  # nobody is deleted twice
         states.append(None if gone else {"updated_at": f"{at + 1}"} | draw(_documents))
     return states
 
@@ -63,7 +63,7 @@ def test_wherever_the_table_stopped_the_replay_gives_exactly_the_state(
 def test_a_table_that_was_tampered_with_is_never_explained(
     states: list[Document | None], other: Document | None, data: st.DataObject
 ) -> None:
-    """What no writer left is refused, unless the rows after it leave nothing of it: then only the log's state is made."""
+    """What no writer left is refused, unless the rows after it leave nothing of it: then the log's state is made."""
     assume(other not in states)
     try:
         found = standing(ID, other, history(states), Anchored())

@@ -116,6 +116,15 @@ CASES: dict[str, tuple[str, RosterEntry | None, Sequence[EvidenceRow], str | Non
     "both: rolled back to the roster": (M0, entry(M0), [updated(M1, M0, 5), updated(M2, M1, 6)], "unapplied"),
     "both: rolled back by a deletion to the roster": (M0, entry(M0), [updated(M1, M0, 5), deleted(6)], "unapplied"),
     "both: none in the roster, a first one announced": (NO, entry(NO), [updated(M1, NO)], "unapplied"),
+    "both: none in the roster, registered, then changed, not applied": (M0, entry(NO), [updated(M1, M0)], "unapplied"),
+    "both: none in the roster, registered, then changed, another there": (
+        OTHER,
+        entry(NO),
+        [updated(M1, M0)],
+        "changed",
+    ),
+    "both: deleted in the roster, there again, changed": (M0, entry(NO), [deleted(4), updated(M1, M0)], "changed"),
+    "both: deleted in the roster, there again, deleted": (M0, entry(NO), [deleted(4), deleted(5)], "resurrected"),
     "both: no chain in the roster": (M1, entry(M0, -1), [updated(M1, M0, 0)], None),
     "both: no chain in the roster, not applied": (M0, entry(M0, -1), [updated(M1, M0, 0)], "unapplied"),
     # A roster that is newer than the rows.

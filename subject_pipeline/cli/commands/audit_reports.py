@@ -66,7 +66,7 @@ def verification_words(report: Verification) -> str:
     if report.unknown:
         lines.append(unknown_words(report))
     if report.pending:
-        lines.append(f"note: {len(report.pending):,} changes were announced just now; the next verification has them")
+        lines.append(f"note: {len(report.pending):,} changes were recorded just now; the next verification has them")
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)

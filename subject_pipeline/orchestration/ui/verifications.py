@@ -49,7 +49,7 @@ def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         LOG_MATCHES_CHECKPOINT: "The log holds all that the last checkpoint anchored, and the checkpoint that Dagster "
         "recorded is among the stored ones. Red: something was cut off, rewritten or rolled back.",
         MANIFESTS_UNCHANGED: "Every manifest is as the registry's own evidence, or the last checkpoint, says. Red: it "
-        "was changed or removed behind the registry's back, or an announced change was never made.",
+        "was changed or removed behind the registry's back, or a recorded change was never made.",
         NOTHING_UNREADABLE: "The store gave everything that was asked for. Red: neither intact nor tampered; look at "
         "the store, then run again.",
         EVERY_SUBJECT_REGISTERED: "Every chain's subject has a manifest, or had one until the registry deleted it. "

@@ -76,7 +76,8 @@ def test_delete_then_compact(filled: Run) -> None:
 
     compacted = filled("subjects", "compact", "--json")
     assert compacted.status == 0
-    assert list(compacted.json) == ["files_before", "files_after", "bytes_before", "bytes_after", "staged_removed"]
+    sizes = ["files_before", "files_after", "bytes_before", "bytes_after", "staged_removed"]
+    assert list(compacted.json) == [*sizes, "settled", "unexplained"]
     assert filled("subjects", "count", "--json").json == {"count": 2}
     assert "files" in filled("subjects", "compact").out
 
