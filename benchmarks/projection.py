@@ -11,8 +11,8 @@ from dataclasses import dataclass
 REGISTER_S, REGISTER_AGAIN_S = 2.4e-6, 1.1e-6  # a subject, at 10 million
 INGEST_S, VERIFY_S = 25e-6, 7.1e-6  # a row; VERIFY at 10 million rows
 MANIFEST_S = 6e-6  # hashing one subject's manifest in a full verification
-ROSTER_S = 9e-6  # one subject's entry in a checkpoint, read and written, in one process
-TABLE_BYTES, ROSTER_BYTES = 27, 230  # a subject
+ROSTER_S = 30e-6  # one subject in a changed chunk of a checkpoint: read, made again, parsed again, in one process
+TABLE_BYTES, ROSTER_BYTES = 27, 316  # a subject
 LOG_BYTES, INDEX_BYTES = 535, 17  # a row
 SUBJECTS_A_CHUNK, ROWS_A_SUBJECT, ROWS_A_SEGMENT = 10_000, 10, 10_000
 EFFICIENCY = 0.9

@@ -28,7 +28,10 @@ MAX_LINE_BYTES = 400
 BLIND_BYTES = 16
 
 _ENTRY, _LEAF, _LINE = "a roster's entry", "a roster's leaf", "a roster's line"
-_is_blind = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
+_entry = re.compile(
+    rb'\{"blind":"([A-Za-z0-9_-]{21}[AQgw])","manifest_sha256":"([0-9a-f]{64}|)","row_sha256":"([0-9a-f]{64})",'
+    rb'"seq":(-1|0|[1-9][0-9]{0,15}),"state":"(absent|present|deleted|erased)"\}'
+).fullmatch
 _line = re.compile(rb'\{"entry":(\{.*\}),"id_sha256":"([0-9a-f]{64})"\}').fullmatch
 
 
@@ -79,14 +82,15 @@ class RosterEntry:
         Raises:
             CheckpointError: not a text that `text` would write, or a state that nobody can be in.
         """
-        entry = cls(**object_of(text, _ENTRY, cls.__slots__))
-        hold(_ENTRY, "blind", type(entry.blind) is str and _is_blind(entry.blind) is not None)
+        # One pattern is the canonical JSON of an entry: several times as fast as JSON there and back.
+        match = _entry(text)
+        if match is None:
+            raise CheckpointError(f"not {_ENTRY}: not the canonical JSON (RFC 8785) of one")
+        blind, manifest_sha256, row_sha256, seq, state = match.groups()
+        entry = cls(blind.decode(), int(seq), row_sha256.decode(), manifest_sha256.decode(), state.decode())
         hold_end(_ENTRY, ("seq", entry.seq), ("row_sha256", entry.row_sha256))
-        hold(_ENTRY, "state", type(entry.state) is str and entry.state in STATES)
         hold(_ENTRY, "state", entry.seq >= 0 or entry.state == "present")
-        there = entry.state == "present"
-        hold(_ENTRY, "manifest_sha256", is_hash(entry.manifest_sha256) if there else entry.manifest_sha256 == "")
-        hold_text(_ENTRY, text, entry.text())
+        hold(_ENTRY, "manifest_sha256", (entry.state == "present") == (entry.manifest_sha256 != ""))
         return entry
 
 

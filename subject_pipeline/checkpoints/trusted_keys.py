@@ -32,8 +32,11 @@ class TrustedKeys:
         """The public halves that a key ring has; none where it has no signing key."""
         if ring.signing is None:
             return cls(())
-        line = verifier_line(origin(log_id), ring.signing.public)
-        return cls((line,), frozenset({line}))
+        pairs = (ring.signing, *ring.former)
+        lines = tuple(verifier_line(origin(log_id), pair.public) for pair in pairs)
+        # A writer's copy does not know whether a checkpoint names the current key yet.
+        completed = ring.signing.private is not None and ring.outgoing is None
+        return cls(lines, frozenset(lines[: 1 if completed else 2]))
 
     def head_of(self, note: str) -> TreeHead:
         """What a note says that one of these keys has signed.

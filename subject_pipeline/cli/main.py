@@ -22,7 +22,11 @@ _COMMANDS = (
         f"{_HERE}.doctor",
         "Examine store access, conditional writes, clock, layout, key ring, checkpoint, table, inbox and sources.",
     ),
-    Lazy("keys", f"{_HERE}.keys", "Make and rotate the key ring ($SUBJECT_KEY_RING), and print its public key."),
+    Lazy(
+        "keys",
+        f"{_HERE}.keys",
+        "Make, rotate and retire keys of the ring ($SUBJECT_KEY_RING), and print its public keys.",
+    ),
     Lazy(
         "rebuild",
         f"{_HERE}.audit_verify",

@@ -16,7 +16,7 @@ from subject_pipeline.errors import KeyRingError
 
 KEY_RING_SCHEMA = "subject_key_ring.v1"
 KEY_BYTES = 32
-_FIELDS = {"schema", "active", "keys", "signing"}
+_FIELDS = {"schema", "active", "keys", "signing", "former"}
 _SIGNING_FIELDS = {"public", "private"}
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -67,14 +67,18 @@ class KeyRing:
         active: the id of the key that new rows are MACed with.
         keys: 32-byte keys by id, oldest first.
         signing: the key of checkpoints; None where the ring has none.
+        former: those that signed checkpoints before it, the last one first; the private half of that one alone is
+            kept, until a checkpoint names its successor.
 
     Raises:
-        KeyRingError: a key of another length or under another's id, or an active key that is not there.
+        KeyRingError: a key of another length or under another's id, an active key that is not there, a signing key
+            twice, or a private half that should be gone.
     """
 
     active: str
     keys: Mapping[str, bytes] = field(repr=False)
     signing: SigningKey | None
+    former: tuple[SigningKey, ...] = ()
 
     def __post_init__(self) -> None:
         for number, (name, key) in enumerate(self.keys.items(), start=1):
@@ -85,6 +89,11 @@ class KeyRing:
                 _refuse(f"key {number} is not named by its SHA-256, as {key_id(key)}")
         if self.active not in self.keys:
             _refuse("the active key is not among the keys")
+        publics = [one.public for one in (self.signing, *self.former) if one is not None]
+        if self.former and (self.signing is None or len(set(publics)) < len(publics)):
+            _refuse("a signing key is there twice, or former ones without a current one")
+        if any(one.private is not None for one in self.former[1:]):
+            _refuse("the private half of a signing key is there that went out of use long ago")
 
     @classmethod
     def new(cls, key: bytes, signing_seed: bytes) -> "KeyRing":
@@ -106,7 +115,7 @@ class KeyRing:
         if ring.get("schema") != KEY_RING_SCHEMA:
             _refuse(f'"schema" is not "{KEY_RING_SCHEMA}"')
         _check_fields(ring, _FIELDS, "a field")
-        keys, signing = ring.get("keys"), ring.get("signing")
+        keys, signing, former = ring.get("keys"), ring.get("signing"), ring.get("former", [])
         if not isinstance(keys, dict):
             _refuse('"keys" is not an object of key ids and keys')
         if not isinstance(ring.get("active"), str):
@@ -115,6 +124,7 @@ class KeyRing:
             ring["active"],
             {name: _unhex(text, f"key {number}") for number, (name, text) in enumerate(keys.items(), start=1)},
             _parsed_signing(signing) if "signing" in ring else None,
+            tuple(map(_parsed_signing, former)) if isinstance(former, list) else _refuse('"former" is not a list'),
         )
 
     def to_json(self) -> bytes:
@@ -125,9 +135,9 @@ class KeyRing:
             "keys": {name: key.hex() for name, key in self.keys.items()},
         }
         if self.signing is not None:
-            ring["signing"] = {"public": self.signing.public.hex()}
-            if self.signing.private is not None:
-                ring["signing"]["private"] = self.signing.private.hex()
+            ring["signing"] = _signing_json(self.signing)
+        if self.former:
+            ring["former"] = list(map(_signing_json, self.former))
         return json.dumps(ring).encode() + b"\n"
 
     def rotated(self, key: bytes) -> "KeyRing":
@@ -140,9 +150,35 @@ class KeyRing:
             _refuse("the key to rotate to is in the ring already")
         return replace(self, active=key_id(key), keys={**self.keys, key_id(key): key})
 
+    @property
+    def outgoing(self) -> SigningKey | None:
+        """The former signing key whose private half is still there, since a checkpoint must name its successor."""
+        return self.former[0] if self.former and self.former[0].private is not None else None
+
+    def signing_rotated(self, seed: bytes) -> "KeyRing":
+        """The ring with a new signing pair; the former one's private half stays until `signing_settled`.
+
+        Raises:
+            KeyRingError: no private signing key to rotate, a rotation that no checkpoint has completed yet, or a pair
+                that the ring has already.
+        """
+        if self.signing is None or self.signing.private is None:
+            raise KeyRingError("this key ring has no private signing key: it is a writer's copy; rotate the original")
+        if self.outgoing is not None:
+            raise KeyRingError(
+                "the last rotation of the signing key is not complete: write a checkpoint of every store that this "
+                "ring signs, then rotate again"
+            )
+        return replace(self, signing=SigningKey.of_seed(seed), former=(self.signing, *self.former))
+
+    def signing_settled(self) -> "KeyRing":
+        """The ring without the private halves of former signing keys."""
+        return replace(self, former=tuple(replace(one, private=None) for one in self.former))
+
     def writer_copy(self) -> "KeyRing":
-        """The ring without the private signing key: enough to append and to verify, not to sign a checkpoint."""
-        return replace(self, signing=replace(self.signing, private=None) if self.signing else None)
+        """The ring without any private signing key: enough to append and to verify, not to sign a checkpoint."""
+        signing = replace(self.signing, private=None) if self.signing else None
+        return replace(self.signing_settled(), signing=signing)
 
     def key(self, key_id: str) -> bytes | None:
         """The key of an id; None where the ring does not have it."""
@@ -182,6 +218,11 @@ def _parsed_signing(signing: object) -> SigningKey:
     _check_fields(signing, _SIGNING_FIELDS, 'a field of "signing"')
     private = _unhex(signing["private"], "the private signing key") if "private" in signing else None
     return SigningKey(_unhex(signing.get("public"), "the public signing key"), private)
+
+
+def _signing_json(key: SigningKey) -> dict[str, str]:
+    private = {} if key.private is None else {"private": key.private.hex()}
+    return {"public": key.public.hex(), **private}
 
 
 def _check_fields(found: dict[str, Any], known: set[str], what: str) -> None:

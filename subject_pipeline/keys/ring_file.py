@@ -52,7 +52,7 @@ def create_ring(path: Path, ring: KeyRing) -> None:
     with file_errors("create", path):
         target = path.absolute()
         _make_folder(target.parent)
-        _write_new(target, ring)
+        _write_new(target, ring.to_json())
         sync_file(target.parent)
 
 
@@ -66,15 +66,27 @@ def replace_ring(path: Path, ring: KeyRing) -> None:
         KeyRingError: the file cannot be written; then the former one is as it was.
     """
     with file_errors("write", path):
-        target = Path(os.path.realpath(path))  # unlike Path.resolve, it does not raise on a loop of links
-        _make_folder(target.parent)
-        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            _write_new(unfinished, ring, like=target)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        sync_file(target.parent)
+        replace_private_file(Path(os.path.realpath(path)), ring.to_json())
+
+
+def replace_private_file(target: Path, data: bytes) -> None:
+    """Put bytes in a file's place, whole or not at all, on disk when this returns, readable only by its owner.
+
+    Args:
+        target: where; no symbolic link. The owner of an existing file stays its owner.
+        data: what it is to hold.
+
+    Raises:
+        OSError: it cannot be written; then the former one is as it was.
+    """
+    _make_folder(target.parent)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        _write_new(unfinished, data, like=target)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_file(target.parent)
 
 
 @contextlib.contextmanager
@@ -163,14 +175,14 @@ def _make_folder(folder: Path) -> None:
         sync_file(missing.parent)
 
 
-def _write_new(path: Path, ring: KeyRing, *, like: Path | None = None) -> None:
+def _write_new(path: Path, data: bytes, *, like: Path | None = None) -> None:
     with open(path, "xb", opener=_for_the_owner) as file:
         try:
             os.fchmod(file.fileno(), _OWNER_ONLY)  # whatever the umask
             if like is not None and like.exists() and like.stat().st_uid != os.geteuid():
                 # Root rotating a service's ring must not take it away from the service.
                 os.fchown(file.fileno(), like.stat().st_uid, like.stat().st_gid)
-            file.write(ring.to_json())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:

@@ -18,7 +18,7 @@ def rotate_ring(path: Path, key: bytes) -> KeyRing:
         KeyRingError: the ring cannot be read or written, or is a writer's copy: rows of a key that only a copy has
             could no longer be verified once the copy is replaced.
     """
-    with _locked(path):
+    with locked(path):
         ring = read_ring(path)
         if ring.signing is not None and ring.signing.private is None:
             raise KeyRingError(
@@ -30,13 +30,42 @@ def rotate_ring(path: Path, key: bytes) -> KeyRing:
         return rotated
 
 
+def rotate_signing_key(path: Path, seed: bytes) -> KeyRing:
+    """Make the pair of a new 32-byte seed the signing key of a ring's file, on disk when this returns.
+
+    Raises:
+        KeyRingError: the ring cannot be read or written, is a writer's copy, or its last rotation is not complete.
+    """
+    with locked(path):
+        try:
+            rotated = read_ring(path).signing_rotated(seed)
+        except KeyRingError as error:
+            raise KeyRingError(f"cannot rotate the signing key of {path}: {error}") from error
+        replace_ring(path, rotated)
+        return rotated
+
+
+def settle_signing_key(path: Path, public: bytes) -> KeyRing:
+    """Drop the private half of the former signing key, if `public` still is the current one; otherwise nothing.
+
+    Raises:
+        KeyRingError: the ring cannot be read or written.
+    """
+    with locked(path):
+        ring = read_ring(path)
+        if ring.outgoing is None or ring.signing is None or ring.signing.public != public:
+            return ring
+        replace_ring(path, ring.signing_settled())
+        return ring.signing_settled()
+
+
 def write_copy(path: Path, copy: Path) -> None:
     """Write the writer's copy of a ring as it is now, in place of an earlier one if there is one.
 
     Raises:
         KeyRingError: as `check_copy`, or a file cannot be read or written.
     """
-    with _locked(path):
+    with locked(path):
         check_copy(path, copy)
         replace_ring(copy, read_ring(path).writer_copy())
 
@@ -59,7 +88,8 @@ def check_copy(path: Path, copy: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Work on a ring's file alone, of all processes on this machine that do it by this."""
     with contextlib.ExitStack() as held:
         while True:
             with file_errors("rotate", path):

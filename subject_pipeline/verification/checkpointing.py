@@ -12,7 +12,7 @@ import contextlib
 import datetime as dt
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
@@ -24,7 +24,7 @@ from subject_pipeline.checkpoints.statement import NEVER, Statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.checkpoints.tree_head import TreeHead
 from subject_pipeline.checkpoints.writing import CheckpointWriter
-from subject_pipeline.errors import CheckpointError, ConflictError, StoreError
+from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -73,6 +73,7 @@ def write_checkpoint(
     ring: KeyRingFile,
     *,
     known_notes: Sequence[str] = (),
+    retire: str | None = None,
     progress: Progress | None = None,
     clock: Clock = lambda: dt.datetime.now(dt.UTC),
     concurrency: int = CONCURRENCY,
@@ -83,23 +84,30 @@ def write_checkpoint(
         store: what to anchor.
         ring: the keys, the private signing key among them.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
+        retire: the id of a key of rows and segments that goes out of use with this checkpoint; none is written while a
+            chunk would be carried.
         progress: called after each chunk.
         clock: gives the checkpoint's time.
         concurrency: chunks at once, on a store that is not local.
 
     Raises:
-        KeyRingError: there is no usable key ring, or it has no private signing key.
+        KeyRingError: there is no usable key ring, it has no private signing key, or the key is retired already.
         CheckpointError: this machine's clock is behind the last checkpoint's time, or its signer is another.
         ConflictError: other checkpoints kept being written meanwhile.
         StoreError: the store failed, or it took more than six hours; whether the checkpoint is there is said.
     """
     store.layout_or_create()
     watch = progress or (lambda _done, _of: None)
-    return retrying(lambda: _attempt(AuditedStore(store, ring), known_notes, watch, clock, concurrency))
+    return retrying(lambda: _attempt(AuditedStore(store, ring), known_notes, retire, watch, clock, concurrency))
 
 
 def _attempt(
-    audited: AuditedStore, known_notes: Sequence[str], watch: Progress, clock: Clock, concurrency: int
+    audited: AuditedStore,
+    known_notes: Sequence[str],
+    retire: str | None,
+    watch: Progress,
+    clock: Clock,
+    concurrency: int,
 ) -> CheckpointReport:
     started, began = time.perf_counter(), clock()
     if audited.layout is None:
@@ -110,6 +118,9 @@ def _attempt(
     previous = verifier.view.checkpoint if verifier.view else None
     blocked = verifier.view is None or any(one.kind in _BLOCKING for one in verifier.problems)
     draft = _Draft(audited.layout, CheckpointWriter(audited.store.objects), previous, blocked=blocked)
+    if previous is not None and retire is not None and retire in previous.statement.retired_keys:
+        at = previous.statement.retired_keys[retire]
+        raise KeyRingError(f"the key {retire} is retired already, since checkpoint {at}")
     if not blocked:
         draft.next_time(began)  # which refuses a clock that is behind before everything is verified
     report = CheckpointReport(Verification(incremental=True))
@@ -123,8 +134,10 @@ def _attempt(
         elif found.pending:
             report.pending.append(found.chunk)
     finish(report.verification, verifier, started)
-    if not blocked:
-        stated = draft.statement(leaves, [*report.carried, *report.pending], signer.line, draft.next_time(clock()))
+    carried = [*report.carried, *report.pending]
+    if not (blocked or (retire and carried)):
+        retired = {retire} if retire else set()
+        stated = draft.statement(leaves, carried, signer.line, draft.next_time(clock()), retired)
         if max(dt.timedelta(seconds=time.perf_counter() - started), clock() - began) > GIVEN_UP_AFTER:
             raise StoreError("no checkpoint was written: the attempt took more than six hours, start another")
         report.written = _write(audited, previous, stated, leaves, signer)
@@ -181,7 +194,9 @@ class _Draft:
             )
         return format_time(max(now, last + _TICK))
 
-    def statement(self, leaves: Mapping[str, ChunkLeaf], carried: Sequence[str], signer: str, at: str) -> Statement:
+    def statement(
+        self, leaves: Mapping[str, ChunkLeaf], carried: Sequence[str], signer: str, at: str, retired: Collection[str]
+    ) -> Statement:
         """What the next checkpoint states.
 
         Raises:
@@ -197,7 +212,7 @@ class _Draft:
             state_root=state_root(leaves[chunk] for chunk in self.layout.chunks.names),
             signers=[signer],
             carried={chunk: old.carried.get(chunk, standing) if old else NEVER for chunk in carried},
-            retired_keys=dict(old.retired_keys) if old else {},
+            retired_keys={**(old.retired_keys if old else {}), **dict.fromkeys(retired, standing + 1)},
         )
         stated = Statement.parse(stated.text())
         if old is not None:
@@ -229,6 +244,7 @@ def _write(
         writer.leaves(stated.state_root, ordered.values())
     if not writer.checkpoint(stated, note):
         raise ConflictError(f"another checkpoint {stated.number} was written meanwhile")
+    signer.signed(head, stated.time)
     return Checkpoint(stated, head, note, hashes, ordered)
 
 

@@ -30,9 +30,9 @@ def stored_checkpoint(store: SubjectStore, ring: KeyRingFile, known_notes: Seque
         raise ConfigurationError("the key ring has no public key to check a checkpoint's signature with")
     if audited.layout is None:
         return None
-    checkpoints = audited.checkpoints
-    latest = checkpoints.latest(whole=False)
-    wrong = checkpoints.contradictions(latest, known_notes)
+    mark = audited.mark()
+    latest = audited.checkpoints.latest(whole=False)
+    wrong = audited.contradictions(latest, known_notes, mark)
     if wrong:
         raise CheckpointError("; ".join(wrong))
     return latest

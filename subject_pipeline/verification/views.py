@@ -7,8 +7,10 @@ from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Retired
+from subject_pipeline.checkpoints.tree_head import TreeHead
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
+from subject_pipeline.keys.marks import read_marks
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.layout import AUDIT
 from subject_pipeline.store.opened import SubjectStore
@@ -72,6 +74,31 @@ class AuditedStore:
         trusted = TrustedKeys.of_ring(self.ring.ring(), self.layout.log_id)
         return CheckpointStore(self.store.objects, self.layout.log_id, self.layout.chunks, trusted)
 
+    def mark(self) -> TreeHead | None:
+        """What this ring signed last of this log, if it is one that signs.
+
+        Raises:
+            KeyRingError: the mark cannot be read, or is damaged.
+        """
+        if self.signing is None or self.signing.private is None or self.layout is None:
+            return None
+        mark = read_marks(self.ring.path).get(self.layout.log_id)
+        return TreeHead(self.layout.log_id, mark.size, mark.root) if mark else None
+
+    def contradictions(
+        self, checkpoint: Checkpoint | None, known_notes: Sequence[str], mark: TreeHead | None
+    ) -> list[str]:
+        """Why what is known from elsewhere is none of this store's; empty where all of it is.
+
+        Args:
+            checkpoint: the store's last, read after what it is compared with.
+            known_notes: signed notes that were kept elsewhere.
+            mark: as of `mark`.
+        """
+        reasons = self.checkpoints.contradictions(checkpoint, known_notes)
+        behind = self.checkpoints.contradiction(checkpoint, mark) if mark is not None else None
+        return [*reasons, f"this ring signed it last: {behind}"] if behind else reasons
+
     def view(
         self, chunks: Sequence[str], known_notes: Sequence[str], *, incremental: bool
     ) -> tuple[View | None, list[BrokenLog]]:
@@ -129,6 +156,7 @@ class AuditedStore:
         self, known_notes: Sequence[str], problems: list[BrokenLog], *, whole: bool
     ) -> tuple[Checkpoint | None, Retired]:
         """The last checkpoint, if it holds and everything known from elsewhere is among the stored ones."""
+        mark = self.mark()  # before the store is read, which another signer may advance meanwhile
         try:
             if self.signing is None and not known_notes:
                 problems.append(store_wide("unreadable", "the key ring has no public signing key"))
@@ -136,7 +164,7 @@ class AuditedStore:
             store = self.checkpoints
             checkpoint = store.latest(whole=whole)
             retired = store.retired(checkpoint) if checkpoint else {}
-            reasons = store.contradictions(checkpoint, known_notes)
+            reasons = self.contradictions(checkpoint, known_notes, mark)
             problems += [store_wide("bad_checkpoint", reason) for reason in reasons]
         except CheckpointError as error:
             problems.append(store_wide("bad_checkpoint", str(error)))

@@ -27,6 +27,7 @@ from subject_pipeline.errors import (
     StoreError,
     UnknownSubjectError,
 )
+from subject_pipeline.keys.marks import marks_path
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -290,7 +291,11 @@ def test_a_note_kept_elsewhere_finds_a_rollback(auditee: Auditee) -> None:
     assert auditee.verify(known_notes=[written.note]).sound
     shutil.rmtree(auditee.root)
     shutil.copytree(auditee.folder / "earlier", auditee.root)
-    assert auditee.verify().sound, "nothing in the store itself tells it"
+    create_ring(auditee.folder / "copy.json", RING.writer_copy())
+    copy = KeyRingFile(auditee.folder / "copy.json")
+    assert verify(auditee.store, copy).sound, "nothing in the store itself tells it"
+    assert found(verify(auditee.store, copy, known_notes=[written.note])) == {("store", "bad_checkpoint")}
+    marks_path(auditee.folder / "ring.json").unlink()  # which would tell it too
     assert found(auditee.verify(known_notes=[written.note])) == {("store", "bad_checkpoint")}
     assert auditee.checkpoint(known_notes=[written.note]).written is None
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.checkpoints.signed_notes import verifier_line
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
+from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.keys.rotation import check_copy, rotate_ring, write_copy
+from subject_pipeline.keys.rotation import check_copy, rotate_ring, rotate_signing_key, write_copy
 from subject_pipeline.settings import Settings
 
+_HERE = "subject_pipeline.cli.commands"
 _copy_option = click.option(
     "--writer-copy",
     type=click.Path(path_type=Path),
@@ -22,12 +24,32 @@ _copy_option = click.option(
 )
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy=(
+        Lazy("new", f"{_HERE}.keys", "Make a key ring in a new file that only its owner can read."),
+        Lazy(
+            "public",
+            f"{_HERE}.keys",
+            "Print the line with which anyone can verify this store's checkpoints (C2SP signed-note verifier key).",
+        ),
+        Lazy(
+            "retire",
+            f"{_HERE}.keys_retire",
+            "Sign a checkpoint from which on rows and segments of an earlier key are refused by verification.",
+        ),
+        Lazy(
+            "rotate",
+            f"{_HERE}.keys",
+            "Make a new key the active one of $SUBJECT_KEY_RING; earlier keys still verify their rows.",
+        ),
+    ),
+)
 def keys() -> None:
-    """Make and rotate the key ring ($SUBJECT_KEY_RING), and print its public key."""
+    """Make, rotate and retire keys of the ring ($SUBJECT_KEY_RING), and print its public keys."""
 
 
-@keys.command()
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @_copy_option
 @command_options
@@ -56,21 +78,28 @@ def new(shell: Shell, file: Path, writer_copy: Path | None) -> None:
     say("Keep a copy of it where the store is not: without it nothing can be verified any more.")
 
 
-@keys.command()
+@click.command()
+@click.option("--signing", is_flag=True, help="Rotate the key that signs checkpoints instead.")
 @_copy_option
 @command_options
-def rotate(shell: Shell, writer_copy: Path | None) -> None:
-    """Make a new key the active one of $SUBJECT_KEY_RING; earlier keys still verify their rows."""
+def rotate(shell: Shell, signing: bool, writer_copy: Path | None) -> None:
+    """Make a new key the active one of $SUBJECT_KEY_RING; earlier keys still verify their rows.
+
+    With --signing, make a new signing key: the next checkpoint of each store names it alone, and is signed with both.
+    """
     path = _configured().path
     if writer_copy is not None:
         check_copy(path, writer_copy)
-    ring = rotate_ring(path, secrets.token_bytes(KEY_BYTES))
+    ring = (rotate_signing_key if signing else rotate_ring)(path, secrets.token_bytes(KEY_BYTES))
     ending = ""
     if writer_copy is not None:
         try:
             write_copy(path, writer_copy)
         except KeyRingError as error:
             ending = str(error)
+    done = f"key {ring.active} is active now, one of {len(ring.keys)}"
+    if signing:
+        done = "a new key signs checkpoints now; run `subject-pipeline audit checkpoint` of every store that it signs"
     shell.tell(
         {
             "file": str(path),
@@ -78,29 +107,29 @@ def rotate(shell: Shell, writer_copy: Path | None) -> None:
             "keys": list(ring.keys),
             "writer_copy": None if ending else _named(writer_copy),
         },
-        f"{path}: key {ring.active} is active now, one of {len(ring.keys)}"
-        + (f"; its writer's copy is {writer_copy}" if writer_copy and not ending else ""),
+        f"{path}: {done}" + (f"; its writer's copy is {writer_copy}" if writer_copy and not ending else ""),
     )
     if ending:
         say(f"{ending}: the ring is rotated, its copy is as it was; fix this and rotate again", level="error")
         end(SOMETHING_FAILED)
 
 
-@keys.command()
+@click.command()
 @command_options
 def public(shell: Shell) -> None:
     """Print the line with which anyone can verify this store's checkpoints (C2SP signed-note verifier key).
 
-    The line names the store's log, so a store that was never written is laid out; its number of chunks is then fixed.
+    The current key's comes first, then those of earlier keys, which verify older checkpoints. Lines name the store's
+    log, so a store that was never written is laid out; its number of chunks is then fixed.
     """
-    signing = _configured().ring().signing
-    if signing is None:
+    ring = _configured().ring()
+    if ring.signing is None:
         raise KeyRingError("the key ring has no signing key, so it has no public one; `keys new` makes a ring with one")
     store = shell.open_store()
     known = store.layout()
     layout = known or store.layout_or_create()
-    line = verifier_line(f"subject-pipeline/{layout.log_id}", signing.public)
-    shell.tell({"verifier": line}, line)
+    line, *older = TrustedKeys.of_ring(ring, layout.log_id).lines
+    shell.tell({"verifier": line, "older": older}, "\n".join([line, *older]))
     if known is None:
         say(f"This made a new store at {store.location.url}; its {layout.chunk_count} chunks are now fixed.")
 

@@ -181,9 +181,54 @@ def test_the_public_key_is_a_verifier_line(run: Run, ring: Path, workplace: Path
     short = hashlib.sha256(name.encode() + b"\n" + encoded).hexdigest()[:8]
     expected = f"{name}+{short}+{base64.b64encode(encoded).decode()}"
     assert (words.status, words.out) == (0, expected + "\n")
-    assert as_json.json == {"verifier": expected}
+    assert as_json.json == {"verifier": expected, "older": []}
     assert f"new store at {(workplace / 'data').as_uri()}; its 64 chunks" in words.err, "the line names the log"
     assert as_json.err == ""
+
+
+def test_a_signing_key_is_rotated_and_named_first(run: Run, ring: Path) -> None:
+    """`public` prints the current line first, then older ones; a second rotation waits for a checkpoint."""
+    old = run("keys", "public").out.strip()
+    before = read_ring(ring)
+    ran = run("keys", "rotate", "--signing", "--writer-copy", "copy.json", "--json")
+    after = read_ring(ring)
+    assert (ran.status, ran.json["key_id"], after.keys) == (0, before.active, before.keys)
+    assert after.signing != before.signing
+    assert _shows_no_key(ran, ring, ring.with_name("copy.json"))
+    new, former = run("keys", "public").out.split()
+    assert former == old != new
+    assert run("keys", "public", "--json").json == {"verifier": new, "older": [old]}
+    again = run("keys", "rotate", "--signing")
+    assert (again.status, "write a checkpoint" in again.err) == (2, True)
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    assert run("audit", "checkpoint").status == 0
+    assert run("audit", "verify").status == 0
+    assert run("keys", "rotate", "--signing").status == 0
+    assert run("audit", "checkpoint").status == 0
+    assert len(run("keys", "public").out.split()) == 3
+
+
+def test_a_key_is_retired_by_a_checkpoint(run: Run, ring: Path, workplace: Path) -> None:
+    """Never the active one, nor one that nobody has; where a chunk would be carried it is not, exit 1, and said."""
+    old = read_ring(ring).active
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    active = run("keys", "retire", old)
+    assert (active.status, "it is the active one" in active.err) == (2, True)
+    unknown = run("keys", "retire", "0" * 16)
+    assert (unknown.status, "does not have it" in unknown.err) == (2, True)
+    assert run("keys", "rotate").status == 0
+    (segment,) = (workplace / "data" / "audit").rglob("*.jsonl")
+    data = segment.read_bytes()
+    segment.write_bytes(data.replace(b'"success"', b'"denied"'))
+    carried = run("keys", "retire", old, "--json")
+    assert (carried.status, carried.json) == (1, {"key_id": old, "number": None, "carried": [segment.parent.name]})
+    segment.write_bytes(data)
+    done = run("keys", "retire", old, "--json")
+    assert (done.status, done.json) == (0, {"key_id": old, "number": 0, "carried": []})
+    again = run("keys", "retire", old)
+    assert (again.status, "retired already, since checkpoint 0" in again.err) == (2, True)
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    assert run("audit", "verify").status == 0
 
 
 def test_a_writers_copy_has_the_public_key_and_does_not_rotate(
@@ -217,7 +262,10 @@ def test_a_ring_without_a_signing_key_has_no_public_one(run: Run, ring: Path, wo
 
 
 @pytest.mark.parametrize("variable", [None, "", " ", "missing.json"])
-@pytest.mark.parametrize("call", [("rotate",), ("rotate", "--writer-copy", "copy.json"), ("public",)])
+@pytest.mark.parametrize(
+    "call",
+    [("rotate",), ("rotate", "--signing"), ("rotate", "--writer-copy", "copy.json"), ("public",), ("retire", "x")],
+)
 def test_without_a_ring_it_says_how_to_make_one(
     run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, call: tuple[str, ...]
 ) -> None:
