@@ -1,0 +1,321 @@
+"""Verify a copy of a whole store with nothing but its signer's public key.
+
+    python verify_checkpoint.py STORE LINE [--export MANIFESTS.jsonl]
+
+STORE is a folder with the store's `audit/` and `checkpoints/`. LINE is the signer's verifier line, as `subject-pipeline
+keys public` prints it: get it from somebody you trust, not from whoever gave you the copy. It may be one that was
+replaced since. Verified are the tree of checkpoints, all notes, the last state's leaves and rosters, and every log
+against them. Manifests are compared only with `--export`, the file that `subjects export` writes. Every problem is
+printed, then a summary. Needs `cryptography`, and verify_log.py and verify_proof.py beside this file.
+
+Exit status: 0 everything holds; 1 problems were found; 2 the call was wrong, or nothing here is signed by this key.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from verify_log import problems as log_problems
+from verify_proof import (
+    CHUNK,
+    HASH,
+    MALFORMED,
+    NO_HASH,
+    STATED,
+    canonical,
+    like,
+    must,
+    public_key,
+    signed_text,
+    stated,
+    unbase64,
+    whole,
+    xxh64,
+)
+
+HEADER, ROW = (len('{"mac":"","":' + kind) + 64 for kind in ("segment", "row"))  # where they begin in a line
+ENTRY = ("blind", "seq", "row_sha256", "manifest_sha256", "state")
+LINE = re.compile(r'\{"entry":(\{.*\}),"id_sha256":"([0-9a-f]{64})"\}')
+
+
+class Checkpoint(NamedTuple):
+    """What one checkpoint.json states."""
+
+    number: int
+    time: str
+    chunks: int
+    state_root: str
+    carried: dict
+    width: int
+    signers: list
+    retired: dict
+
+
+class Chain(NamedTuple):
+    """Where a subject's chain stands: its last row, and what its last registry row says of the manifest."""
+
+    seq: int
+    sha256: str
+    state: str
+    manifest: str
+
+
+NOWHERE = Chain(-1, NO_HASH, "", "")
+
+
+class StrangeKeyError(Exception):
+    """No note is signed by the key that was given."""
+
+
+def home(candidate_id: str, at: Checkpoint) -> str:
+    """The chunk that a subject belongs to."""
+    return f"chunk-{xxh64(re.sub('[^A-Za-z0-9_-]', '_', candidate_id).encode()) % at.chunks:0{at.width}x}"
+
+
+def id_hash_of(log_id: str, candidate_id: str) -> str:
+    """The name of a subject in a roster."""
+    return hashlib.sha256(b"\0".join((b"subject-roster/v2", log_id.encode(), candidate_id.encode()))).hexdigest()
+
+
+def leaf(data: bytes) -> bytes:
+    """The hash of a leaf (RFC 6962)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def root(level: list) -> str:
+    """The root over hashes of leaves (RFC 6962)."""
+    if not level:
+        return hashlib.sha256().hexdigest()
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [hashlib.sha256(b"\x01" + pair[0] + pair[1]).digest() if pair[1:] else pair[0] for pair in pairs]
+    return level[0].hex()
+
+
+def statement(text: str, log_id: str) -> Checkpoint:
+    """A checkpoint.json."""
+    values = dict(zip(STATED, canonical(text, *STATED), strict=True))
+    return Checkpoint(*stated(text, log_id), values["signers"], values["retired_keys"])
+
+
+def tree(store: Path, line: str, log_id: str) -> list[Checkpoint]:
+    """Every checkpoint, each following from the one before and signed by whom that one names; an error: none does."""
+    folder = store / "checkpoints"
+    numbers = sorted(int(path.parent.name) for path in folder.glob("*/note") if like("[0-9]{12}", path.parent.name))
+    must(numbers == list(range(len(numbers))), "the notes are not numbered from 0 without a gap")
+    hashes, made, trusted = [], [], False
+    for number in numbers:
+        place = folder / f"{number:012}"
+        note = (place / "note").read_bytes().decode()
+        texts = [(path.parent.name, path.read_bytes()) for path in place.glob("*/checkpoint.json")]
+        found = [data for name, data in texts if leaf(data).hex() == name]
+        origin, size, signed, rest = (*note.split("\n", 3), "", "", "")[:4]
+        must(origin == f"subject-pipeline/{log_id}" and size == str(number + 1), f"note {number} is of another place")
+        match = [data for data in found if root([*hashes, leaf(data)]) == unbase64(signed).hex()]
+        must(match and rest[:1] == "\n", f"the note of checkpoint {number} is not over the checkpoints that are there")
+        now = statement(match[0].decode(), log_id)
+        before = made[-1] if made else now
+        if made:
+            must(
+                (now.number, now.chunks) == (number, before.chunks),
+                f"checkpoint {number} is of another place or layout",
+            )
+            must(now.time > before.time, f"checkpoint {number} is not later than the one before it")
+            kept = {key: at for key, at in now.retired.items() if at < number}
+            must(kept == before.retired, f"checkpoint {number} brings a retired key back, or retires one in the past")
+        signers = [one for one in before.signers if _signed(note, one)]
+        must(signers, f"the note of checkpoint {number} is signed by nobody whom the one before it names")
+        trusted = trusted or line in signers
+        hashes.append(leaf(match[0]))
+        made.append(now)
+    must(made, "there is no checkpoint")
+    if not trusted:
+        raise StrangeKeyError("nothing here is signed by this key")
+    return made
+
+
+def _signed(note: str, line: str) -> bool:
+    """Whether a key has signed a note; an error: it has, and badly."""
+    name, key_id, key = public_key(line)
+    try:
+        signed_text(note, name, key_id, key)
+    except ValueError as error:
+        if "is not signed by the key" in str(error):
+            return False
+        raise
+    return True
+
+
+def leaves(store: Path, at: Checkpoint) -> list[dict]:
+    """The leaf of every chunk at a checkpoint, in order."""
+    *lines, rest = (store / "checkpoints/leaves" / at.state_root).read_bytes().split(b"\n")
+    must(
+        not rest and root([leaf(one) for one in lines]) == at.state_root,
+        "the chunks' leaves do not make the state root",
+    )
+    found = [dict(zip(CHUNK, canonical(one.decode(), *CHUNK), strict=True)) for one in lines]
+    names = [f"chunk-{index:0{at.width}x}" for index in range(at.chunks)]
+    must([one["chunk"] for one in found] == names, "the leaves are not those of the chunks in their order")
+    return found
+
+
+def roster(store: Path, at: dict) -> dict[str, dict]:
+    """The entries of a chunk, by the hashes of the ids."""
+    *lines, rest = (store / "checkpoints/rosters" / at["chunk"] / at["roster_root"]).read_bytes().split(b"\n")
+    entries, hashes, last = {}, [], ""
+    for line in lines:
+        match = LINE.fullmatch(line.decode())
+        must(match, "a line of the roster is none")
+        text, id_hash = match[1], match[2]
+        entry = dict(zip(ENTRY, canonical(text, *ENTRY), strict=True))
+        must(last < id_hash, "the roster is not sorted, or names somebody twice")
+        must(whole(entry["seq"], -1) and like(HASH, entry["row_sha256"]), "an entry of the roster is none")
+        entry_hash = hashlib.sha256(text.encode()).hexdigest()
+        hashes.append(leaf(f'{{"entry_sha256":"{entry_hash}","id_sha256":"{id_hash}"}}'.encode()))
+        entries[id_hash], last = entry, id_hash
+    must(
+        not rest and (len(lines), root(hashes)) == (at["subjects"], at["roster_root"]), "not the roster that is signed"
+    )
+    return entries
+
+
+def follow(
+    folder: Path, first: int, last: float, found: dict[str, Chain], retired: dict, at: Checkpoint
+) -> Iterator[str]:
+    """Follow the segments from one to another, which are sound; problems are rows of retired keys, or of other chunks."""
+    for path in sorted(folder.glob("*.jsonl")):
+        if not first <= int(path.stem) <= last:
+            continue
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            kind = "segment" if line.startswith(b'"segment"', HEADER - 10) else "row"
+            inner = line[HEADER if kind == "segment" else ROW : -1]
+            value = json.loads(inner)
+            if int(path.stem) > retired.get(value["key_id"], int(path.stem)):
+                yield f"{path.name}: retired_key: a {kind} of {value['key_id']}"
+            if kind == "row":
+                one = value["candidate_id"]
+                if one not in found and home(one, at) != folder.name:
+                    yield f"{path.name}: wrong_chunk: {one!a} belongs to {home(one, at)}"
+                was = found.get(one, NOWHERE)
+                state, manifest = was.state, was.manifest
+                if value["action"] == "manifest_updated":
+                    state, manifest = "present", value["manifest_sha256"]
+                elif value["action"] == "manifest_deleted":
+                    state, manifest = "erased" if value["decision"]["kind"] == "erased" else "deleted", ""
+                found[one] = Chain(value["seq"], leaf(inner).hex(), state, manifest)
+
+
+def chunk_problems(
+    store: Path, log_id: str, last: Checkpoint, at: dict, retired: dict, known: dict, counts: Counter
+) -> Iterator[str]:
+    """Every problem of one chunk; `known` gets its roster, and each subject's chain as it is now."""
+    name, folder = at["chunk"], store / "audit" / at["chunk"]
+    entries = roster(store, at)
+    now: dict[str, Chain] = {}
+    if folder.is_dir():
+        found = list(log_problems(folder, None, log_id, counts))
+        yield from (f"{name}: {words}" for words in found)
+        if found:
+            return
+        yield from follow(folder, 0, at["segment"], now, retired, last)
+    if at["segment"] >= 0:
+        path = folder / f"{at['segment']:012}.jsonl"
+        header = path.read_bytes().partition(b"\n")[0][HEADER:-1] if path.is_file() else b""
+        if leaf(header).hex() != at["segment_sha256"]:
+            yield f"{name}: the log does not have the segment {at['segment']} that is signed"
+            return
+    names = {id_hash_of(log_id, one): one for one in now}
+    for id_hash, entry in entries.items():
+        chain = now.get(names.get(id_hash, ""), NOWHERE)
+        if (entry["seq"], entry["row_sha256"]) != (chain.seq, chain.sha256):
+            yield f"{name}: {names.get(id_hash, id_hash)!a}: its chain does not end as signed, at row {entry['seq']}"
+        elif chain.state and (entry["state"], entry["manifest_sha256"]) != (chain.state, chain.manifest):
+            yield f"{name}: {names[id_hash]!a}: signed as {entry['state']}, its last registry row says {chain.state}"
+        elif not chain.state and entry["state"] not in {"absent", "present"}:
+            yield f"{name}: {names.get(id_hash, id_hash)!a}: signed as {entry['state']} without a row that says so"
+    for id_hash in names.keys() - entries.keys():
+        yield f"{name}: {names[id_hash]!a}: it has rows, and the roster does not know it"
+    counts["anchored"] += len(entries)
+    yield from follow(folder, at["segment"] + 1, float("inf"), now, retired, last)
+    known[name] = (entries, now)
+
+
+def manifest_problems(path: Path, log_id: str, last: Checkpoint, known: dict) -> Iterator[str]:
+    """Exported manifests that are not those that the rosters, or later rows, name; and signed ones that are not there."""
+    seen = set()
+    for line in path.read_bytes().splitlines():
+        manifest = json.loads(line)
+        one = manifest["candidate_id"]
+        text = json.dumps(manifest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        entries, now = known.get(home(one, last), ({}, {}))
+        entry, chain = entries.get(id_hash_of(log_id, one)), now.get(one, NOWHERE)
+        wanted = chain.manifest if chain.state else entry["manifest_sha256"] if entry else ""
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if one in seen:
+            yield f"{one!a}: duplicate: it is exported twice"
+        elif chain.state in {"deleted", "erased"}:
+            yield f"{one!a}: resurrected: its log says that it is {chain.state}"
+        elif wanted and digest != wanted:
+            yield f"{one!a}: changed: its manifest is not the one that is recorded"
+        seen.add(one)
+    there = {id_hash_of(log_id, one) for one in seen}
+    for name, (entries, now) in known.items():
+        gone = {id_hash_of(log_id, one) for one, chain in now.items() if chain.state in {"deleted", "erased"}}
+        for id_hash, entry in entries.items():
+            if entry["state"] == "present" and id_hash not in there | gone:
+                yield f"{name}: {id_hash}: missing: its manifest is signed, and is not exported"
+
+
+def main() -> int:
+    """Verify the store that the call names; the exit status."""
+    parser = argparse.ArgumentParser(description="Verify a copy of a store by its signer's public key.")
+    parser.add_argument("store", type=Path, metavar="STORE")
+    parser.add_argument("line", metavar="LINE", help="the verifier line, as `subject-pipeline keys public` prints it")
+    parser.add_argument("--export", type=Path, metavar="MANIFESTS.jsonl", help="manifests, to be compared too")
+    call = parser.parse_args()
+    counts, known, found = Counter(), {}, []
+    try:
+        name, _, _ = public_key(call.line)
+        must(call.store.is_dir() and (call.export is None or call.export.is_file()), "there is no such folder or file")
+    except MALFORMED as error:
+        parser.error(f"{str(error)!a}")
+    log_id = name[-32:]
+    try:
+        made = tree(call.store, call.line, log_id)
+        last, retired = made[-1], {}
+        for key, at in last.retired.items():
+            retired[key] = {one["chunk"]: one["segment"] for one in leaves(call.store, made[at])}
+        for at in leaves(call.store, last):
+            limits = {key: places[at["chunk"]] for key, places in retired.items()}
+            try:
+                found += chunk_problems(call.store, log_id, last, at, limits, known, counts)
+            except (OSError, *MALFORMED) as error:
+                found.append(f"{at['chunk']}: {type(error).__name__}: {str(error)!a}")
+        names = {f"chunk-{index:0{last.width}x}" for index in range(last.chunks)}
+        strange = [path.name for path in (call.store / "audit").iterdir() if path.name not in names]
+        found += [f"audit/{one!a}: foreign_object: not a chunk" for one in strange]
+        if call.export is not None:
+            found += manifest_problems(call.export, log_id, last, known)
+    except StrangeKeyError as error:
+        parser.error(str(error))
+    except (OSError, InvalidSignature, *MALFORMED) as error:
+        found.append(f"bad_checkpoint: {type(error).__name__}: {str(error)!a}")
+    for words in found:
+        print(words)
+    read = f"{counts['segments']} segments, {counts['rows']} rows, {counts['anchored']} subjects anchored"
+    if not found:
+        carried = f", {len(last.carried)} chunks as of earlier ones" if last.carried else ""
+        read = f"checkpoint {last.number} of {last.time}{carried}; {read}"
+    print(f"{call.store}: {read}: {'everything holds' if not found else 'NOT intact'}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
