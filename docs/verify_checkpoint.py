@@ -189,7 +189,7 @@ def roster(store: Path, at: dict) -> dict[str, dict]:
 def follow(
     folder: Path, first: int, last: float, found: dict[str, Chain], retired: dict, at: Checkpoint
 ) -> Iterator[str]:
-    """Follow the segments from one to another, which are sound; problems are rows of retired keys, or of other chunks."""
+    """Follow the segments from one to another, which are sound; problems are retired keys, and rows of other chunks."""
     for path in sorted(folder.glob("*.jsonl")):
         if not first <= int(path.stem) <= last:
             continue
@@ -213,9 +213,10 @@ def follow(
 
 
 def chunk_problems(
-    store: Path, log_id: str, last: Checkpoint, at: dict, retired: dict, known: dict, counts: Counter
+    store: Path, last: Checkpoint, at: dict, retired: dict, known: dict, counts: Counter
 ) -> Iterator[str]:
     """Every problem of one chunk; `known` gets its roster, and each subject's chain as it is now."""
+    log_id = last.signers[0].partition("+")[0][-32:]
     name, folder = at["chunk"], store / "audit" / at["chunk"]
     entries = roster(store, at)
     now: dict[str, Chain] = {}
@@ -248,7 +249,7 @@ def chunk_problems(
 
 
 def manifest_problems(path: Path, log_id: str, last: Checkpoint, known: dict) -> Iterator[str]:
-    """Exported manifests that are not those that the rosters, or later rows, name; and signed ones that are not there."""
+    """Exported manifests that are not those that rosters, or later rows, name; and signed ones that are not there."""
     seen = set()
     for line in path.read_bytes().splitlines():
         manifest = json.loads(line)
@@ -295,7 +296,7 @@ def main() -> int:
         for at in leaves(call.store, last):
             limits = {key: places[at["chunk"]] for key, places in retired.items()}
             try:
-                found += chunk_problems(call.store, log_id, last, at, limits, known, counts)
+                found += chunk_problems(call.store, last, at, limits, known, counts)
             except (OSError, *MALFORMED) as error:
                 found.append(f"{at['chunk']}: {type(error).__name__}: {str(error)!a}")
         names = {f"chunk-{index:0{last.width}x}" for index in range(last.chunks)}

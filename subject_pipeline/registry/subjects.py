@@ -145,18 +145,10 @@ class SubjectRegistry:
             if snapshot is None:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
-            if recording:
-                try:
-                    standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
-                except ResurrectedError:
-                    snapshot.delete(there.select(IDS))  # it was recorded before the table was restored
-                    return
-                if recorded or (before is None and there.height):
-                    settle_one(snapshot, layout.chunks, there, standing)
-                    return
-                if before is not None:
-                    self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
-            if there.height:
+            if recording and not self._recorded_deletion(chunk, candidate_id, there, recorded):
+                standing, _ = _standing(self._evidence.recorded(chunk), candidate_id, there)
+                settle_one(snapshot, layout.chunks, there, standing)
+            elif there.height:
                 snapshot.delete(there.select(IDS))
             elif not recorded:
                 raise _unknown(candidate_id)
@@ -171,6 +163,18 @@ class SubjectRegistry:
                 raise incomplete(f"the deletion of {candidate_id!r}", error) from error
             raise
         return forgotten
+
+    def _recorded_deletion(self, chunk: str, candidate_id: str, there: pl.DataFrame, recorded: set[str]) -> bool:
+        """Record a deletion that is not recorded yet; False: the table must be given what is recorded, whatever that is."""
+        try:
+            standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
+        except ResurrectedError:
+            return True  # it was recorded before the table was restored
+        if recorded or (before is None and there.height):
+            return False
+        if before is not None:
+            self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
+        return True
 
     def _check_known(self, candidate_id: str) -> StoreLayout:
         """Refuse an id that neither the table nor, where it is ahead of the table, the log has a manifest of."""

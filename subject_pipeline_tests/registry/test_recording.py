@@ -181,13 +181,13 @@ def _conflicting(patch: pytest.MonkeyPatch, times: int, meanwhile: Callable[[], 
     """The next commits to the table lose a race."""
     real, lost = Snapshot._merge, [0]
 
-    def merge(self: Snapshot, *args: Any) -> None:
+    def merge(self: Snapshot, *args: Any, **named: Any) -> None:
         if lost[0] < times:
             lost[0] += 1
             if lost[0] == 1:
                 meanwhile()
             raise ConflictError("another writer won")
-        real(self, *args)
+        real(self, *args, **named)
 
     patch.setattr(Snapshot, "_merge", merge)
     return lost

@@ -107,8 +107,8 @@ class Registered:
     def kinds(self, age: dt.timedelta = _LATER) -> Mapping[str | None, str]:
         """What a verification finds of manifests, later; those that are pending too."""
         report = self.place.verify(clock=lambda: dt.datetime.now(dt.UTC) + age)
-        pending = {one.candidate_id: "pending" for one in report.pending}
-        return found_by(report)["manifests"] | pending
+        found: dict[str | None, str] = dict(found_by(report)["manifests"])
+        return found | {one.candidate_id: "pending" for one in report.pending}
 
     def came_back(self) -> None:
         """Delete P, to be registered again."""
@@ -307,7 +307,8 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
     place.registry().delete(slash)
     with plug_pulled(), pytest.raises(IncompleteError):
         there.put(slash)
-    there.first |= {line: there.put(line) and table_of(place.store)[line]}
+    there.put(line)
+    there.first[line] = table_of(place.store)[line]
 
     done = there.compact()
     assert (done.settled, done.unexplained) == (0, 1)
