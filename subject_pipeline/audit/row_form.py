@@ -82,7 +82,6 @@ def row_of(inner: bytes) -> dict[str, Any] | None:
         not type(action) is type(actor) is type(candidate_id) is type(event_id) is str
         or not type(key_id) is type(nonce) is type(prev) is type(ts) is str
         or type(seq) is not int
-        or seq < 0
         or schema != ROW_SCHEMA
         or result not in RESULT_STATES
         or not (action and actor and candidate_id and event_id)

@@ -288,12 +288,11 @@ class LogJudge:
             if macs is not None and mac is None:
                 self._break(candidate_id, "unknown_key", _UNKNOWN_KEY.format(key_id[:16]))
                 continue
-            if late:
-                self._break(candidate_id, "retired_key", _RETIRED.format("row"))
-                continue
             computed = digest.hex()
             if not _is_line_of(line, inner, mac):
                 self._malformed(line)  # which distinguishes a wrong MAC from another form
+            elif late:
+                self._break(candidate_id, "retired_key", _RETIRED.format("row"))
             elif candidate_id not in following and not self._begin(candidate_id, chunk):
                 continue
             elif found_seq != (seq := following[candidate_id]):

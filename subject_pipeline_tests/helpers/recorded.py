@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.manifests.frames import to_manifest
-from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.opened import SubjectStore
@@ -80,5 +80,5 @@ def plug_pulled() -> Iterator[None]:
         raise PlugPulledError("the plug was pulled")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Snapshot, "_merge", killed)
+        patch.setattr(Commits, "settle", killed)
         yield

@@ -10,7 +10,7 @@ import pytest
 
 from subject_pipeline.errors import ConflictError, ManifestError
 from subject_pipeline.keys.rotation import rotate_ring
-from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import import_manifests
@@ -179,9 +179,9 @@ def test_integers_of_a_newer_writer_survive_an_import_of_something_else(place: P
 
 def _conflicting(patch: pytest.MonkeyPatch, times: int, meanwhile: Callable[[], object] = lambda: None) -> list[int]:
     """The next commits to the table lose a race."""
-    real, lost = Snapshot._merge, [0]
+    real, lost = Commits.settle, [0]
 
-    def merge(self: Snapshot, *args: Any, **named: Any) -> None:
+    def settle(self: Commits, *args: Any, **named: Any) -> None:
         if lost[0] < times:
             lost[0] += 1
             if lost[0] == 1:
@@ -189,7 +189,7 @@ def _conflicting(patch: pytest.MonkeyPatch, times: int, meanwhile: Callable[[], 
             raise ConflictError("another writer won")
         real(self, *args, **named)
 
-    patch.setattr(Snapshot, "_merge", merge)
+    patch.setattr(Commits, "settle", settle)
     return lost
 
 
@@ -252,11 +252,11 @@ def test_an_import_that_loses_its_storage_key_after_recording_is_one_failure(
     )
     place.registry().put(manifest(slash))
     place.registry().delete(slash)
-    real = Snapshot._merge
+    real = Commits.settle
 
     def other() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Snapshot, "_merge", real)
+            patch.setattr(Commits, "settle", real)
             place.registry().put(manifest(slash.replace("/", "_")))
 
     _conflicting(monkeypatch, 1, other)

@@ -352,7 +352,7 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
     _rolled_back(there, before)
     table = table_of(there.place.store)
 
-    expected = {P: "changed", OTHER: "resurrected", "NEW-1": "missing"}
+    expected = {P: "changed", OTHER: "resurrected", None: "missing"}  # nobody names NEW-1 any more
     assert there.kinds() == expected
     done = there.compact()
     assert (done.settled, done.unexplained) == (0, 2)
@@ -367,7 +367,7 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
 
     there.delete(OTHER)  # as the log has it: that needs no other row, and may always be done
     assert decisions_of(there.place.objects, OTHER) == ["deleted"]
-    assert there.kinds() == {P: "changed", "NEW-1": "missing"}
+    assert there.kinds() == {P: "changed", None: "missing"}
 
 
 def test_a_table_restored_to_the_last_checkpoint_follows_the_log_again(there: Registered) -> None:

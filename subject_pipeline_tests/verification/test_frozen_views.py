@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from subject_pipeline.errors import IncompleteError, StoreError
-from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.store.opened import SubjectStore
@@ -45,7 +45,7 @@ def _killed_put(place: Place, status: str) -> None:
         raise StoreError("killed here")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Snapshot, "_merge", killed)
+        patch.setattr(Commits, "settle", killed)
         with pytest.raises(IncompleteError):
             place.registry().put(manifest(SOMEBODY, status=status))
 
@@ -158,12 +158,12 @@ def test_an_import_that_fails_after_its_announcement_says_run_it_again(
     def refused(*_: object) -> None:
         raise StoreError("no space left")
 
-    monkeypatch.setattr(Snapshot, "_merge", refused)
+    monkeypatch.setattr(Commits, "settle", refused)
     with pytest.raises(IncompleteError, match=r"run it again.*no space left"):
         import_manifests(place.store, path, evidence=place.evidence())
     monkeypatch.undo()
     assert [one.candidate_id for one in place.verify().pending] == [SOMEBODY]
-    assert import_manifests(place.store, path, evidence=place.evidence()).replaced == 1
+    assert import_manifests(place.store, path, evidence=place.evidence()).unchanged == 1, "it is recorded already"
     assert_sound(place)
 
 

@@ -285,7 +285,7 @@ def test_what_a_retired_key_made_later_is_named(
     assert chains_found(verdict) == {one: ("retired_key", seq) for one, seq in chains.items()}
     assert logs_found(verdict) == [(segment, "bad_segment") for segment in segments]
     details = [broken.detail for broken in verdict.broken.values()] + [broken.detail for broken in verdict.logs]
-    assert all("was retired before it" in detail for detail in details)
+    assert all("was retired before this segment was written" in detail for detail in details)
 
 
 def test_rows_and_header_are_each_asked_for_their_own_key() -> None:

@@ -62,5 +62,5 @@ def test_only_what_is_not_applied_can_be_pending() -> None:
     """A manifest that no announcement explains is broken, however young the last one is."""
     assert kinds(OTHER, written(updated(M1, M0), NOW)) == ["changed"]
     assert kinds(NO, written(updated(M1, M0), NOW)) == ["missing"]
-    assert kinds(OTHER, updated(M1, M0, 4), written(deleted(), NOW)) == ["pending"], "it may be what was before any row"
+    assert kinds(OTHER, updated(M1, M0, 4), written(deleted(), NOW)) == ["resurrected"]
     assert kinds(M1, written(updated(M1, M0), NOW)) == []

@@ -30,8 +30,8 @@ from subject_pipeline.errors import (
 from subject_pipeline.keys.marks import marks_path
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring
+from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.manifests.manifest import SubjectManifest
-from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.evidence import ManifestEvidence
@@ -385,7 +385,7 @@ def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_agai
         raise StoreError("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Snapshot, "_merge", killed)
+        patch.setattr(Commits, "settle", killed)
         with pytest.raises(IncompleteError, match=r"run it again to complete it.*killed here"):
             operation(auditee)
     for incremental in (False, True):
