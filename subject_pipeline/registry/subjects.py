@@ -137,7 +137,6 @@ class SubjectRegistry:
         layout = self._check_known(candidate_id)
         recording = self._evidence.open()
         key = storage_key(candidate_id)
-        chunk = layout.chunks.chunk_of(key)
         recorded: set[str] = set()
 
         def attempt() -> None:
@@ -145,17 +144,8 @@ class SubjectRegistry:
             if snapshot is None:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
-            if recording:
-                try:
-                    standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
-                except ResurrectedError:
-                    snapshot.delete(there.select(IDS))  # it was recorded before the table was restored
-                    return
-                if recorded or (before is None and there.height):
-                    settle_one(snapshot, layout.chunks, there, standing)
-                    return
-                if before is not None:
-                    self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
+            if recording and self._settles(snapshot, layout.chunks, candidate_id, there, recorded):
+                return
             if there.height:
                 snapshot.delete(there.select(IDS))
             elif not recorded:
@@ -171,6 +161,31 @@ class SubjectRegistry:
                 raise incomplete(f"the deletion of {candidate_id!r}", error) from error
             raise
         return forgotten
+
+    def _settles(
+        self, snapshot: Snapshot, layout: ChunkLayout, candidate_id: str, there: pl.DataFrame, recorded: set[str]
+    ) -> bool:
+        """Record a deletion; True where it was recorded before, by whomever, and the table has now been settled.
+
+        Args:
+            snapshot: the version that is looked at.
+            layout: the store's chunks.
+            candidate_id: who is to be deleted.
+            there: the subject's row of that version, or none.
+            recorded: gains the subject when the deletion is in the log; if it is in here, it is already.
+        """
+        chunk = layout.chunk_of(storage_key(candidate_id))
+        try:
+            standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
+        except ResurrectedError:
+            snapshot.delete(there.select(IDS))  # it was recorded before the table was restored
+            return True
+        if recorded or (before is None and there.height):
+            settle_one(snapshot, layout, there, standing)
+            return True
+        if before is not None:
+            self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
+        return False
 
     def _check_known(self, candidate_id: str) -> StoreLayout:
         """Refuse an id that neither the table nor, where it is ahead of the table, the log has a manifest of."""

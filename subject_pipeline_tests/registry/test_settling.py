@@ -24,7 +24,6 @@ from subject_pipeline_tests.helpers.audit_stores import (
     PlugPulledError,
     assert_sound,
     event,
-    found_by,
     manifest,
     people,
 )
@@ -107,8 +106,8 @@ class Registered:
     def kinds(self, age: dt.timedelta = _LATER) -> Mapping[str | None, str]:
         """What a verification finds of manifests, later; those that are pending too."""
         report = self.place.verify(clock=lambda: dt.datetime.now(dt.UTC) + age)
-        pending = {one.candidate_id: "pending" for one in report.pending}
-        return found_by(report)["manifests"] | pending
+        broken = {one.candidate_id: one.kind for one in report.broken_manifests}
+        return broken | {one.candidate_id: "pending" for one in report.pending}
 
     def came_back(self) -> None:
         """Delete P, to be registered again."""
@@ -307,7 +306,8 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
     place.registry().delete(slash)
     with plug_pulled(), pytest.raises(IncompleteError):
         there.put(slash)
-    there.first |= {line: there.put(line) and table_of(place.store)[line]}
+    there.put(line)
+    there.first |= table_of(place.store)
 
     done = there.compact()
     assert (done.settled, done.unexplained) == (0, 1)
