@@ -12,6 +12,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
@@ -36,7 +37,7 @@ _MOST_BYTES = 1 << 20
 """Of one change, so that a segment never becomes larger than what is read of one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """A change of one subject's manifest that is about to be recorded.
 
@@ -50,6 +51,11 @@ class Change:
     before: Document | None
     after: Document | None
     last: int
+
+    @cached_property
+    def changes(self) -> dict[str, Any]:
+        """What it sets, where it leaves a manifest."""
+        return changes_between(self.before, self.after or {})
 
     @property
     def kind(self) -> str:
@@ -69,17 +75,16 @@ class Change:
         """
         if self.after is None or not self.needs_row:
             return None
-        changes = changes_between(self.before, self.after)
-        for name in changes.keys() & self.after.keys():
-            if changes[name] is None:
+        for name in self.changes.keys() & self.after.keys():
+            if self.changes[name] is None:
                 return f"its field {shown(name)!r} is null: leave it out"
-            if not is_decision({"kind": self.kind, "changes": {name: changes[name]}}):
+            if not is_decision({"kind": self.kind, "changes": {name: self.changes[name]}}):
                 return (
                     f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too "
                     "deeply: write it as a string"
                 )
         try:
-            size = len(canonical_json(changes))
+            size = len(canonical_json(self.changes))
         except CanonicalJsonError as error:
             return str(error)
         return None if size <= _MOST_BYTES else f"its change takes {size:,} bytes, and a row holds {_MOST_BYTES:,}"
@@ -171,7 +176,7 @@ class ManifestEvidence:
             decision["recorded_at"] = max(now, format_time(_after(before)))
         else:
             decision["recorded_at"] = change.after["updated_at"]
-            decision["changes"] = changes_between(change.before, change.after)
+            decision["changes"] = change.changes
         return evidence_event(
             candidate_id=change.candidate_id,
             event_id=uuid.uuid4().hex,

@@ -64,6 +64,8 @@ def _same(one: object, other: object) -> bool:
     """Whether two JSON values are written alike: to Python, 1, 1.0 and true are equal."""
     if type(one) is not type(other):
         return False
+    if type(one) is str:
+        return one == other
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):

@@ -137,7 +137,6 @@ class SubjectRegistry:
         layout = self._check_known(candidate_id)
         recording = self._evidence.open()
         key = storage_key(candidate_id)
-        chunk = layout.chunks.chunk_of(key)
         recorded: set[str] = set()
 
         def attempt() -> None:
@@ -145,10 +144,9 @@ class SubjectRegistry:
             if snapshot is None:
                 raise _unknown(candidate_id)
             there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
-            if recording and not self._recorded_deletion(chunk, candidate_id, there, recorded):
-                standing, _ = _standing(self._evidence.recorded(chunk), candidate_id, there)
-                settle_one(snapshot, layout.chunks, there, standing)
-            elif there.height:
+            if recording and self._settles(snapshot, layout.chunks, candidate_id, there, recorded):
+                return
+            if there.height:
                 snapshot.delete(there.select(IDS))
             elif not recorded:
                 raise _unknown(candidate_id)
@@ -164,17 +162,30 @@ class SubjectRegistry:
             raise
         return forgotten
 
-    def _recorded_deletion(self, chunk: str, candidate_id: str, there: pl.DataFrame, recorded: set[str]) -> bool:
-        """Record a deletion that is not recorded yet; False: the table must be given what is recorded, whatever that is."""
+    def _settles(
+        self, snapshot: Snapshot, layout: ChunkLayout, candidate_id: str, there: pl.DataFrame, recorded: set[str]
+    ) -> bool:
+        """Record a deletion; True where it was recorded before, by whomever, and the table has now been settled.
+
+        Args:
+            snapshot: the version that is looked at.
+            layout: the store's chunks.
+            candidate_id: who is to be deleted.
+            there: the subject's row of that version, or none.
+            recorded: gains the subject when the deletion is in the log; if it is in here, it is already.
+        """
+        chunk = layout.chunk_of(storage_key(candidate_id))
         try:
             standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
         except ResurrectedError:
-            return True  # it was recorded before the table was restored
+            snapshot.delete(there.select(IDS))  # it was recorded before the table was restored
+            return True
         if recorded or (before is None and there.height):
-            return False
+            settle_one(snapshot, layout, there, standing)
+            return True
         if before is not None:
             self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
-        return True
+        return False
 
     def _check_known(self, candidate_id: str) -> StoreLayout:
         """Refuse an id that neither the table nor, where it is ahead of the table, the log has a manifest of."""

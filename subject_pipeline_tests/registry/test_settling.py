@@ -24,7 +24,6 @@ from subject_pipeline_tests.helpers.audit_stores import (
     PlugPulledError,
     assert_sound,
     event,
-    found_by,
     manifest,
     people,
 )
@@ -107,8 +106,8 @@ class Registered:
     def kinds(self, age: dt.timedelta = _LATER) -> Mapping[str | None, str]:
         """What a verification finds of manifests, later; those that are pending too."""
         report = self.place.verify(clock=lambda: dt.datetime.now(dt.UTC) + age)
-        found: dict[str | None, str] = dict(found_by(report)["manifests"])
-        return found | {one.candidate_id: "pending" for one in report.pending}
+        broken: dict[str | None, str] = {one.candidate_id: one.kind for one in report.broken_manifests}
+        return broken | {one.candidate_id: "pending" for one in report.pending}
 
     def came_back(self) -> None:
         """Delete P, to be registered again."""
@@ -308,7 +307,7 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
     with plug_pulled(), pytest.raises(IncompleteError):
         there.put(slash)
     there.put(line)
-    there.first[line] = table_of(place.store)[line]
+    there.first |= table_of(place.store)
 
     done = there.compact()
     assert (done.settled, done.unexplained) == (0, 1)

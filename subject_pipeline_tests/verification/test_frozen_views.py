@@ -151,7 +151,7 @@ def test_an_import_announces_and_commits_chunk_by_chunk(place: Place, tmp_path: 
 def test_an_import_that_fails_after_its_announcement_says_run_it_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It never says that nothing was written: the log has the announcement."""
+    """It never says that nothing was written: the log has the change, which the next import finds and settles."""
     path = tmp_path / "manifests.jsonl"
     path.write_text(manifest(SOMEBODY, vertical="general").to_json() + "\n", encoding="utf-8")
 
@@ -163,7 +163,7 @@ def test_an_import_that_fails_after_its_announcement_says_run_it_again(
         import_manifests(place.store, path, evidence=place.evidence())
     monkeypatch.undo()
     assert [one.candidate_id for one in place.verify().pending] == [SOMEBODY]
-    assert import_manifests(place.store, path, evidence=place.evidence()).unchanged == 1, "it is recorded already"
+    assert import_manifests(place.store, path, evidence=place.evidence()).unchanged == 1
     assert_sound(place)
 
 
