@@ -1,5 +1,6 @@
 import datetime as dt
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ ManyGroups = Callable[[int], None]
 Declared = Callable[..., DatasetDeclaration]
 """Called with keys, and the fields of the declaration that are not the default."""
 
+Prepared = Callable[[Callable[[Path], None], Path], None]
+"""Called with a function that fills an empty folder, and the folder to fill."""
+
 # `make test` gives the same examples every time; `HYPOTHESIS_PROFILE=nightly make check` others every time, and more.
 # All is said: under CI=true what is not said would be of Hypothesis's own profile for that.
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
@@ -47,6 +51,21 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("SUBJECT_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Fills a folder with a copy of what a function made once: a store that many tests begin with is written once."""
+    made: dict[Callable[[Path], None], Path] = {}
+
+    def fill(make: Callable[[Path], None], folder: Path) -> None:
+        if make not in made:
+            first = tmp_path_factory.mktemp("prepared")
+            make(first)
+            made[make] = first
+        shutil.copytree(made[make], folder, dirs_exist_ok=True)
+
+    return fill
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.instances import dagster_instance
 
-CHUNKS = 8
-CHUNK_DIGITS = "01234567"
+CHUNKS = 4
+CHUNK_DIGITS = "0123"
 CANDIDATES = dg.AssetKey(["people", "candidate_chunks"])
 MANIFESTS = dg.AssetKey(["people", "subject_manifests"])
 
@@ -355,7 +355,7 @@ def test_another_layout_is_refused(bench: Bench) -> None:
     SubjectStore.at(people.store.location.url, wanted_chunks=16).layout_or_create()
     result = people.run()
     assert not result.success
-    assert "8 chunks are asked for" in failure_of(result)
+    assert f"{CHUNKS} chunks are asked for" in failure_of(result)
     assert "16" in failure_of(result)
 
 

@@ -17,6 +17,7 @@ from subject_pipeline.orchestration.verified_chunks import CHECKS
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.conftest import Prepared
 
 VERIFICATION, CHECKPOINT = dg.AssetKey("audit_verification"), dg.AssetKey("audit_checkpoint")
 SUBJECTS = [f"P-{number}" for number in range(12)]
@@ -37,13 +38,6 @@ class AuditBench:
     def store(self) -> SubjectStore:
         """The store."""
         return SubjectStore.at(str(self.folder / "store"), wanted_chunks=CHUNKS)
-
-    def register(self) -> None:
-        """Give every subject a manifest."""
-        ring = KeyRingFile(self.folder / "ring.json")
-        registry = SubjectRegistry(self.store, ManifestEvidence(self.store, ring, "test"))
-        for candidate_id in SUBJECTS:
-            registry.put(_manifest(candidate_id))
 
     def drop(self, name: str, events: list[Any]) -> None:
         """Put a file of events into the inbox."""
@@ -84,16 +78,24 @@ class AuditBench:
         )
 
 
+def registered(folder: Path) -> None:
+    """A store in which every subject has a manifest, and its key ring."""
+    create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS)
+    registry = SubjectRegistry(store, ManifestEvidence(store, KeyRingFile(folder / "ring.json"), "test"))
+    for candidate_id in SUBJECTS:
+        registry.put(_manifest(candidate_id))
+
+
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBench]:
+def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBench]:
     """An audit bench with subjects and a file of events about each."""
     monkeypatch.setenv("SUBJECT_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("SUBJECT_KEY_RING", str(tmp_path / "ring.json"))
     monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
-    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    prepared(registered, tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:
         made = AuditBench(tmp_path, instance, load_definitions(), [VERIFICATION, CHECKPOINT])
-        made.register()
         made.drop("first.jsonl", [_event(candidate_id, "e-1") for candidate_id in SUBJECTS])
         yield made
 

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.keys.ring import KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.verifications import verification_history
 from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.defs.test_audit_assets import (
     CHECKPOINT,
     CHUNKS,
@@ -31,6 +31,7 @@ from subject_pipeline_tests.defs.test_audit_assets import (
     checks,
     numbers,
     offenders,
+    registered,
     tamper,
 )
 
@@ -38,15 +39,14 @@ REPORT = dg.AssetKey("compliance_report")
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBench]:
+def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditBench]:
     """Twelve subjects long overdue and undecided, and an event about each."""
     monkeypatch.setenv("SUBJECT_STORE_URL", str(tmp_path / "store"))
     monkeypatch.setenv("SUBJECT_KEY_RING", str(tmp_path / "ring.json"))
     monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
-    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    prepared(registered, tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:
         made = AuditBench(tmp_path, instance, load_definitions())
-        made.register()
         made.drop("first.jsonl", [_event(one, "e-1", ts=now().isoformat()) for one in SUBJECTS])
         assert made.ingest().success
         yield made

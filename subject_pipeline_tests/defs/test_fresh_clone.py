@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -55,6 +56,7 @@ def run(clone: Path, *command: str, **settings: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -70,6 +72,16 @@ def test_definitions_are_checked_listed_and_validated_in_a_fresh_clone(clone: Pa
     assert sorted(path.name for path in clone.iterdir() if path.name != "home") == [n for n in before if n != "home"]
 
 
+def test_the_projects_dagster_yaml_names_no_variable(clone: Path, tmp_path: Path) -> None:
+    """An instance opens with it where nothing is set, and keeps its history where `DAGSTER_HOME` is."""
+    shutil.copy(clone / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert instance.get_run_records() == []
+    assert Path(instance.root_directory) == tmp_path
+
+
+@pytest.mark.real  # what such a run does is tested in process: components/test_subject_dataset.py
 def test_a_job_is_launched_over_a_range_from_the_command_line(clone: Path, tmp_path: Path) -> None:
     """`dg launch --job ... --partition-range` stages and registers in one run; Dagster asks all assets to allow it."""
     sample_workers(40, clone / "sample_data" / "workers.parquet")

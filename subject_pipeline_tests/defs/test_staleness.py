@@ -12,6 +12,7 @@ from dagster._core.loader import LoadingContextForTest
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.verifying import (
     CHECKPOINT,
     NAMES,
@@ -72,12 +73,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Everything was run once."""
     source = tmp_path / "workers.parquet"
     declaration = DatasetDeclaration(name="workers", source=str(source), key_column="worker_id")
     monkeypatch.setattr(SubjectDataset, "_declaration", lambda *_: declaration)
-    with verifying(tmp_path, monkeypatch) as made:
+    with verifying(tmp_path, prepared, monkeypatch) as made:
         ready = Bench(made, source)
         ready.write(*SUBJECTS, "P-new")
         ready.everything()

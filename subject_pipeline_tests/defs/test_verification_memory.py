@@ -11,6 +11,7 @@ from subject_pipeline.defs import audit
 from subject_pipeline.errors import StoreError
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.verified_chunks import CHECKS
+from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.verifying import (
     LAYOUT,
     NAMES,
@@ -28,9 +29,9 @@ SUMS = {"verified_chains", "intact", "broken", "unreadable", "verified_rows", "r
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Verifying]:
+def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Verifying]:
     """Four chunks, all sound."""
-    with verifying(tmp_path, monkeypatch) as made:
+    with verifying(tmp_path, prepared, monkeypatch) as made:
         yield made
 
 

@@ -17,6 +17,7 @@ from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.audit_stores import event, manifest
 from subject_pipeline_tests.helpers.instances import dagster_instance
 
@@ -32,12 +33,10 @@ def subject_in(chunk: str) -> str:
 
 
 @dataclass
-class Verifying:
-    """The code location as it is loaded, on a store, a key ring and a Dagster instance of its own."""
+class Audited:
+    """A store and its key ring, in one folder."""
 
     folder: Path
-    instance: dg.DagsterInstance
-    defs: dg.Definitions
 
     @property
     def store(self) -> SubjectStore:
@@ -60,6 +59,14 @@ class Verifying:
         log = AuditLog(self.store, self.ring)
         assert log.append([event(candidate_id, event_id)])
         log.close()
+
+
+@dataclass
+class Verifying(Audited):
+    """The code location as it is loaded, on a store, a key ring and a Dagster instance of its own."""
+
+    instance: dg.DagsterInstance
+    defs: dg.Definitions
 
     def run(self, *assets: dg.AssetKey, chunks: tuple[str, ...] = NAMES, mode: str = "full") -> Any:
         """Run assets of the verification's job over the range from the first to the last of these chunks."""
@@ -103,19 +110,23 @@ class Verifying:
         path.write_text(text.replace('"result":"success"', '"result":"denied"', 1), encoding="utf-8")
 
 
+def _twelve_subjects(folder: Path) -> None:
+    create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    made = Audited(folder)
+    made.register(*SUBJECTS)
+    for one in SUBJECTS:
+        made.append(one, "e-1")
+
+
 @contextmanager
-def verifying(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Verifying]:
+def verifying(folder: Path, prepared: Prepared, patch: pytest.MonkeyPatch) -> Iterator[Verifying]:
     """Twelve subjects, and an event about each."""
     patch.setenv("SUBJECT_CHUNKS", str(LAYOUT.count))
     patch.setenv("SUBJECT_STORE_URL", str(folder / "store"))
     patch.setenv("SUBJECT_KEY_RING", str(folder / "ring.json"))
-    create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    prepared(_twelve_subjects, folder)
     with dagster_instance() as instance:
-        made = Verifying(folder, instance, load_definitions())
-        made.register(*SUBJECTS)
-        for one in SUBJECTS:
-            made.append(one, "e-1")
-        yield made
+        yield Verifying(folder, instance, load_definitions())
 
 
 def meanwhile(patch: pytest.MonkeyPatch, place: Any, name: str, other: Callable[[], object]) -> None:

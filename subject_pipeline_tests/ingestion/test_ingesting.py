@@ -133,6 +133,19 @@ def test_the_same_file_twice_in_one_call_is_once(log: AuditLog, tmp_path: Path) 
     assert verify(log.store, log.ring).rows == 50
 
 
+def test_a_batch_ends_where_its_events_take_enough_memory(
+    log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few they are; names of fields count as well."""
+    monkeypatch.setattr(ingesting, "_BATCH_BYTES", 150_000)
+    wide = [_event(number, fields=[f"{name}" * 500 for name in range(100)]) for number in range(6)]
+    small = [_event(number) for number in range(6, 12)]
+    seen: list[int] = []
+    file = _lines(tmp_path / "e.jsonl", *wide, *small)
+    assert _counts(ingest(log, [file], progress=seen.append)) == (12, 0, 0)
+    assert seen[:-1] == [2, 4, 6]
+
+
 def test_an_ingestion_that_failed_half_way_is_finished_by_the_next(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

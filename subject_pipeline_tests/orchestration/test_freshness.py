@@ -114,8 +114,8 @@ def test_a_full_verification_that_could_not_read_does_not_count(instance: Dagste
 
 def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many runs there were, and more partitions than Dagster gives at once."""
-    for _ in range(2):
-        verified(instance, NAMES, mode="full")
+    verified(instance, NAMES, mode="full")
+    verified(instance, NAMES[:20], mode="full")
     fetched: list[int] = []
     fetch = DagsterInstance.fetch_materializations
 

@@ -81,6 +81,7 @@ def test_the_wheel_holds_the_package_its_data_and_its_licence_and_nothing_else(i
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+@pytest.mark.real
 def test_the_command_line_registers_people_from_the_wheel(installed: Installed) -> None:
     """The code that runs is the wheel's, in a folder that has no project."""
     where = installed.run("python", "-c", "import subject_pipeline.errors as e; print(e.__file__)").strip()
@@ -93,6 +94,7 @@ def test_the_command_line_registers_people_from_the_wheel(installed: Installed) 
     assert installed.run("subject-pipeline", "subjects", "count").strip() == "50"
 
 
+@pytest.mark.real
 def test_dagster_loads_the_code_location_from_the_wheel(installed: Installed) -> None:
     """No `pyproject.toml` lies above it, which is where `dg` would read which folder holds the definitions."""
     said = installed.run("python", "-m", "dagster", "definitions", "validate", "-m", "subject_pipeline.definitions")

@@ -75,11 +75,12 @@ def _ids(store: SubjectStore) -> list[str]:
     return rows["candidate_id"].sort().to_list()
 
 
-def test_eight_processes_with_the_same_people(store: SubjectStore, parquet: Parquet) -> None:
-    """On a store that nobody has written yet, eight writers of the same rows insert every row once between them."""
+@pytest.mark.parametrize("writers", [3, pytest.param(8, marks=pytest.mark.real)])
+def test_processes_with_the_same_people(store: SubjectStore, parquet: Parquet, writers: int) -> None:
+    """On a store that nobody has written yet, writers of the same rows insert every row once between them."""
     keys = [f"P{number:04}" for number in range(2_000)]
 
-    done = _at_once(store, [parquet(keys)] * 8)
+    done = _at_once(store, [parquet(keys)] * writers)
 
     assert sum(counts["inserted"] for counts in done) == 2_000
     assert all(counts["inserted"] + counts["skipped"] == 2_000 for counts in done)
@@ -88,6 +89,7 @@ def test_eight_processes_with_the_same_people(store: SubjectStore, parquet: Parq
     assert list(store.objects.list("staging/")) == []
 
 
+@pytest.mark.real  # colliding people from two processes, below, are different people too
 def test_eight_processes_with_different_people(store: SubjectStore, parquet: Parquet) -> None:
     """Eight writers of different people each insert all of theirs, though they share every chunk."""
     keys = [[f"P{writer}-{number:03}" for number in range(250)] for writer in range(8)]
@@ -121,6 +123,7 @@ def test_two_processes_with_colliding_people(store: SubjectStore, parquet: Parqu
             assert repr(owner) in reason
 
 
+@pytest.mark.real  # the next test kills at the two moments that matter most
 def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Declared, tmp_path: Path) -> None:
     """Killed at any moment, a backfill leaves whole commits only, and one more run makes the total exact."""
     step, kills, options = 400, 6, {"rows_per_group": 100}

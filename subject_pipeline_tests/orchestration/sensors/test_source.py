@@ -236,13 +236,13 @@ def test_a_store_that_refuses_is_a_reason_without_its_secret(bench: Bench, monke
     assert "sesame" not in ticks.reason + str(ticks.cursor)
 
 
-def test_a_folder_of_10_000_files_costs_one_stat_a_file(
+def test_a_folder_of_1_000_files_costs_one_stat_a_file(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tick opens no file and looks at each once; one file more is a change, and the cursor stays small."""
     folder = tmp_path / "many"
     folder.mkdir()
-    for number in range(10_000):
+    for number in range(1_000):
         (folder / f"{number:05d}.parquet").write_bytes(b"x")
     ticks = bench.restarted(source=str(folder))
     looked_at = 0
@@ -260,10 +260,10 @@ def test_a_folder_of_10_000_files_costs_one_stat_a_file(
         patched.setattr(os, "stat", counting)
         patched.setattr(Path, "open", refused)
         ticks.tick()
-    assert 10_000 <= looked_at < 10_200
+    assert 1_000 <= looked_at < 1_020
     assert len(ticks.cursor or "") < 200
     ticks.taken(DagsterRunStatus.SUCCESS)
     assert ticks.tick() is None
-    (folder / "10000.parquet").write_bytes(b"x")
-    assert "10,001 files" in (ticks.tick() or ticks.reason)
+    (folder / "1000.parquet").write_bytes(b"x")
+    assert "1,001 files" in (ticks.tick() or ticks.reason)
     assert ticks.tick() is not None
