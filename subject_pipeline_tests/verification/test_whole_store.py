@@ -31,7 +31,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.checkpointing import CheckpointReport, prove, write_checkpoint
 from subject_pipeline.verification.rebuilding import rebuild
 from subject_pipeline.verification.whole_store import Verification, verify
-from subject_pipeline_tests.conftest import Declared
+from subject_pipeline_tests.conftest import Declared, Prepared
 
 SUBJECTS = [f"P-{number}" for number in range(8)]
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
@@ -95,11 +95,9 @@ def manifest(candidate_id: str, **fields: Any) -> SubjectManifest:
     return SubjectManifest.parse({**value, "retention": {"general_pii_until": TIME}, **fields})
 
 
-@pytest.fixture
-def auditee(tmp_path: Path) -> Auditee:
-    """Eight subjects with three rows each, one of them changed by the registry; anchored, then written on."""
-    create_ring(tmp_path / "ring.json", RING)
-    made = Auditee(tmp_path)
+def _eight_subjects(folder: Path) -> None:
+    create_ring(folder / "ring.json", RING)
+    made = Auditee(folder)
     for candidate_id in SUBJECTS:
         made.registry.put(manifest(candidate_id))
     for number in range(3):
@@ -107,7 +105,13 @@ def auditee(tmp_path: Path) -> Auditee:
     made.registry.put(manifest("P-1", status="on_hold"))
     assert made.checkpoint().verification.sound
     made.append("P-2", "e-after")
-    return made
+
+
+@pytest.fixture
+def auditee(tmp_path: Path, prepared: Prepared) -> Auditee:
+    """Eight subjects with three rows each, one of them changed by the registry; anchored, then written on."""
+    prepared(_eight_subjects, tmp_path)
+    return Auditee(tmp_path)
 
 
 def found(report: Verification) -> set[tuple[str, str]]:
