@@ -202,7 +202,8 @@ def test_trouble_of_one_chunk_is_that_chunks_alone(place: Place, trouble: BaseEx
     assert done.written is not None
 
 
-def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(8, marks=pytest.mark.real)])
+def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Place, tmp_path: Path, rounds: int) -> None:
     """Imports over all chunks, and checkpoints, go on while full and incremental verifications run."""
     stop, failures = threading.Event(), []
     everybody = [one for chunk in LAYOUT.names for one in people(chunk, 2)]
@@ -228,7 +229,7 @@ def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Plac
     for thread in threads:
         thread.start()
     try:
-        for number in range(8):
+        for number in range(rounds):
             report = place.verify(incremental=bool(number % 2))
             assert report.sound, found_by(report)
     finally:

@@ -400,7 +400,8 @@ def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
         assert report.sound, found(report)
 
 
-def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee) -> None:  # noqa: C901 - it does much at once
+@pytest.mark.parametrize("rounds", [4, pytest.param(16, marks=pytest.mark.real)])
+def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee, rounds: int) -> None:  # noqa: C901 - it does much at once
     """Appends, updates, deletions, compactions and checkpoints go on while full and incremental verifications run."""
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -436,7 +437,7 @@ def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee) -> None: 
     for thread in threads:
         thread.start()
     try:
-        for number in range(16):
+        for number in range(rounds):
             report = auditee.verify(incremental=bool(number % 2))
             assert report.sound, found(report)
     finally:
