@@ -19,7 +19,7 @@ from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline_tests.helpers.audit_stores import CHUNKS, HookedLocal, Place, with_objects
+from subject_pipeline_tests.helpers.audit_stores import Place, place_in
 
 KEY_COLUMN = "person_id"
 
@@ -159,8 +159,4 @@ def ring(tmp_path: Path) -> KeyRingFile:
 @pytest.fixture
 def place(tmp_path: Path, ring: KeyRingFile) -> Place:
     """A local store of four chunks with hooks, and its keys."""
-    store = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=CHUNKS)
-    objects = HookedLocal(tmp_path / "store")
-    hooked = with_objects(store, objects)
-    hooked.layout_or_create()
-    return Place(hooked, objects, ring)
+    return place_in(tmp_path)

@@ -12,7 +12,8 @@ from typing import Any
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
@@ -151,6 +152,18 @@ class Place:
     def verify(self, **options: Any) -> Verification:
         """A verification, as another process does it."""
         return verify(SubjectStore.at(str(self.folder)), self.fresh_ring(), **options)
+
+
+def place_in(folder: Path) -> Place:
+    """A local store of four chunks with hooks, and its keys; what is there already stays."""
+    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS)
+    objects = HookedLocal(folder / "store")
+    hooked = with_objects(store, objects)
+    hooked.layout_or_create()
+    path = folder / "keys" / "ring.json"
+    if not path.exists():
+        create_ring(path, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
+    return Place(hooked, objects, KeyRingFile(path))
 
 
 def people(chunk: int | str, count: int) -> list[str]:

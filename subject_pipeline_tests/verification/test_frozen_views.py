@@ -16,21 +16,36 @@ from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
-from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
+from subject_pipeline_tests.conftest import Prepared
+from subject_pipeline_tests.helpers.audit_stores import (
+    LAYOUT,
+    Place,
+    assert_sound,
+    event,
+    found_by,
+    manifest,
+    people,
+    place_in,
+)
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
 SOMEBODY = people(1, 1)[0]
 
 
-@pytest.fixture
-def place(place: Place) -> Place:
-    """Two people a chunk, with a row each, anchored."""
+def _anchored(folder: Path) -> None:
+    place = place_in(folder)
     everybody = [one for chunk in LAYOUT.names for one in people(chunk, 2)]
     for one in everybody:
         place.registry().put(manifest(one))
     place.append(*(event(one, "first") for one in everybody))
     assert write_checkpoint(place.store, place.ring).verification.sound
-    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path, prepared: Prepared) -> Place:
+    """Two people a chunk, with a row each, anchored."""
+    prepared(_anchored, tmp_path)
+    return place_in(tmp_path)
 
 
 def _elsewhere(place: Place) -> SubjectStore:
@@ -188,7 +203,8 @@ def test_trouble_of_one_chunk_is_that_chunks_alone(place: Place, trouble: BaseEx
     assert done.written is not None
 
 
-def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [4, pytest.param(8, marks=pytest.mark.real)])
+def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Place, tmp_path: Path, rounds: int) -> None:
     """Imports over all chunks, and checkpoints, go on while full and incremental verifications run."""
     stop, failures = threading.Event(), []
     everybody = [one for chunk in LAYOUT.names for one in people(chunk, 2)]
@@ -214,7 +230,7 @@ def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Plac
     for thread in threads:
         thread.start()
     try:
-        for number in range(8):
+        for number in range(rounds):
             report = place.verify(incremental=bool(number % 2))
             assert report.sound, found_by(report)
     finally:

@@ -25,8 +25,8 @@ from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, event, found_by, manifest, people
+from subject_pipeline_tests.conftest import Declared, Prepared
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, event, found_by, manifest, people, place_in
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
 VICTIM, OTHER = people(0, 1)[0], people(1, 1)[0]
@@ -34,15 +34,20 @@ HOME, FOREIGN = LAYOUT.names[0], LAYOUT.names[1]
 FORGED = {"status": "forged"}
 
 
-@pytest.fixture
-def place(place: Place) -> Place:
-    """Registered people in every chunk, with rows, anchored."""
+def _registered(folder: Path) -> None:
+    place = place_in(folder)
     for chunk in LAYOUT.names:
         for one in people(chunk, 2):
             place.registry().put(manifest(one))
     place.append(event(VICTIM, "e-1"), event(OTHER, "e-2"))
     assert write_checkpoint(place.store, place.ring).verification.sound
-    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path, prepared: Prepared) -> Place:
+    """Registered people in every chunk, with rows, anchored."""
+    prepared(_registered, tmp_path)
+    return place_in(tmp_path)
 
 
 def _table(place: Place) -> DeltaTable:

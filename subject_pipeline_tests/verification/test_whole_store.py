@@ -43,7 +43,7 @@ from subject_pipeline.verification.checkpointing import CheckpointReport, write_
 from subject_pipeline.verification.proving import prove
 from subject_pipeline.verification.rebuilding import rebuild
 from subject_pipeline.verification.whole_store import Verification, verify
-from subject_pipeline_tests.conftest import Declared
+from subject_pipeline_tests.conftest import Declared, Prepared
 from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
 
 SUBJECTS = [f"P-{number}" for number in range(8)]
@@ -108,11 +108,9 @@ def manifest(candidate_id: str, **fields: Any) -> SubjectManifest:
     return SubjectManifest.parse({**value, "retention": {"general_pii_until": TIME}, **fields})
 
 
-@pytest.fixture
-def auditee(tmp_path: Path) -> Auditee:
-    """Eight subjects with three rows each, one of them changed by the registry; anchored, then written on."""
-    create_ring(tmp_path / "ring.json", RING)
-    made = Auditee(tmp_path)
+def _eight_subjects(folder: Path) -> None:
+    create_ring(folder / "ring.json", RING)
+    made = Auditee(folder)
     for candidate_id in SUBJECTS:
         made.registry.put(manifest(candidate_id))
     for number in range(3):
@@ -120,7 +118,13 @@ def auditee(tmp_path: Path) -> Auditee:
     made.registry.put(manifest("P-1", status="on_hold"))
     assert made.checkpoint().verification.sound
     made.append("P-2", "e-after")
-    return made
+
+
+@pytest.fixture
+def auditee(tmp_path: Path, prepared: Prepared) -> Auditee:
+    """Eight subjects with three rows each, one of them changed by the registry; anchored, then written on."""
+    prepared(_eight_subjects, tmp_path)
+    return Auditee(tmp_path)
 
 
 def found(report: Verification) -> set[tuple[str, str]]:
@@ -426,7 +430,8 @@ def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
         assert report.sound, found(report)
 
 
-def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee) -> None:  # noqa: C901 - it does much at once
+@pytest.mark.parametrize("rounds", [4, pytest.param(16, marks=pytest.mark.real)])
+def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee, rounds: int) -> None:  # noqa: C901 - it does much at once
     """Appends, updates, deletions, compactions and checkpoints go on while full and incremental verifications run."""
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -462,7 +467,7 @@ def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee) -> None: 
     for thread in threads:
         thread.start()
     try:
-        for number in range(16):
+        for number in range(rounds):
             report = auditee.verify(incremental=bool(number % 2))
             assert report.sound, found(report)
     finally:
