@@ -41,10 +41,20 @@ class CheckpointTree:
     def listed(cls, objects: ObjectStore, log_id: str, chunks: int) -> "CheckpointTree":
         """The tree of as many checkpoints as have a note.
 
+        A LIST in pages may show what was written last and not what was written just before it, so what it lacks is
+        gone only if another LIST, begun after it, lacks it too.
+
         Raises:
             CheckpointError: a number before the last has no note, or none of its leaf hashes has its note's root.
             StoreError: the store failed.
         """
+        try:
+            return cls._listed_once(objects, log_id, chunks)
+        except CheckpointError:
+            return cls._listed_once(objects, log_id, chunks)
+
+    @classmethod
+    def _listed_once(cls, objects: ObjectStore, log_id: str, chunks: int) -> "CheckpointTree":
         notes, candidates = [], dict[int, list[bytes]]()
         for item in objects.list(CHECKPOINTS):
             if match := NOTE.fullmatch(item.key):

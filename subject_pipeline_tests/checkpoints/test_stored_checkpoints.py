@@ -435,6 +435,27 @@ def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
             store.latest(whole=whole)
 
 
+@pytest.mark.parametrize("missed", ["checkpoints/000000000001/note", "/checkpoint.json"])
+def test_what_one_list_lacks_and_the_next_has_is_not_gone(forger: Forger, missed: str) -> None:
+    """A LIST in pages beside a signer may show a note and not what was written before it."""
+    forger.write(3)
+    lists = []
+
+    class Paged:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(forger.objects, name)
+
+        def list(self, prefix: str) -> Any:
+            lists.append(prefix)
+            found = list(forger.objects.list(prefix))
+            return [item for item in found if len(lists) > 1 or not item.key.endswith(missed)]
+
+    store = CheckpointStore(cast("ObjectStore", Paged()), LOG, LAYOUT, TrustedKeys((line_of(SEED),)))
+    latest = store.latest(whole=True)
+    assert latest is not None
+    assert (latest.number, len(lists)) == (2, 2)
+
+
 def test_a_forged_note_far_ahead_is_a_gap_and_costs_no_memory(forger: Forger) -> None:
     """A note of an absurd number is told as the gap that it makes, at once."""
     forger.write(2)
