@@ -2,8 +2,8 @@
 
 `head`: the subject's entry. `history`: the entry, and every row of its chain up to the one that it names. `absence`:
 the two neighbours between which it would be, or that there are none. All say it as of one checkpoint, by the signer's
-word that rosters are sorted and unique. Index and size lead along each path; the size of every tree is signed: in the note,
-in `checkpoint.json`, in the chunk's leaf.
+word that rosters are sorted and unique. Index and size lead along each path; the size of every tree is signed: in the
+note, in `checkpoint.json`, in the chunk's leaf.
 """
 
 import re
