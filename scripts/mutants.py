@@ -34,12 +34,17 @@ DECIDING = [
     "audit/row_form",
     "audit/segment",
     "candidates/candidates",
-    "checkpoints/checkpoint",
+    "checkpoints/checkpoint_tree",
+    "checkpoints/leaves",
     "checkpoints/merkle",
     "checkpoints/proofs",
+    "checkpoints/rosters",
     "checkpoints/signed_notes",
+    "checkpoints/statement",
     "checkpoints/stored_checkpoints",
+    "checkpoints/trusted_keys",
     "registry/deciding",
+    "registry/replaying",
     "store/chunks",
     "store/ids",
     "verification/checkpointing",
@@ -47,7 +52,15 @@ DECIDING = [
     "verification/manifest_verdicts",
 ]
 # In addition to the files whose names begin like the module's.
-ALSO_TESTED_BY = {"verification/checkpointing": ["verification/test_whole_store.py"]}
+_FORMATS, _STORED = "checkpoints/test_formats.py", "checkpoints/test_stored_checkpoints.py"
+ALSO_TESTED_BY = {
+    "checkpoints/checkpoint_tree": [_STORED],
+    "checkpoints/leaves": [_FORMATS],
+    "checkpoints/rosters": [_FORMATS, _STORED],
+    "checkpoints/statement": [_FORMATS, _STORED],
+    "checkpoints/trusted_keys": [_STORED, "verification/test_signing_keys.py"],
+    "verification/checkpointing": ["verification/test_whole_store.py"],
+}
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"
 
