@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from subject_pipeline.checkpoints.checkpoint_tree import NOTE, STATEMENT
+from subject_pipeline.checkpoints.checkpoint_tree import NOTE, CheckpointTree
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, is_named_in, parse_verifier_line
 from subject_pipeline.checkpoints.statement import Statement, max_bytes
 from subject_pipeline.checkpoints.tree_head import log_id_of
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError
+from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.chunks import MAX_CHUNK_COUNT
-from subject_pipeline.store.layout import CHECKPOINTS
+from subject_pipeline.store.layout import CHECKPOINTS, checkpoint_key
 
 _SIGNED_BY_NOBODY = (
     "nothing here is signed by this key: no note below checkpoints/ names it; check the verifier line and the store"
@@ -50,29 +51,22 @@ class PublicKeys:
 
         Raises:
             KeyRingError: no note of the store names any of these keys.
-            CheckpointError: there is no such checkpoint.
+            CheckpointError: the newest checkpoint is gone or damaged, or its place is.
             StoreError: the store failed.
         """
-        keys = [item.key for item in objects.list(CHECKPOINTS)]
-        notes = sorted((key for key in keys if NOTE.fullmatch(key)), reverse=True)
-        if not any(self._named_in(objects.get(key, limit=MAX_NOTE_BYTES) or b"") for key in notes):
+        notes = (item.key for item in objects.list(CHECKPOINTS) if NOTE.fullmatch(item.key))
+        if not any(
+            self._named_in(objects.get(key, limit=MAX_NOTE_BYTES) or b"") for key in sorted(notes, reverse=True)
+        ):
             raise KeyRingError(_SIGNED_BY_NOBODY)
-        found = {
-            stated.chunks
-            for key in keys
-            if (match := STATEMENT.fullmatch(key)) and notes[0].startswith(f"{CHECKPOINTS}{match[1]}/")
-            if (stated := self._stated(objects.get(key, limit=max_bytes(MAX_CHUNK_COUNT)) or b"")) is not None
-        }
-        if len(found) != 1:
-            raise CheckpointError("the newest checkpoint does not say how many chunks there are, or says it twice")
-        return found.pop()
+        hashes = CheckpointTree.listed(
+            objects, self.log_id, MAX_CHUNK_COUNT
+        ).hashes  # by their notes: twins do not count
+        newest = hashes[-1]
+        text = objects.get(checkpoint_key(len(hashes) - 1, newest.hex()), limit=max_bytes(MAX_CHUNK_COUNT)) or b""
+        if leaf_hash(text) != newest:
+            raise CheckpointError("the newest checkpoint.json is not what it is named after")
+        return Statement.parse(text).chunks
 
     def _named_in(self, note: bytes) -> bool:
         return any(is_named_in(note, line) for line in self.lines)
-
-    def _stated(self, text: bytes) -> Statement | None:
-        try:
-            stated = Statement.parse(text)
-        except CheckpointError:
-            return None
-        return stated if stated.log_id == self.log_id else None

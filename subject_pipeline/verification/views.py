@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
@@ -14,6 +14,7 @@ from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
 from subject_pipeline.keys.macs import KeyLookup
 from subject_pipeline.keys.marks import read_marks
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.layout import AUDIT, LAYOUT_KEY, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.findings import foreign, store_wide
@@ -62,12 +63,14 @@ class AuditedStore:
     def __init__(self, store: SubjectStore, keys: KeyRingFile | PublicKeys) -> None:
         self.store = store
         self.segments = AuditSegments(store.objects)
-        self.layout = store.layout()
         self._keys = keys
         self._problems: list[BrokenLog] = []
         if isinstance(keys, PublicKeys):
             self.layout = self._signed_layout(keys)
+            if self.layout is not None:
+                self.store = replace(store, catalog=Catalog(store.objects, self.layout.chunks))
         else:
+            self.layout = store.layout()
             keys.ring()
 
     @property
@@ -211,13 +214,20 @@ class AuditedStore:
         return None, {}
 
     def _signed_layout(self, keys: PublicKeys) -> StoreLayout | None:
-        """The layout that is signed; what else the store's says, and that none is signed, is a problem of the store."""
+        """The layout that is signed, which is all that is believed; another one in the store is a problem.
+
+        None, and a problem too, where the checkpoints do not say.
+        """
         try:
             count = keys.chunk_count(self.store.objects)
         except CheckpointError as error:
             self._problems.append(store_wide("bad_checkpoint", str(error)))
             return None
-        stored = self.layout
+        try:
+            stored = self.store.layout()
+        except StoreError as error:
+            self._problems.append(store_wide("unreadable", str(error)))
+            return StoreLayout(chunk_count=count, log_id=keys.log_id, created_at=dt.datetime.now(dt.UTC))
         if stored is None or (stored.log_id, stored.chunk_count) != (keys.log_id, count):
             detail = f"{LAYOUT_KEY} is not of the log {keys.log_id} with {count:,} chunks, which is what is signed"
             self._problems.append(store_wide("bad_checkpoint", detail))

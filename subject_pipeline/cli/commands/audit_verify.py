@@ -1,5 +1,6 @@
 """`audit verify`, `checkpoint` and `prove`, and `rebuild`: is everything as it was recorded, and how that is shown."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from subject_pipeline.cli.commands.audit_reports import (
 )
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.errors import SourceError, UnknownSubjectError
+from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.verification import checkpointing, proving, whole_store
 from subject_pipeline.verification.public_keys import PublicKeys
@@ -37,7 +38,9 @@ def verify(
     if verifier is not None and incremental:
         raise click.UsageError("--verifier-key and --incremental contradict each other: public verification is full")
     keys = shell.usable_key_ring() if verifier is None else _public_keys(verifier)
-    store = shell.existing_store()
+    store = shell.open_store()
+    with contextlib.suppress(*([StoreError] if isinstance(keys, PublicKeys) else [])):
+        store.check_written()  # public verification finds a lost layout, and goes on without it
     with bar("verified", "chunks") as shown:
         report = whole_store.verify(
             store,
