@@ -8,10 +8,12 @@ replaced since. Verified are the tree of checkpoints, all notes, the last state'
 against them. Manifests are compared only with `--export`, the file that `subjects export` writes. Every problem is
 printed, then a summary. Needs `cryptography`, and verify_log.py and verify_proof.py beside this file.
 
-Exit status: 0 everything holds; 1 problems were found; 2 the call was wrong, or nothing here is signed by this key.
+Exit status: 0 everything holds; 1 problems were found; 2 the call was wrong, nothing here is signed by this key, or
+something cannot be read.
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import re
@@ -23,25 +25,9 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from verify_log import problems as log_problems
-from verify_proof import (
-    CHUNK,
-    HASH,
-    MALFORMED,
-    NO_HASH,
-    STATED,
-    canonical,
-    like,
-    must,
-    public_key,
-    signed_text,
-    stated,
-    unbase64,
-    whole,
-    xxh64,
-)
+from verify_proof import CHUNK, MALFORMED, chunk_of, entry_of, must, once, public_key, signed_text, stated, xxh64
 
 HEADER, ROW = (len('{"mac":"","":' + kind) + 64 for kind in ("segment", "row"))  # where they begin in a line
-ENTRY = ("blind", "seq", "row_sha256", "manifest_sha256", "state")
 LINE = re.compile(r'\{"entry":(\{.*\}),"id_sha256":"([0-9a-f]{64})"\}')
 
 
@@ -59,15 +45,16 @@ class Checkpoint(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Where a subject's chain stands: its last row, and what its last registry row says of the manifest."""
+    """Where a subject's chain stands, and its manifest: by a roster, or by a log (no state: no registry row says)."""
 
     seq: int
     sha256: str
-    state: str
     manifest: str
+    state: str
 
 
-NOWHERE = Chain(-1, NO_HASH, "", "")
+FOUND = (FileNotFoundError, NotADirectoryError, InvalidSignature, *MALFORMED)  # what is gone, or does not hold
+NOWHERE = Chain(-1, "0" * 64, "", "")
 
 
 class StrangeKeyError(Exception):
@@ -99,46 +86,46 @@ def root(level: list) -> str:
     return level[0].hex()
 
 
-def statement(text: str, log_id: str) -> Checkpoint:
-    """A checkpoint.json."""
-    values = dict(zip(STATED, canonical(text, *STATED), strict=True))
-    return Checkpoint(*stated(text, log_id), values["signers"], values["retired_keys"])
-
-
 def tree(store: Path, line: str, log_id: str) -> list[Checkpoint]:
     """Every checkpoint, each following from the one before and signed by whom that one names; an error: none does."""
     folder = store / "checkpoints"
-    numbers = sorted(int(path.parent.name) for path in folder.glob("*/note") if like("[0-9]{12}", path.parent.name))
+    numbers = sorted(
+        int(one.parent.name) for one in folder.glob("*/note") if re.fullmatch("[0-9]{12}", one.parent.name)
+    )
+    if not any(_names((folder / f"{number:012}" / "note").read_bytes(), line) for number in numbers):
+        raise StrangeKeyError("nothing here is signed by this key")
     must(numbers == list(range(len(numbers))), "the notes are not numbered from 0 without a gap")
     hashes, made, trusted = [], [], False
     for number in numbers:
-        place = folder / f"{number:012}"
-        note = (place / "note").read_bytes().decode()
-        texts = [(path.parent.name, path.read_bytes()) for path in place.glob("*/checkpoint.json")]
-        found = [data for name, data in texts if leaf(data).hex() == name]
-        origin, size, signed, rest = (*note.split("\n", 3), "", "", "")[:4]
-        must(origin == f"subject-pipeline/{log_id}" and size == str(number + 1), f"note {number} is of another place")
-        match = [data for data in found if root([*hashes, leaf(data)]) == unbase64(signed).hex()]
-        must(match and rest[:1] == "\n", f"the note of checkpoint {number} is not over the checkpoints that are there")
-        now = statement(match[0].decode(), log_id)
+        here = folder / f"{number:012}"
+        note = (here / "note").read_bytes().decode()
+        there = [(path.parent.name, path.read_bytes()) for path in here.glob("*/checkpoint.json")]
+        found = [data for name, data in there if leaf(data).hex() == name]
+        roots = [base64.b64encode(bytes.fromhex(root([*hashes, leaf(data)]))).decode() for data in found]
+        texts = [f"subject-pipeline/{log_id}\n{number + 1}\n{one}\n" for one in roots]
+        match = [data for data, text in zip(found, texts, strict=True) if note.rpartition("\n\n")[0] + "\n" == text]
+        must(match, f"the note of checkpoint {number} is not over the checkpoints that are there")
+        now = Checkpoint(*stated(match[0].decode(), log_id))
+        must(now.number == number, f"checkpoint {number} says that it is number {now.number}")
         before = made[-1] if made else now
         if made:
-            must(
-                (now.number, now.chunks) == (number, before.chunks),
-                f"checkpoint {number} is of another place or layout",
-            )
-            must(now.time > before.time, f"checkpoint {number} is not later than the one before it")
+            must(now.chunks == before.chunks and now.time > before.time, f"checkpoint {number} follows from no other")
             kept = {key: at for key, at in now.retired.items() if at < number}
             must(kept == before.retired, f"checkpoint {number} brings a retired key back, or retires one in the past")
         signers = [one for one in before.signers if _signed(note, one)]
         must(signers, f"the note of checkpoint {number} is signed by nobody whom the one before it names")
-        trusted = trusted or line in signers
+        trusted = (_signed(note, line) and line in signers) or trusted  # a bad signature by this key is an error
         hashes.append(leaf(match[0]))
         made.append(now)
-    must(made, "there is no checkpoint")
-    if not trusted:
-        raise StrangeKeyError("nothing here is signed by this key")
+    must(trusted, "no note is signed by this key where the checkpoint before names it")
     return made
+
+
+def _names(note: bytes, line: str) -> bool:
+    """Whether a note has a signature line of a key, a good one or not."""
+    name, key_id, _ = public_key(line)
+    signatures = re.findall(f"^\u2014 {name} ([A-Za-z0-9+/=]+)$", note.decode(errors="replace"), re.MULTILINE)
+    return any(base64.b64decode(one + "==")[:4] == key_id for one in signatures)
 
 
 def _signed(note: str, line: str) -> bool:
@@ -156,33 +143,29 @@ def _signed(note: str, line: str) -> bool:
 def leaves(store: Path, at: Checkpoint) -> list[dict]:
     """The leaf of every chunk at a checkpoint, in order."""
     *lines, rest = (store / "checkpoints/leaves" / at.state_root).read_bytes().split(b"\n")
-    must(
-        not rest and root([leaf(one) for one in lines]) == at.state_root,
-        "the chunks' leaves do not make the state root",
-    )
-    found = [dict(zip(CHUNK, canonical(one.decode(), *CHUNK), strict=True)) for one in lines]
+    must([root([leaf(one) for one in lines]), rest] == [at.state_root, b""], "the leaves do not make the state root")
+    found = [dict(zip(CHUNK, chunk_of(one.decode()), strict=True)) for one in lines]
     names = [f"chunk-{index:0{at.width}x}" for index in range(at.chunks)]
     must([one["chunk"] for one in found] == names, "the leaves are not those of the chunks in their order")
     return found
 
 
-def roster(store: Path, at: dict) -> dict[str, dict]:
-    """The entries of a chunk, by the hashes of the ids."""
+def roster(store: Path, at: dict) -> dict[str, Chain]:
+    """The entries of a chunk, by the hashes of the ids; an empty roster is no object."""
+    if at["subjects"] == 0:
+        return {}
     *lines, rest = (store / "checkpoints/rosters" / at["chunk"] / at["roster_root"]).read_bytes().split(b"\n")
     entries, hashes, last = {}, [], ""
     for line in lines:
         match = LINE.fullmatch(line.decode())
         must(match, "a line of the roster is none")
         text, id_hash = match[1], match[2]
-        entry = dict(zip(ENTRY, canonical(text, *ENTRY), strict=True))
         must(last < id_hash, "the roster is not sorted, or names somebody twice")
-        must(whole(entry["seq"], -1) and like(HASH, entry["row_sha256"]), "an entry of the roster is none")
         entry_hash = hashlib.sha256(text.encode()).hexdigest()
         hashes.append(leaf(f'{{"entry_sha256":"{entry_hash}","id_sha256":"{id_hash}"}}'.encode()))
-        entries[id_hash], last = entry, id_hash
-    must(
-        not rest and (len(lines), root(hashes)) == (at["subjects"], at["roster_root"]), "not the roster that is signed"
-    )
+        entries[id_hash], last = Chain(*entry_of(text)), id_hash
+    signed = (len(lines), root(hashes)) == (at["subjects"], at["roster_root"])
+    must(signed and not rest, "the roster is not the one that is signed")
     return entries
 
 
@@ -209,7 +192,7 @@ def follow(
                     state, manifest = "present", value["manifest_sha256"]
                 elif value["action"] == "manifest_deleted":
                     state, manifest = "erased" if value["decision"]["kind"] == "erased" else "deleted", ""
-                found[one] = Chain(value["seq"], leaf(inner).hex(), state, manifest)
+                found[one] = Chain(value["seq"], leaf(inner).hex(), manifest, state)
 
 
 def chunk_problems(
@@ -235,12 +218,12 @@ def chunk_problems(
     names = {id_hash_of(log_id, one): one for one in now}
     for id_hash, entry in entries.items():
         chain = now.get(names.get(id_hash, ""), NOWHERE)
-        if (entry["seq"], entry["row_sha256"]) != (chain.seq, chain.sha256):
-            yield f"{name}: {names.get(id_hash, id_hash)!a}: its chain does not end as signed, at row {entry['seq']}"
-        elif chain.state and (entry["state"], entry["manifest_sha256"]) != (chain.state, chain.manifest):
-            yield f"{name}: {names[id_hash]!a}: signed as {entry['state']}, its last registry row says {chain.state}"
-        elif not chain.state and entry["state"] not in {"absent", "present"}:
-            yield f"{name}: {names.get(id_hash, id_hash)!a}: signed as {entry['state']} without a row that says so"
+        if entry[:2] != chain[:2]:
+            yield f"{name}: {names.get(id_hash, id_hash)!a}: its chain does not end as signed, at row {entry.seq}"
+        elif chain.state and entry[2:] != chain[2:]:
+            yield f"{name}: {names[id_hash]!a}: signed as {entry.state}, its last registry row says {chain.state}"
+        elif not chain.state and entry.state not in {"absent", "present"}:
+            yield f"{name}: {names.get(id_hash, id_hash)!a}: signed as {entry.state} without a row that says so"
     for id_hash in names.keys() - entries.keys():
         yield f"{name}: {names[id_hash]!a}: it has rows, and the roster does not know it"
     counts["anchored"] += len(entries)
@@ -252,12 +235,12 @@ def manifest_problems(path: Path, log_id: str, last: Checkpoint, known: dict) ->
     """Exported manifests that are not those that rosters, or later rows, name; and signed ones that are not there."""
     seen = set()
     for line in path.read_bytes().splitlines():
-        manifest = json.loads(line)
+        manifest = json.loads(line, object_pairs_hook=once)
         one = manifest["candidate_id"]
         text = json.dumps(manifest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         entries, now = known.get(home(one, last), ({}, {}))
         entry, chain = entries.get(id_hash_of(log_id, one)), now.get(one, NOWHERE)
-        wanted = chain.manifest if chain.state else entry["manifest_sha256"] if entry else ""
+        wanted = chain.manifest if chain.state else entry.manifest if entry else ""
         digest = hashlib.sha256(text.encode()).hexdigest()
         if one in seen:
             yield f"{one!a}: duplicate: it is exported twice"
@@ -269,9 +252,33 @@ def manifest_problems(path: Path, log_id: str, last: Checkpoint, known: dict) ->
     there = {id_hash_of(log_id, one) for one in seen}
     for name, (entries, now) in known.items():
         gone = {id_hash_of(log_id, one) for one, chain in now.items() if chain.state in {"deleted", "erased"}}
-        for id_hash, entry in entries.items():
-            if entry["state"] == "present" and id_hash not in there | gone:
-                yield f"{name}: {id_hash}: missing: its manifest is signed, and is not exported"
+        signed = {id_hash for id_hash, entry in entries.items() if entry.state == "present"} - gone
+        recorded = {id_hash_of(log_id, one) for one, chain in now.items() if chain.state == "present"}
+        for id_hash in sorted((signed | recorded) - there):
+            yield f"{name}: {id_hash}: missing: its manifest is recorded, and is not exported"
+
+
+def store_problems(store: Path, line: str, export: Path | None, counts: Counter) -> Iterator[str]:
+    """Every problem of a store; prints what its newest checkpoint is."""
+    log_id, known, names = public_key(line)[0][-32:], {}, set()
+    made = tree(store, line, log_id)
+    last = made[-1]
+    then = {key: leaves(store, made[at]) for key, at in last.retired.items()}
+    retired = {key: {one["chunk"]: one["segment"] for one in found} for key, found in then.items()}
+    carried = f", {len(last.carried)} chunks as of earlier ones" if last.carried else ""
+    print(f"checkpoint {last.number} of {last.time}{carried}")
+    for at in leaves(store, last):
+        names.add(at["chunk"])
+        limits = {key: segments[at["chunk"]] for key, segments in retired.items()}
+        try:
+            yield from chunk_problems(store, last, at, limits, known, counts)
+        except FOUND as error:
+            yield f"{at['chunk']}: bad_checkpoint: {type(error).__name__}: {str(error)!a}"
+    for path in (store / "audit").glob("*"):
+        if path.name not in names:
+            yield f"audit/{path.name!a}: foreign_object: not a chunk"
+    if export is not None:
+        yield from manifest_problems(export, log_id, last, known)
 
 
 def main() -> int:
@@ -281,41 +288,27 @@ def main() -> int:
     parser.add_argument("line", metavar="LINE", help="the verifier line, as `subject-pipeline keys public` prints it")
     parser.add_argument("--export", type=Path, metavar="MANIFESTS.jsonl", help="manifests, to be compared too")
     call = parser.parse_args()
-    counts, known, found = Counter(), {}, []
+    counts, intact = Counter(), True
     try:
-        name, _, _ = public_key(call.line)
+        public_key(call.line)
         must(call.store.is_dir() and (call.export is None or call.export.is_file()), "there is no such folder or file")
     except MALFORMED as error:
         parser.error(f"{str(error)!a}")
-    log_id = name[-32:]
     try:
-        made = tree(call.store, call.line, log_id)
-        last, retired = made[-1], {}
-        for key, at in last.retired.items():
-            retired[key] = {one["chunk"]: one["segment"] for one in leaves(call.store, made[at])}
-        for at in leaves(call.store, last):
-            limits = {key: places[at["chunk"]] for key, places in retired.items()}
-            try:
-                found += chunk_problems(call.store, last, at, limits, known, counts)
-            except (OSError, *MALFORMED) as error:
-                found.append(f"{at['chunk']}: {type(error).__name__}: {str(error)!a}")
-        names = {f"chunk-{index:0{last.width}x}" for index in range(last.chunks)}
-        strange = [path.name for path in (call.store / "audit").iterdir() if path.name not in names]
-        found += [f"audit/{one!a}: foreign_object: not a chunk" for one in strange]
-        if call.export is not None:
-            found += manifest_problems(call.export, log_id, last, known)
+        for words in store_problems(call.store, call.line, call.export, counts):
+            print(words)
+            intact = False
     except StrangeKeyError as error:
         parser.error(str(error))
-    except (OSError, InvalidSignature, *MALFORMED) as error:
-        found.append(f"bad_checkpoint: {type(error).__name__}: {str(error)!a}")
-    for words in found:
-        print(words)
+    except FOUND as error:
+        print(f"bad_checkpoint: {type(error).__name__}: {str(error)!a}")
+        intact = False
+    except OSError as error:
+        print(f"unreadable: {type(error).__name__}: {str(error)!a}")
+        return 2
     read = f"{counts['segments']} segments, {counts['rows']} rows, {counts['anchored']} subjects anchored"
-    if not found:
-        carried = f", {len(last.carried)} chunks as of earlier ones" if last.carried else ""
-        read = f"checkpoint {last.number} of {last.time}{carried}; {read}"
-    print(f"{call.store}: {read}: {'everything holds' if not found else 'NOT intact'}")
-    return 1 if found else 0
+    print(f"{str(call.store)!a}: {read}: {'everything holds' if intact else 'NOT intact'}")
+    return 0 if intact else 1
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python verify_proof.py PROOF.json LINE
 
 LINE is the signer's public key, as `subject-pipeline keys public` prints it: get it from somebody you trust, not from
-the person who gave you the proof. Kinds of proof: `head` shows a subject's entry, `history` also every row of its chain
-(and needs verify_log.py beside this file), `absence` that there is no entry.
+the person who gave you the proof. Kinds of proof: `head` shows a subject's entry; `history` also all rows of its chain,
+and needs verify_log.py beside this file; `absence` shows that there is no entry.
 Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong, or the file cannot be read.
 """
 
@@ -50,10 +50,9 @@ def fields(value: object, *names: str) -> list:
 
 def canonical(text: object, *names: str) -> list:
     """The values of an object, given as its canonical JSON (RFC 8785) with exactly these names."""
-    value = json.loads(text)
-    again = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    again = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     must(again == text, f"{', '.join(names)}: not canonical JSON")
-    return fields(value, *names)
+    return fields(json.loads(text), *names)
 
 
 def whole(value: object, least: int, most: int = 2**53 - 1) -> bool:
@@ -121,29 +120,27 @@ def xxh64(data: bytes) -> int:
         value = (lane + word * P2) & MASK
         return (value << 31 | value >> 33) * P1 & MASK
 
-    at, end, lanes, found = 0, len(data), [(P1 + P2) & MASK, P2, 0, -P1 & MASK], P5
-    for at in range(0, end - 31, 32):
-        words = [int.from_bytes(data[at + lane : at + lane + 8], "little") for lane in (0, 8, 16, 24)]
-        lanes = [mixed(lane, word) for lane, word in zip(lanes, words, strict=True)]
-    if end >= 32:
+    at, lanes, found = 0, [(P1 + P2) & MASK, P2, 0, -P1 & MASK], P5
+    while len(data) - at >= 32:
+        lanes = [mixed(one, int.from_bytes(data[at + 8 * n : at + 8 * n + 8], "little")) for n, one in enumerate(lanes)]
         at += 32
+    if at:
         found = sum(one << by | one >> 64 - by for one, by in zip(lanes, (1, 7, 12, 18), strict=True))
         for lane in lanes:
             found = ((found ^ mixed(0, lane)) * P1 + P4) & MASK
-    found = (found + end) & MASK
-    while at < end:
-        width = 8 if end - at >= 8 else 4 if end - at >= 4 else 1
-        word, at = int.from_bytes(data[at : at + width], "little"), at + width
-        value = found ^ (mixed(0, word) if width == 8 else word * (P1 if width == 4 else P5) & MASK)
-        by, factor, more = {8: (27, P1, P4), 4: (23, P2, P3), 1: (11, P1, 0)}[width]
-        found = ((value << by | value >> 64 - by) * factor + more) & MASK
+    found = (found + len(data)) & MASK
+    for width, by, factor, more in ((8, 27, P1, P4), (4, 23, P2, P3), (1, 11, P1, 0)):
+        while len(data) - at >= width:
+            word, at = int.from_bytes(data[at : at + width], "little"), at + width
+            value = found ^ (mixed(0, word) if width == 8 else word * (P1 if width == 4 else P5) & MASK)
+            found = ((value << by | value >> 64 - by) * factor + more) & MASK
     for shift, factor in ((33, P2), (29, P3), (32, 1)):
         found = (found ^ found >> shift) * factor & MASK
     return found
 
 
 def stated(text: str, log_id: str) -> tuple:
-    """What a checkpoint.json states: number, time, chunks, state root, chunks carried, digits of their names."""
+    """What a checkpoint.json states: number, time, chunks, root, carried, digits of chunks' names, signers, retired."""
     schema, log, number, time, chunks, root, carried, signers, retired = canonical(text, *STATED)
     must(schema == "subject_checkpoint.v2" and log == log_id and like(HASH, root), "not a checkpoint of this log")
     must(whole(number, 0, 10**12 - 1) and whole(chunks, 1, 1 << 20), "the checkpoint's number or chunks are none")
@@ -157,7 +154,16 @@ def stated(text: str, log_id: str) -> tuple:
     must(like(KEY_ID, *retired) and all(whole(at, 0, number) for at in retired.values()), "a retired key is none")
     ours = all(public_key(line)[0] == f"subject-pipeline/{log_id}" for line in signers)
     must(ours and 1 <= len(signers) <= 16 and len({*signers}) == len(signers), "the checkpoint's signers are none")
-    return number, time, chunks, root, carried, width
+    return number, time, chunks, root, carried, width, signers, retired
+
+
+def chunk_of(leaf: str) -> list:
+    """What a chunk's leaf says: chunk, subjects, roster root, last segment and its hash, and two hashes more."""
+    _, subjects, roster_root, segment, *hashes = values = canonical(leaf, *CHUNK)
+    must(like(HASH, roster_root, *hashes) and whole(subjects, 0) and whole(segment, -1), "the chunk's leaf is none")
+    known = (subjects == 0, segment == -1) == (roster_root == NOTHING, hashes[0] == NO_HASH)
+    must(known, "the chunk's leaf is one that no chunk has")
+    return values
 
 
 def member(leaf: str, index: int, path: list, subjects: int, root: str) -> tuple:
@@ -168,49 +174,42 @@ def member(leaf: str, index: int, path: list, subjects: int, root: str) -> tuple
     return id_hash, entry_hash
 
 
-def entry_words(entry: dict, wanted: str, subjects: int, root: str) -> str:
-    """What an entry says, in words."""
-    leaf, text, index, path = fields(entry, "leaf", "text", "index", "path")
-    id_hash, entry_hash = member(leaf, index, path, subjects, root)
+def entry_of(text: str) -> tuple:
+    """What a roster's entry says: seq, hash of the last row, hash of the manifest, state."""
     blind, seq, row, manifest, state = canonical(text, "blind", "seq", "row_sha256", "manifest_sha256", "state")
-    must(id_hash == wanted and hashlib.sha256(text.encode()).hexdigest() == entry_hash, "not the entry of this subject")
     must(like(BLIND, blind) and whole(seq, -1) and like(HASH, row), "the entry is none")
     must((seq == -1) == (row == NO_HASH) and (seq >= 0 or state == "present"), "the entry is one that nobody has")
-    there = like(HASH, manifest) if state == "present" else manifest == ""
-    must(there and like("absent|present|deleted|erased", state), "the entry's manifest and state do not fit")
-    rows = f"{seq + 1} rows in its audit chain, the last with the hash {row}" if seq + 1 else "no audit chain"
+    must(like(HASH if state == "present" else "", manifest), "the entry's manifest and state do not fit")
+    must(like("absent|present|deleted|erased", state), "the entry's state is none")
+    return seq, row, manifest, state
+
+
+def entry_words(entry: dict, rows: list, subject: str, wanted: str, subjects: int, root: str) -> str:
+    """What an entry says, and that the rows of a history are the whole chain that it names, in words."""
+    leaf, text, index, path = fields(entry, "leaf", "text", "index", "path")
+    found = member(leaf, index, path, subjects, root)
+    must(found == (wanted, hashlib.sha256(text.encode()).hexdigest()), "not the entry of this subject")
+    seq, row, manifest, state = entry_of(text)
+    if rows:
+        from verify_log import chain_problem  # noqa: PLC0415 - the other kinds of proof do without it
+
+        problem = chain_problem(rows[0], subject, seq, row)
+        must(not problem, f"the history does not hold: {problem}")
+    chain = f"{seq + 1} rows in its audit chain, the last with the hash {row}" if seq + 1 else "no audit chain"
     kept = f"a manifest with the SHA-256 {manifest}" if manifest else f"no manifest ({state})"
-    return f"had\n  {rows}, and\n  {kept}"
-
-
-def history_words(entry: dict, rows: list, subject: str, *at: object) -> str:
-    """That the rows are the whole chain that an entry names, in words."""
-    from verify_log import form_problem  # noqa: PLC0415 - the other kinds of proof do without it
-
-    words, before = entry_words(entry, *at), NO_HASH
-    seq, row_hash = canonical(entry["text"], "blind", "seq", "row_sha256", "manifest_sha256", "state")[1:3]
-    must(type(rows) is list and len(rows) == seq + 1, f"not a list of {seq + 1} rows")
-    for number, text in enumerate(rows):
-        problem, row = form_problem(text.encode(), "row"), json.loads(text)
-        must(not problem, f"row {number}: {problem}")
-        found = (row["candidate_id"], row["seq"], row["prev"])
-        must(found == (subject, number, before), f"row {number} is another subject's, or does not follow")
-        before = hashlib.sha256(b"\x00" + text.encode()).hexdigest()
-    must(before == row_hash, "the history does not end in the row that the entry names")
-    return f"{words};\n  its whole history is in the proof"
+    return f"had\n  {chain}, and\n  {kept}" + (";\n  its whole history is in the proof" if rows else "")
 
 
 def absence_words(before: object, after: object, wanted: str, subjects: int, root: str) -> str:
     """That there is nobody between two neighbours, in words."""
-    first, last = 0, subjects
+    first, last = -1, subjects
     if before is not None:
         leaf, first, path = fields(before, "leaf", "index", "path")
         must(member(leaf, first, path, subjects, root)[0] < wanted, "the subject before does not come before the id")
-        first += 1
     if after is not None:
         leaf, last, path = fields(after, "leaf", "index", "path")
         must(wanted < member(leaf, last, path, subjects, root)[0], "the subject after does not come after the id")
-    must(first == last, "the subjects before and after are not neighbours, so one may be between them")
+    must(first + 1 == last, "the subjects before and after are not neighbours, so one may be between them")
     return f"has no entry among its {subjects} subjects."
 
 
@@ -225,24 +224,21 @@ def check(proof: object, line: str) -> str:
     must(lines[0] == name, f"the note is of {lines[0]}, but the key is named {name}")
     must(len(lines) == 4 and like("[1-9][0-9]{0,12}", lines[1]) and not lines[3], "the note is not origin, size, root")
     size, root = int(lines[1]), unbase64(lines[2])
-    number, time, chunks, state_root, carried, width = stated(text, log_id)
+    number, time, chunks, state_root, carried, width, *_ = stated(text, log_id)
     must((number, climb(text, number, size, checkpoint_path)) == (size - 1, root.hex()), "not the note's checkpoint")
     index = xxh64(re.sub("[^A-Za-z0-9_-]", "_", subject).encode()) % chunks
     leaf, path = fields(chunk, "leaf", "path")
-    found, subjects, roster_root, segment, *hashes = canonical(leaf, *CHUNK)
+    found, subjects, roster_root, *_ = chunk_of(leaf)
     must(found == f"chunk-{index:0{width}x}", f"the chunk is not chunk-{index:0{width}x}, into which the id falls")
-    must(like(HASH, roster_root, *hashes) and whole(subjects, 0) and whole(segment, -1), "the chunk's leaf is none")
-    must((subjects == 0) == (roster_root == NOTHING), "the chunk's leaf is one that no chunk has")
-    must((segment == -1) == (hashes[0] == NO_HASH), "the chunk's leaf is one that no log has")
     must(climb(leaf, index, chunks, path) == state_root, "the chunk's leaf is not under the checkpoint's state root")
     standing = carried.get(found, number)
     must(standing >= 0, "no state of this chunk was ever signed, so nothing is proven of it")
     wanted = hashlib.sha256(b"\0".join((b"subject-roster/v2", log_id.encode(), subject.encode()))).hexdigest()
-    at = (wanted, subjects, roster_root) if kind != "history" else (subject, wanted, subjects, roster_root)
-    words = {"head": entry_words, "history": history_words, "absence": absence_words}[kind](*parts, *at)
+    of = (wanted, subjects, roster_root)
+    words = absence_words(*parts, *of) if kind == "absence" else entry_words(parts[0], parts[1:], subject, *of)
     who = f"as of checkpoint {standing}, subject {json.dumps(subject)} in {found}"
-    said = f"HOLDS: checkpoint {number} of {name}, made at {time} and signed with this key, says that\n{who} {words}"
-    return f"{said}\nThat rosters are sorted and name everybody once is the signer's word."
+    said = f"checkpoint {number} of {name}, made at {time} and signed with this key, says that\n{who} {words}"
+    return f"HOLDS: {said}\nThat rosters are sorted and name everybody once is the signer's word."
 
 
 def main(arguments: list[str]) -> int:
@@ -256,6 +252,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         print(check(json.loads(data.decode(), object_pairs_hook=once), line))
+    except ImportError:
+        print("a history needs verify_log.py beside this file", file=sys.stderr)
+        return 2
     except (InvalidSignature, *MALFORMED) as error:
         named = {InvalidSignature: "the note's signature is not that of its text", ValueError: str(error)}
         print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {error!r}"))[1:-1])

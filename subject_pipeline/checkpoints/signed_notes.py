@@ -122,6 +122,22 @@ def opened_by(note: str, keys: Iterable[tuple[str, bytes]]) -> tuple[str, set[tu
     return text, signed
 
 
+def is_named_in(note: bytes, line: str) -> bool:
+    """Whether a note has a signature line of this key, whether or not that signature holds; never fails.
+
+    Args:
+        note: any bytes.
+        line: a verifier line that can be parsed.
+    """
+    name, public = parse_verifier_line(line)
+    for text in note.decode(errors="replace").split("\n"):
+        signer, _, encoded = text.removeprefix(_DASH).partition(" ")
+        signature = _decoded(encoded)
+        if text.startswith(_DASH) and signer == name and signature and signature[:_ID_BYTES] == _key_id(name, public):
+            return True
+    return False
+
+
 def _key_id(name: str, public: bytes) -> bytes:
     if not _is_name(name):
         raise CheckpointError(f"{name!r} cannot name a key: a name is not empty and has no spaces and no plus")

@@ -21,6 +21,18 @@ def origin(log_id: str) -> str:
     return f"subject-pipeline/{log_id}"
 
 
+def log_id_of(name: str) -> str:
+    """The log that a key's name, or a note's origin, says.
+
+    Raises:
+        CheckpointError: it is none of a subject pipeline's.
+    """
+    kind, _, log_id = name.partition("/")
+    if kind != "subject-pipeline" or not is_log_id(log_id):
+        raise CheckpointError(f"{name!r} is not the name of a subject pipeline's log")
+    return log_id
+
+
 def is_log_id(value: object) -> bool:
     """Whether it can be a log's id: 32 lower-case hex digits."""
     return type(value) is str and _is_log_id(value) is not None

@@ -25,9 +25,9 @@ Model = TypeVar("Model", bound=BaseModel)
 class Catalog:
     """The catalog of one store."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, chunks: ChunkLayout | None = None) -> None:
         self._objects = objects
-        self._chunks: ChunkLayout | None = None
+        self._chunks = chunks  # given by who knows them from elsewhere than the layout
 
     def layout(self, wanted: int | None = None) -> StoreLayout | None:
         """The store's layout, or None where nothing was written yet that needs one.

@@ -1,13 +1,13 @@
 """Verification of one chunk: its chains, its log and its manifests, checked against one view of the store."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from subject_pipeline.audit.segment import LogHead
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, Files, files_hash
-from subject_pipeline.checkpoints.rosters import GONE, Roster
+from subject_pipeline.checkpoints.rosters import GONE, Roster, RosterEntry
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.verification.findings import ChunkFindings
@@ -124,21 +124,22 @@ class ChunkVerifier:
         judge = LogJudge(
             start=start,
             layout=self._audited.layout.chunks,
-            keys=self._audited.ring.key,
+            keys=self._audited.macs,
             anchored=found.anchored or AnchoredSubjects(start.log_id, Roster()),
             resumed=found.resumed,
             retired=view.retired.get(found.chunk, {}),
         )
         found.log = judge.verdict
+        before = 0
         last, anchored = max(listed, default=-1), leaf.segment if leaf is not None else -1
         for number, data in self._audited.segments.read(found.chunk, range(start.number + 1, max(last, anchored) + 1)):
             if isinstance(data, StoreError):
                 judge.unreadable(str(data))
             elif data is not None:
                 sha256 = judge.segment(data)
-                if leaf is not None and number == anchored and sha256 != leaf.segment_sha256:
-                    detail = f"segment {number} is not the one that the last checkpoint anchored"
-                    found.problems.append(BrokenLog(found.chunk, number, "rewritten", detail))
+                if leaf is not None and number == anchored:
+                    found.problems += _against_leaf(found, judge, leaf, sha256)
+                    before = judge.verdict.rows
             elif number <= last:
                 judge.gone()
             else:
@@ -146,7 +147,7 @@ class ChunkVerifier:
                 kind = "truncated" if number else "missing"
                 found.problems.append(BrokenLog(found.chunk, number, kind, detail))
                 break
-        judge.finish()
+        found.unanchored = judge.finish().rows - before
 
     def _judge_manifests(self, view: View, found: ChunkFindings) -> None:
         log, hashes = found.log, found.hashes
@@ -171,7 +172,36 @@ class ChunkVerifier:
                 document=view.manifests.documents(found.chunk),
             ):
                 (found.pending if one.kind == "pending" else found.manifests).append(one)
+            found.unanchored_manifests = _unanchored(hashes, roster, [*found.manifests, *found.pending])
         found.unregistered = sorted(_unregistered(found, log)) if log else []
+
+
+def _against_leaf(found: ChunkFindings, judge: LogJudge, leaf: ChunkLeaf, sha256: str) -> Iterator[BrokenLog]:
+    """What is wrong with what a checkpoint anchored: another segment, or a roster that leaves subjects out."""
+    if sha256 != leaf.segment_sha256:
+        detail = f"segment {leaf.segment} is not the one that the last checkpoint anchored"
+        yield BrokenLog(found.chunk, leaf.segment, "rewritten", detail)
+    elif found.anchored is not None:
+        left_out = sum(found.anchored.chain(candidate_id) is None for candidate_id in judge.met)
+        if left_out:
+            detail = f"the last checkpoint's roster leaves out {left_out:,} subjects who have rows in what it anchors"
+            yield BrokenLog(found.chunk, None, "bad_checkpoint", detail)
+
+
+def _unanchored(
+    hashes: Mapping[str, str], roster: Mapping[str, RosterEntry], problems: Iterable[BrokenManifest]
+) -> int:
+    """How many manifests, or their absence, are not as the checkpoint has them, and are not said to be wrong either."""
+    told = {one.candidate_id for one in problems}
+    there = sum(
+        candidate_id not in told and ((entry := roster.get(candidate_id)) is None or entry.manifest_sha256 != sha256)
+        for candidate_id, sha256 in hashes.items()
+    )
+    gone = sum(
+        entry.state == "present" and candidate_id not in hashes and candidate_id not in told
+        for candidate_id, entry in roster.items()
+    )
+    return there + gone
 
 
 def _files(chunk: str, listed: Mapping[int, ObjectInfo]) -> Files:

@@ -26,6 +26,8 @@ class ChunkFindings:
         table_files: the table's files, as listed.
         hashes: of its manifests by candidate id; None where they are as the checkpoint has them, and were not read.
         anchored: the last checkpoint's entries; None where they were not needed, or there is no checkpoint.
+        unanchored: rows of segments that no checkpoint anchors yet.
+        unanchored_manifests: manifests that rest on such rows, or on no row, or are gone by such a row.
         resumed: the log was read from the checkpoint on, and not from its beginning.
     """
 
@@ -38,6 +40,8 @@ class ChunkFindings:
     table_files: Files = ()
     hashes: Mapping[str, str] | None = None
     anchored: AnchoredSubjects | None = None
+    unanchored: int = 0
+    unanchored_manifests: int = 0
     resumed: bool = False
     problems: list[BrokenLog] = field(default_factory=list)
 

@@ -26,7 +26,7 @@ def stored_checkpoint(store: SubjectStore, ring: KeyRingFile, known_notes: Seque
         StoreError: the store failed.
     """
     audited = AuditedStore(store, ring)
-    if audited.signing is None:
+    if ring.ring().signing is None:
         raise ConfigurationError("the key ring has no public key to check a checkpoint's signature with")
     if audited.layout is None:
         return None

@@ -18,7 +18,7 @@ It is longer than other files because a judge in two places would be two judges.
 """
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -219,6 +219,11 @@ class LogJudge:
         self._log(self.verdict.head.number + 1, "unreadable", detail)
         self._blind = True
         self._skip()
+
+    @property
+    def met(self) -> Collection[str]:
+        """Everybody whose chain was begun or continued so far."""
+        return self._next.keys()
 
     def finish(self) -> LogVerdict:
         """The verdict, once all segments were judged."""

@@ -1,7 +1,8 @@
 """What a verification reads of a whole store: the last checkpoint, the table's files and the list of the logs."""
 
+import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
@@ -10,13 +11,16 @@ from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, Checkpoi
 from subject_pipeline.checkpoints.tree_head import TreeHead
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
+from subject_pipeline.keys.macs import KeyLookup
 from subject_pipeline.keys.marks import read_marks
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.store.layout import AUDIT
+from subject_pipeline.store.catalog import Catalog
+from subject_pipeline.store.layout import AUDIT, LAYOUT_KEY, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.findings import foreign, store_wide
 from subject_pipeline.verification.log_verdicts import BrokenLog
 from subject_pipeline.verification.manifest_reading import ManifestReader
+from subject_pipeline.verification.public_keys import PublicKeys
 
 _LOGS_ASKED = 16
 
@@ -44,20 +48,53 @@ class View:
 
 
 class AuditedStore:
-    """A store with the keys that it is verified with.
+    """A store with the keys that it is verified with: a ring's, or public ones alone.
+
+    Attributes:
+        layout: the store's; with public keys what the newest checkpoint and the keys' name say, whatever
+            `catalog/layout.json` does. None where nothing was ever written that needs one.
 
     Raises:
-        KeyRingError: there is no usable key ring.
+        KeyRingError: there is no usable key ring, or nothing is signed by these public keys.
         ConfigurationError: another chunk count is wanted than the store has.
         StoreError: the store failed, or its layout is gone.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile) -> None:
+    def __init__(self, store: SubjectStore, keys: KeyRingFile | PublicKeys) -> None:
         self.store = store
-        self.ring = ring
-        self.signing = ring.ring().signing
         self.segments = AuditSegments(store.objects)
-        self.layout = store.layout()
+        self._keys = keys
+        self._problems: list[BrokenLog] = []
+        if isinstance(keys, PublicKeys):
+            self.layout = self._signed_layout(keys)
+            if self.layout is not None:
+                self.store = replace(store, catalog=Catalog(store.objects, self.layout.chunks))
+        else:
+            self.layout = store.layout()
+            keys.ring()
+
+    @property
+    def ring(self) -> KeyRingFile:
+        """The key ring.
+
+        Raises:
+            KeyRingError: there are only public keys.
+        """
+        if isinstance(self._keys, PublicKeys):
+            raise KeyRingError("this needs the key ring: public keys alone verify")
+        return self._keys
+
+    @property
+    def macs(self) -> KeyLookup | None:
+        """The keys of MACs; None: they cannot be verified."""
+        return None if isinstance(self._keys, PublicKeys) else self._keys.key
+
+    @property
+    def trusted(self) -> TrustedKeys:
+        """The keys of checkpoints; of none, no checkpoint can be checked."""
+        if isinstance(self._keys, PublicKeys):
+            return TrustedKeys(self._keys.lines)
+        return TrustedKeys.of_ring(self._keys.ring(), self.layout.log_id) if self.layout else TrustedKeys(())
 
     @property
     def checkpoints(self) -> CheckpointStore:
@@ -67,12 +104,11 @@ class AuditedStore:
             KeyRingError: the ring has no public signing key.
             StoreError: the store has no layout yet.
         """
-        if self.signing is None:
-            raise KeyRingError("the key ring has no public signing key, so checkpoints cannot be checked")
         if self.layout is None:
             raise StoreError("the store is empty")
-        trusted = TrustedKeys.of_ring(self.ring.ring(), self.layout.log_id)
-        return CheckpointStore(self.store.objects, self.layout.log_id, self.layout.chunks, trusted)
+        if not self.trusted.lines:
+            raise KeyRingError("the key ring has no public signing key, so checkpoints cannot be checked")
+        return CheckpointStore(self.store.objects, self.layout.log_id, self.layout.chunks, self.trusted)
 
     def mark(self) -> TreeHead | None:
         """What this ring signed last of this log, if it is one that signs.
@@ -80,9 +116,12 @@ class AuditedStore:
         Raises:
             KeyRingError: the mark cannot be read, or is damaged.
         """
-        if self.signing is None or self.signing.private is None or self.layout is None:
+        if self.layout is None or isinstance(self._keys, PublicKeys):
             return None
-        mark = read_marks(self.ring.path).get(self.layout.log_id)
+        signing = self._keys.ring().signing
+        if signing is None or signing.private is None:
+            return None
+        mark = read_marks(self._keys.path).get(self.layout.log_id)
         return TreeHead(self.layout.log_id, mark.size, mark.root) if mark else None
 
     def contradictions(
@@ -115,7 +154,7 @@ class AuditedStore:
         Raises:
             KeyRingError: the ring is not this store's.
         """
-        problems: list[BrokenLog] = []
+        problems = list(self._problems)
         if self.layout is None:
             if known_notes:
                 problems.append(store_wide("bad_checkpoint", "a checkpoint is known, the store is empty"))
@@ -128,8 +167,8 @@ class AuditedStore:
             problems.append(store_wide("unreadable", str(error)))
             return None, problems
         found = View(checkpoint, manifests, listing, retired)
-        if checkpoint is None:
-            self._refuse_a_strange_ring(listing)
+        if checkpoint is None and self.macs is not None:
+            _refuse_a_strange_ring(self.segments, self.macs, listing)
         return found, [*problems, *found.foreign(None)]
 
     def view_again(self, chunks: Sequence[str], before: View | None) -> View | None:
@@ -158,7 +197,7 @@ class AuditedStore:
         """The last checkpoint, if it holds and everything known from elsewhere is among the stored ones."""
         mark = self.mark()  # before the store is read, which another signer may advance meanwhile
         try:
-            if self.signing is None and not known_notes:
+            if not self.trusted.lines and not known_notes:
                 problems.append(store_wide("unreadable", "the key ring has no public signing key"))
                 return None, {}
             store = self.checkpoints
@@ -174,29 +213,51 @@ class AuditedStore:
             return (None, {}) if reasons else (checkpoint, retired)
         return None, {}
 
-    def _refuse_a_strange_ring(self, listing: Listing) -> None:
-        """Where no note was verified: a ring that also knows no key of the logs is another store's.
+    def _signed_layout(self, keys: PublicKeys) -> StoreLayout | None:
+        """The layout that is signed, which is all that is believed; another one in the store is a problem.
 
-        Raises:
-            KeyRingError: it is.
+        None, and a problem too, where the checkpoints do not say.
         """
-        logs = [(chunk, max(numbers)) for chunk, numbers in listing.segments.items() if numbers][:_LOGS_ASKED]
-        asked = 0
-        for chunk, number in logs:
-            try:
-                header = Segment.parse(self.segments.get(chunk, number) or b"").header
-            except StoreError:
-                continue
-            if header is None:
-                continue
-            if self.ring.key(str(header.get("key_id"))) is not None:
-                return
-            asked += 1
-        if asked:
-            raise KeyRingError(
-                f"this key ring is not this store's: it has none of the keys of {asked:,} logs that were asked, and no "
-                "checkpoint is signed by its key; set SUBJECT_KEY_RING to the ring that this store is written with"
-            )
+        try:
+            count = keys.chunk_count(self.store.objects)
+        except CheckpointError as error:
+            self._problems.append(store_wide("bad_checkpoint", str(error)))
+            return None
+        try:
+            stored = self.store.layout()
+        except StoreError as error:
+            self._problems.append(store_wide("unreadable", str(error)))
+            return StoreLayout(chunk_count=count, log_id=keys.log_id, created_at=dt.datetime.now(dt.UTC))
+        if stored is None or (stored.log_id, stored.chunk_count) != (keys.log_id, count):
+            detail = f"{LAYOUT_KEY} is not of the log {keys.log_id} with {count:,} chunks, which is what is signed"
+            self._problems.append(store_wide("bad_checkpoint", detail))
+        at = stored.created_at if stored else dt.datetime.now(dt.UTC)
+        return StoreLayout(chunk_count=count, log_id=keys.log_id, created_at=at)
+
+
+def _refuse_a_strange_ring(segments: AuditSegments, keys: KeyLookup, listing: Listing) -> None:
+    """Where no note was verified: a ring that also knows no key of the logs is another store's.
+
+    Raises:
+        KeyRingError: it is.
+    """
+    logs = [(chunk, max(numbers)) for chunk, numbers in listing.segments.items() if numbers][:_LOGS_ASKED]
+    asked = 0
+    for chunk, number in logs:
+        try:
+            header = Segment.parse(segments.get(chunk, number) or b"").header
+        except StoreError:
+            continue
+        if header is None:
+            continue
+        if keys(str(header.get("key_id"))) is not None:
+            return
+        asked += 1
+    if asked:
+        raise KeyRingError(
+            f"this key ring is not this store's: it has none of the keys of {asked:,} logs that were asked, and no "
+            "checkpoint is signed by its key; set SUBJECT_KEY_RING to the ring that this store is written with"
+        )
 
 
 def _home(key: str, listing: Listing) -> str | None:

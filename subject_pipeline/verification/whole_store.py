@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
-from subject_pipeline.errors import StoreError
+from subject_pipeline.errors import ConfigurationError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
@@ -17,6 +17,7 @@ from subject_pipeline.verification.chunk import Clock
 from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
+from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.verifier import CONCURRENCY, Verifier
 from subject_pipeline.verification.views import AuditedStore
 
@@ -36,6 +37,9 @@ class Verification:
         subjects: manifests in the table.
         chains: chains that were judged: in an incremental one those whose log was read.
         rows: lines read.
+        public: with public keys alone: MACs were looked at for their form, and everything else as with the ring.
+        unanchored: rows of segments that no checkpoint anchors yet.
+        unanchored_manifests: manifests that rest on such rows, or on no row, or are gone by such a row.
         checkpoint: the one that everything was compared with.
         unknown: subjects asked for that have neither rows nor a manifest.
         pending: manifests with a change that was recorded just now; neither broken nor fine, and looked for next time.
@@ -43,6 +47,9 @@ class Verification:
     """
 
     incremental: bool
+    public: bool = False
+    unanchored: int = 0
+    unanchored_manifests: int = 0
     subjects: int = 0
     chains: int = 0
     rows: int = 0
@@ -85,6 +92,8 @@ class Verification:
         self.broken_manifests += filter(counts, found.manifests)
         self.pending += filter(counts, found.pending)
         self.homes.update({one.subject: found.chunk for one in found.manifests if one.subject})
+        self.unanchored += found.unanchored
+        self.unanchored_manifests += found.unanchored_manifests
         self.unregistered += [one for one in found.unregistered if not only or one in only]
         log = found.log
         if log is None:
@@ -105,7 +114,7 @@ class Verification:
 
 def verify(  # noqa: PLR0913 - options, named at the call
     store: SubjectStore,
-    ring: KeyRingFile,
+    keys: KeyRingFile | PublicKeys,
     *,
     chunks: Sequence[str] | None = None,
     candidate_ids: Sequence[str] = (),
@@ -120,11 +129,13 @@ def verify(  # noqa: PLR0913 - options, named at the call
 
     Args:
         store: where they are.
-        ring: the keys.
+        keys: the key ring; or public keys, with which MACs cannot be verified, and what no checkpoint anchors yet is
+            counted as such.
         chunks: only these; None: all.
         candidate_ids: only the chains and manifests of these subjects, wherever the table has them, and the logs that
             they are in.
-        incremental: read only what the last checkpoint does not have.
+        incremental: read only what the last checkpoint does not have; not with public keys, since what the signer
+            read is the signer's word.
         whole: chunks to read whole all the same.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         watch: given each chunk's findings, with chunks done and chunks in all.
@@ -132,15 +143,18 @@ def verify(  # noqa: PLR0913 - options, named at the call
         clock: this machine's time, which tells what was recorded just now.
 
     Raises:
-        KeyRingError: there is no usable key ring, or it is another store's.
+        KeyRingError: there is no usable key ring, or it is another store's; nothing is signed by these public keys.
         ConfigurationError: another chunk count is wanted than the store has, or a chunk is named that it does not have.
         StoreError: the store cannot be read at all.
     """
     started = time.perf_counter()
-    audited = AuditedStore(store, ring)
+    public = isinstance(keys, PublicKeys)
+    if public and incremental:
+        raise ConfigurationError("public verification is always full: it takes nobody's word for what was read before")
+    audited = AuditedStore(store, keys)
     wanted = _wanted(store, audited.layout, chunks, candidate_ids)
     verifier = Verifier(audited, wanted, incremental=incremental, known_notes=known_notes, clock=clock)
-    report = Verification(incremental)
+    report = Verification(incremental, public)
     seen: set[str] = set()
     each = verifier.each(wanted, lambda found: found, whole=whole, concurrency=concurrency)
     for done, found in enumerate(each, start=1):

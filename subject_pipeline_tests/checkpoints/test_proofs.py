@@ -18,6 +18,9 @@ from subject_pipeline_tests.helpers.proving import (
     CHECKPOINT,
     CHUNK,
     EMPTY,
+    HISTORY_OF_NONE,
+    HISTORY_PROOF,
+    HISTORY_TAMPERINGS,
     LAYOUT,
     LOG_ID,
     NEVER,
@@ -29,8 +32,10 @@ from subject_pipeline_tests.helpers.proving import (
     SUBJECT,
     TAMPERINGS,
     VERIFIER,
+    chain_of,
     checkpoint_of,
     chunk_of,
+    history_of,
     ids,
     places,
     verifier_of,
@@ -113,6 +118,38 @@ def test_a_tampered_absence_does_not_hold(name: str) -> None:
         check_proof(proof, VERIFIER)
 
 
+def test_a_history_is_the_whole_chain() -> None:
+    """Every row from the first to the one that the entry names, of ids in any letters; of nobody's chain, none."""
+    for candidate_id, length in ((SUBJECT, 4), (ids(CHUNK)[1], 1), ("Žofie 😀/\u2028", 2)):
+        proof = history_of(candidate_id, length)
+        assert proof["rows"] == [one.decode() for one in chain_of(candidate_id, length)]
+        proven = check_proof(proof, VERIFIER)
+        assert proven.entry is not None
+        assert proven.entry.seq == length - 1
+    assert HISTORY_OF_NONE["rows"] == []
+    assert check_proof(HISTORY_OF_NONE, VERIFIER).entry is not None
+    with pytest.raises(CheckpointError, match="not a list of 0 rows"):
+        check_proof(HISTORY_OF_NONE | {"rows": HISTORY_PROOF["rows"][:1]}, VERIFIER)
+
+
+@pytest.mark.parametrize("name", HISTORY_TAMPERINGS)
+def test_a_tampered_history_does_not_hold(name: str) -> None:
+    """Nothing can be left out, put in, moved or changed."""
+    tamper, words = HISTORY_TAMPERINGS[name]
+    proof = copy.deepcopy(HISTORY_PROOF)
+    tamper(proof)
+    with pytest.raises(CheckpointError, match=words):
+        check_proof(proof, VERIFIER)
+
+
+def test_absence_is_not_proven_by_the_neighbours_of_another_chunk() -> None:
+    """The steps are right in themselves, and under another roster than the one that the id falls into."""
+    other = CHECKPOINT.proof(ids(CARRIED)[50], ABSENCE)
+    for put in (("before", "after"), ("before", "after", "chunk")):
+        with pytest.raises(CheckpointError, match=r"not under|falls into|no leaf|too short|too long"):
+            check_proof(ABSENT | {name: other[name] for name in put}, VERIFIER)
+
+
 def test_a_roster_cannot_be_cut_to_make_somebody_absent() -> None:
     """The number of subjects is signed: a last neighbour that is not the last proves nothing, nor does a first."""
     strangers = [one for one in ids(CHUNK)[9:] if one != AFTER_ALL]
@@ -162,7 +199,7 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("sound", [PROOF, ABSENT], ids=["head", "absence"])
+@pytest.mark.parametrize("sound", [PROOF, ABSENT, HISTORY_PROOF], ids=["head", "absence", "history"])
 @given(data=st.data())
 def test_any_value_put_anywhere_proves_nothing_else(sound: dict[str, Any], data: st.DataObject) -> None:
     """A proof with any one value replaced is refused with our error, or is the same proof."""

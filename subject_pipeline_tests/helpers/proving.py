@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, state_root
 from subject_pipeline.checkpoints.merkle import root_of_hashes
-from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, Signed
+from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Signed
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
 from subject_pipeline.checkpoints.statement import Statement
 from subject_pipeline.checkpoints.tree_head import TreeHead, origin
-from subject_pipeline.formats.leaves import leaf_hash
+from subject_pipeline.formats.canonical_json import canonical_json
+from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
@@ -188,7 +189,8 @@ def _without(name: str) -> Tampering:
 TAMPERINGS: dict[str, tuple[Tampering, str]] = {  # with words of the error
     "another schema": (_set("schema", "subject_proof.v1"), "schema"),
     "another kind": (_set("kind", "absence"), "exactly"),
-    "an unknown kind": (_set("kind", "history"), "kind"),
+    "an unknown kind": (_set("kind", "future"), "kind"),
+    "a history without rows": (_set("kind", "history"), "exactly"),
     "a kind that is a list": (_set("kind", ["head"]), "kind"),
     "another id of the chunk": (_set("candidate_id", ids(CHUNK)[1]), "another subject's"),
     "an id of another chunk": (_set("candidate_id", NOBODY), "the id falls into"),
@@ -262,3 +264,84 @@ ABSENCE_TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "a neighbour that is nothing": (_set("before", {}), "exactly"),
     "a chunk that was never signed": (_set("candidate_id", ids(NEVER)[0]), "falls into"),
 }
+
+
+def chain_of(candidate_id: str, length: int) -> list[bytes]:
+    """A chain's rows, their texts linked as they are in a log."""
+    rows: list[bytes] = []
+    for seq in range(length):
+        before = leaf_hash(rows[-1]).hex() if rows else NO_HASH
+        row = {"schema": "subject_audit.v2", "candidate_id": candidate_id, "seq": seq, "prev": before}
+        row |= {
+            "ts": "2026-06-30T12:00:00.000000Z",
+            "actor": "Zoë \u2028\U0001f600",
+            "action": "view",
+            "result": "success",
+        }
+        row |= {"event_id": f"e-{seq}", "key_id": "0" * 16, "nonce": "A" * 22}
+        rows.append(canonical_json(row))
+    return rows
+
+
+def history_of(candidate_id: str, length: int) -> dict[str, Any]:
+    """The proof of a whole history: of somebody who has so many rows, among others of the chunk."""
+    rows = chain_of(candidate_id, length)
+    end = leaf_hash(rows[-1]).hex() if rows else NO_HASH
+    entry = RosterEntry("A" * 22, length - 1, end, digest("manifest"), "present")
+    checkpoint = Checkpoint({**CHECKPOINT.subjects, candidate_id: entry})
+    made, _ = checkpoint.signed(chunk_of(candidate_id)).proof(candidate_id, HISTORY, VERIFIER, rows)
+    found: dict[str, Any] = json.loads(json.dumps(made))
+    return found
+
+
+HISTORY_PROOF = history_of(SUBJECT, 4)
+HISTORY_OF_NONE = history_of(SUBJECT, 0)
+
+
+def _rows(change: Callable[[list[str]], object]) -> Tampering:
+    return lambda proof: change(proof["rows"])
+
+
+def _swap(rows: list[str]) -> None:
+    rows[1], rows[2] = rows[2], rows[1]
+
+
+def _put_in_row(number: int, old: str, new: str) -> Tampering:
+    def change(proof: dict[str, Any]) -> None:
+        assert old in proof["rows"][number]
+        proof["rows"][number] = proof["rows"][number].replace(old, new, 1)
+
+    return change
+
+
+HISTORY_TAMPERINGS: dict[str, tuple[Tampering, str]] = {
+    "the first row left out": (_rows(lambda rows: rows.pop(0)), "not a list of 4 rows"),
+    "a row left out": (_rows(lambda rows: rows.pop(1)), "not a list of 4 rows"),
+    "the last row left out": (_rows(lambda rows: rows.pop()), "not a list of 4 rows"),
+    "a row doubled": (_rows(lambda rows: rows.insert(1, rows[1])), "not a list of 4 rows"),
+    "a row in place of another": (_rows(lambda rows: rows.__setitem__(2, rows[1])), "does not follow"),
+    "rows swapped": (_rows(_swap), "does not follow"),
+    "rows turned round": (_rows(lambda rows: rows.reverse()), "does not follow"),
+    "one too many": (_rows(lambda rows: rows.append(chain_of(SUBJECT, 5)[4].decode())), "not a list of 4 rows"),
+    "a row of another subject": (
+        _rows(lambda rows: rows.__setitem__(1, chain_of(ids(CHUNK)[1], 2)[1].decode())),
+        "another subject's",
+    ),
+    "another subject's whole history": (
+        _rows(lambda rows: rows.__setitem__(slice(None), [one.decode() for one in chain_of(ids(CHUNK)[1], 4)])),
+        "another subject's",
+    ),
+    "a row changed": (_put_in_row(1, "view", "read"), "does not follow"),
+    "the last row changed": (_put_in_row(3, "view", "read"), "does not end"),
+    "a row that is not canonical": (_put_in_row(1, ":", ": "), "not a row"),
+    "a row with one field more": (_put_in_row(1, '{"action"', '{"a":1,"action"'), "not a row"),
+    "a row that is no text": (_rows(lambda rows: rows.__setitem__(0, 1)), "must be text"),  # type: ignore[call-overload]
+    "a row with half a character": (_put_in_row(0, "Zo", "\ud800"), "must be text"),
+    "rows that are none": (_set("rows", None), "not a list"),
+    "rows that are text": (_set("rows", "abcd"), "not a list"),
+    "rows that are an object": (_set("rows", {str(at): "" for at in range(4)}), "not a list"),
+    "no rows at all": (_set("rows", []), "not a list of 4 rows"),
+    "a history that is called a head": (_set("kind", "head"), "exactly"),
+    "another entry": (_set("entry", OTHER["entry"]), "not under|another subject's"),
+}
+"""Of `HISTORY_PROOF`."""

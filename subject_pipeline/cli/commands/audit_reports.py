@@ -15,6 +15,7 @@ def verification_json(report: Verification) -> dict[str, Any]:
     """A verification as the command line's JSON has it."""
     return {
         "mode": _mode(report),
+        "trust": _trust(report),
         "subjects": report.subjects,
         "chains": report.chains,
         "rows": report.rows,
@@ -25,6 +26,8 @@ def verification_json(report: Verification) -> dict[str, Any]:
         "broken_logs": [asdict(one) for one in report.broken_logs],
         "broken_manifests": [asdict(one) for one in report.broken_manifests],
         "pending": len(report.pending),
+        "unanchored": report.unanchored,
+        "unanchored_manifests": report.unanchored_manifests,
         "unregistered": len(report.unregistered),
         **({"unknown": report.unknown} if report.unknown else {}),
         "checkpoint": _checkpoint(report.checkpoint),
@@ -39,6 +42,10 @@ def _checkpoint(held: Checkpoint | None) -> dict[str, Any] | None:
     return {"number": held.number, "root": held.root, "time": held.time, "note_sha256": held.note_sha256}
 
 
+def _trust(report: Verification) -> str:
+    return "public" if report.public else "keyed"
+
+
 def _mode(report: Verification) -> str:
     return "incremental" if report.incremental else "full"
 
@@ -48,7 +55,7 @@ def verification_words(report: Verification) -> str:
     held = report.checkpoint
     against = f"checkpoint {held.number} of {held.time}" if held else "no checkpoint"
     lines = [
-        f"{_mode(report)} verification against {against}: {_outcome(report)}",
+        f"{_mode(report)} {_trust(report)} verification against {against}: {_outcome(report)}",
         f"  chains      {report.chains:>12,}   ({report.rows:,} rows, {report.subjects:,} manifests)",
         f"  intact      {report.intact:>12,}",
         f"  broken      {report.broken:>12,}",
@@ -67,6 +74,11 @@ def verification_words(report: Verification) -> str:
         lines.append(unknown_words(report))
     if report.pending:
         lines.append(f"note: {len(report.pending):,} changes were recorded just now; the next verification has them")
+    if report.unanchored or report.unanchored_manifests:
+        lines.append(
+            f"note: {report.unanchored:,} rows and {report.unanchored_manifests:,} manifests are newer than what a "
+            "checkpoint anchors"
+        )
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
     return "\n".join(lines)

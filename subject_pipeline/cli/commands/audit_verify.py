@@ -1,5 +1,6 @@
 """`audit verify`, `checkpoint` and `prove`, and `rebuild`: is everything as it was recorded, and how that is shown."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from subject_pipeline.cli.commands.audit_reports import (
 )
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.errors import SourceError, UnknownSubjectError
+from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.verification import checkpointing, proving, whole_store
+from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 
 
@@ -25,14 +27,24 @@ from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 @click.option("--incremental", is_flag=True, help="Read only what changed since the last checkpoint.")
 @click.option("--known-note", "notes", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="A checkpoint's note kept elsewhere: it must be among the stored ones.")  # fmt: skip
+@click.option("--verifier-key", "verifier", metavar="LINE",
+              help="Verify without the key ring, by the line that `keys public` prints, or a file of such lines: "
+                   "everything that a checkpoint anchors; MACs are looked at for their form alone.")  # fmt: skip
 @command_options
-def verify(shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...]) -> None:
+def verify(
+    shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...], verifier: str | None
+) -> None:
     """Check chains, logs and manifests against MACs, links and the last checkpoint; exit 1 on a finding."""
-    ring, store = shell.usable_key_ring(), shell.existing_store()
+    if verifier is not None and incremental:
+        raise click.UsageError("--verifier-key and --incremental contradict each other: public verification is full")
+    keys = shell.usable_key_ring() if verifier is None else _public_keys(verifier)
+    store = shell.open_store()
+    with contextlib.suppress(*([StoreError] if isinstance(keys, PublicKeys) else [])):
+        store.check_written()  # public verification finds a lost layout, and goes on without it
     with bar("verified", "chunks") as shown:
         report = whole_store.verify(
             store,
-            ring,
+            keys,
             candidate_ids=candidate_ids,
             incremental=incremental,
             known_notes=[_note(path) for path in notes],
@@ -73,6 +85,19 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
     if shell.as_json:
         say(checkpoint_words(report))
     end(DONE if written and report.verification.sound else SOMETHING_FAILED)
+
+
+def _public_keys(verifier: str) -> PublicKeys:
+    """The keys of a verifier line, or of a file that has one a line."""
+    if "+" in verifier and not Path(verifier).is_file():
+        return PublicKeys.of([verifier.strip()])
+    try:
+        lines = Path(verifier).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"cannot read verifier lines from {verifier}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    return PublicKeys.of([line.strip() for line in lines if line.strip()])
 
 
 def _note(path: Path) -> str:

@@ -75,7 +75,7 @@ def new(shell: Shell, file: Path, writer_copy: Path | None) -> None:
         + (f", its writer's copy to {writer_copy}" if writer_copy else "")
         + f"\nnext: export SUBJECT_KEY_RING={file.absolute()}",
     )
-    say("Keep a copy of it where the store is not: without it nothing can be verified any more.")
+    say("Keep a copy of it where the store is not: without it nothing can be recorded or signed, and no MAC verified.")
 
 
 @click.command()

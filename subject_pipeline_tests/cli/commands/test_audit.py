@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline.checkpoints.signed_notes import verifier_line
+from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline_tests.cli.conftest import Run
 from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
 
 EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
 VERIFY_KEYS = {
     "mode", "subjects", "chains", "rows", "intact", "broken", "unreadable", "broken_chains", "broken_logs",
-    "broken_manifests", "pending", "unregistered", "checkpoint", "results", "elapsed_s",
+    "broken_manifests", "pending", "unregistered", "checkpoint", "results", "elapsed_s", "trust", "unanchored",
+    "unanchored_manifests",
 }  # fmt: skip
 
 
@@ -274,3 +277,83 @@ def test_a_store_without_a_log_has_nothing_to_verify_yet(run: Run, options: tupl
     assert "nothing to verify yet" in ran.out
     assert "nothing found" not in ran.out
     assert set(run("audit", "verify", *options, "--json").json) == VERIFY_KEYS
+
+
+@pytest.fixture
+def line(run: Run, ring: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The line of the key that signed this store's checkpoint; the ring is out of reach."""
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    assert run("audit", "checkpoint").status == 0
+    found: str = run("keys", "public", "--json").json["verifier"]
+    monkeypatch.delenv("SUBJECT_KEY_RING")
+    ring.rename(ring.with_name("elsewhere.json"))
+    return found
+
+
+def test_anybody_verifies_by_the_line_alone(run: Run, workplace: Path, line: str) -> None:
+    """A line, or a file of lines; with blank ones among them."""
+    (workplace / "lines").write_text(f"\n{line}\n\n", encoding="utf-8")
+    for given in (line, f" {line}\n", "lines", workplace / "lines"):
+        ran = run("audit", "verify", "--verifier-key", given, "--json")
+        assert (ran.status, set(ran.json)) == (0, VERIFY_KEYS)
+        told = {name: ran.json[name] for name in ("mode", "trust", "chains", "unanchored", "unanchored_manifests")}
+        assert told == {"mode": "full", "trust": "public", "chains": 1, "unanchored": 0, "unanchored_manifests": 0}
+    words = run("audit", "verify", "--verifier-key", line)
+    assert "full public verification against checkpoint 0" in words.out
+    assert run("audit", "verify", "P-1", "--verifier-key", line).status == 0
+    assert run("audit", "verify", "P-nobody", "--verifier-key", line).status == 1
+
+
+def test_an_older_line_serves_after_a_rotation(run: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain of signers leads on; both keys' lines in one file do too; and what is newer is counted."""
+    monkeypatch.setenv("SUBJECT_KEY_RING", "elsewhere.json")
+    assert run("keys", "rotate", "--signing").status == 0
+    for _ in range(2):
+        assert run("audit", "checkpoint").status == 0
+    assert run("audit", "append", "P-1", "--action", "view").status == 0
+    lines = run("keys", "public").out
+    assert run("audit", "verify", "--json").json["trust"] == "keyed"
+    monkeypatch.delenv("SUBJECT_KEY_RING")
+    Path("lines").write_text("\n".join(one for one in lines.splitlines() if one.count("+") >= 2), encoding="utf-8")
+    assert line in lines
+    for given in (line, "lines"):
+        ran = run("audit", "verify", "--verifier-key", given, "--json")
+        assert (ran.status, ran.json["unanchored"], ran.json["checkpoint"]["number"]) == (0, 1, 2)
+
+
+def test_public_verification_finds_tampering(run: Run, workplace: Path, line: str) -> None:
+    """Exit 1, as with the ring; a lost layout is a finding, and the rest is verified."""
+    layout = workplace / "data/catalog/layout.json"
+    text = layout.read_bytes()
+    layout.unlink()
+    ran = run("audit", "verify", "--verifier-key", line, "--json")
+    assert (ran.status, ran.json["intact"]) == (1, 1)
+    assert [one["kind"] for one in ran.json["broken_logs"]] == ["unreadable"]
+    layout.write_bytes(text)
+    (segment,) = (workplace / "data/audit").glob("*/*")
+    segment.write_bytes(segment.read_bytes().replace(b"success", b"denied", 1))
+    ran = run("audit", "verify", "--verifier-key", line, "--json")
+    assert (ran.status, ran.json["trust"]) == (1, "public")
+
+
+def test_a_line_that_signed_nothing_here_is_a_wrong_call(run: Run, workplace: Path, line: str) -> None:
+    """Exit 2: another store's line, no line, a file without one, none at all; and a store that is none."""
+    assert run("keys", "new", "other.json").status == 0
+    log_id = json.loads((workplace / "data/catalog/layout.json").read_bytes())["log_id"]
+    stranger = SigningKey.of_seed(b"o" * 32).public
+    for name in (log_id, "f" * 32):
+        ran = run("audit", "verify", "--verifier-key", verifier_line(f"subject-pipeline/{name}", stranger))
+        assert ran.status == 2
+        assert "nothing here is signed by this key" in ran.err
+    (workplace / "empty").write_text("\n", encoding="utf-8")
+    for given in ("a+b+c", line[:-4], "nowhere", "empty", "", workplace):
+        ran = run("audit", "verify", "--verifier-key", given)
+        assert (ran.status, ran.out) == (2, "")
+    assert "no subject store at" in run("--store", "none", "audit", "verify", "--verifier-key", line).err
+
+
+def test_public_verification_is_always_full(run: Run, line: str) -> None:
+    """With --incremental it is a usage error."""
+    ran = run("audit", "verify", "--verifier-key", line, "--incremental")
+    assert ran.status == 2
+    assert "contradict each other" in ran.err
