@@ -18,6 +18,7 @@ from pathlib import Path
 
 from reports import RAM, machine, write_part
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
@@ -33,7 +34,6 @@ from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
 

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 
 from reports import RAM, Step, machine, start, tell, write_part
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.samples.events import sample_events
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 
 if TYPE_CHECKING:

@@ -164,19 +164,6 @@ def row_problem(row: dict, seq: int, prev: str, events: set[tuple[str, str, str]
     return ""
 
 
-def chain_problem(rows: object, subject: str, last: int, end: str) -> str:
-    """Why these are not the texts of a subject's whole chain, whose last row is known ("" if they are)."""
-    if type(rows) is not list or len(rows) != last + 1:
-        return f"not a list of {last + 1} rows"
-    before = NONE
-    for number, inner in enumerate(text.encode() for text in rows):
-        problem, row = form_problem(inner, "row"), json.loads(inner)
-        if problem or (row["candidate_id"], row["seq"], row["prev"]) != (subject, number, before):
-            return f"row {number}: {problem or 'of another subject, or does not follow'}"
-        before = hashlib.sha256(b"\0" + inner).hexdigest()
-    return "" if before == end else "it does not end in the row that is known"
-
-
 def problems(folder: Path, keys: dict[str, bytes] | None, log_id: str | None, counts: Counter) -> Iterator[str]:
     """Every problem of a chunk's log, in words; counts what it reads."""
     chains, events, number, prev = {}, set(), 0, NONE  # chains: the seq and prev that each subject's next row must have

@@ -3,9 +3,8 @@
     python verify_proof.py PROOF.json LINE
 
 LINE is the signer's public key, as `subject-pipeline keys public` prints it: get it from somebody you trust, not from
-the person who gave you the proof. Kinds of proof: `head` shows a subject's entry; `history` also all rows of its chain,
-and needs verify_log.py beside this file; `absence` shows that there is no entry.
-Exit status: 0 the proof holds; 1 it does not; 2 the call was wrong, or the file cannot be read.
+the person who gave you the proof. A proof of the kind `head` shows a subject's entry, `history` also all rows of its
+chain, `absence` that there is no entry. Exit status: 0 it holds; 1 it does not; 2 the call or the file is wrong.
 """
 
 import base64
@@ -84,8 +83,8 @@ def public_key(line: str) -> tuple:
 
 def signed_text(note: str, name: str, key_id: bytes, key: Ed25519PublicKey) -> str:
     """The text of a signed note: what is before its last blank line, if the key signed that."""
-    must(isinstance(note, str) and note.endswith("\n") and "\n\n" in note, "the note is not a signed note")
-    must(all(char >= " " or char == "\n" for char in note), "the note has a control character")
+    whole_note = isinstance(note, str) and note.endswith("\n") and "\n\n" in note
+    must(whole_note and all(char >= " " or char == "\n" for char in note), "the note is not a signed note")
     end, signed = note.rindex("\n\n"), False
     lines = note[end + 2 : -1].split("\n")
     must(len(lines) <= 100 and len(note) <= 1 << 20, "the note is too large, or has too many signatures")
@@ -149,8 +148,8 @@ def stated(text: str, log_id: str) -> tuple:
     width = len(f"{chunks - 1:x}")
     for name, at in carried.items():
         index = int(name[6:], 16) if like("chunk-[0-9a-f]{1,5}", name) else chunks
-        must(index < chunks and name == f"chunk-{index:0{width}x}", "a chunk is carried that the store does not have")
-        must(whole(at, -1, number - 1), "a chunk is carried from no earlier checkpoint")
+        known = index < chunks and name == f"chunk-{index:0{width}x}" and whole(at, -1, number - 1)
+        must(known, "a chunk is carried that the store does not have, or from no earlier checkpoint")
     must(like(KEY_ID, *retired) and all(whole(at, 0, number) for at in retired.values()), "a retired key is none")
     ours = all(public_key(line)[0] == f"subject-pipeline/{log_id}" for line in signers)
     must(ours and 1 <= len(signers) <= 16 and len({*signers}) == len(signers), "the checkpoint's signers are none")
@@ -160,18 +159,17 @@ def stated(text: str, log_id: str) -> tuple:
 def chunk_of(leaf: str) -> list:
     """What a chunk's leaf says: chunk, subjects, roster root, last segment and its hash, and two hashes more."""
     _, subjects, roster_root, segment, *hashes = values = canonical(leaf, *CHUNK)
-    must(like(HASH, roster_root, *hashes) and whole(subjects, 0) and whole(segment, -1), "the chunk's leaf is none")
     known = (subjects == 0, segment == -1) == (roster_root == NOTHING, hashes[0] == NO_HASH)
-    must(known, "the chunk's leaf is one that no chunk has")
+    counted = whole(subjects, 0) and whole(segment, -1)
+    must(known and counted and like(HASH, roster_root, *hashes), "the chunk's leaf is one that no chunk has")
     return values
 
 
 def member(leaf: str, index: int, path: list, subjects: int, root: str) -> tuple:
     """Hash of the id and hash of the entry of a subject in a roster."""
-    id_hash, entry_hash = canonical(leaf, "id_sha256", "entry_sha256")
-    must(like(HASH, id_hash, entry_hash), "a roster's leaf is none")
-    must(climb(leaf, index, subjects, path) == root, "a subject is not under its chunk's roster root")
-    return id_hash, entry_hash
+    hashes = canonical(leaf, "id_sha256", "entry_sha256")
+    must(like(HASH, *hashes) and climb(leaf, index, subjects, path) == root, "a subject is not under its roster's root")
+    return tuple(hashes)
 
 
 def entry_of(text: str) -> tuple:
@@ -179,8 +177,8 @@ def entry_of(text: str) -> tuple:
     blind, seq, row, manifest, state = canonical(text, "blind", "seq", "row_sha256", "manifest_sha256", "state")
     must(like(BLIND, blind) and whole(seq, -1) and like(HASH, row), "the entry is none")
     must((seq == -1) == (row == NO_HASH) and (seq >= 0 or state == "present"), "the entry is one that nobody has")
-    must(like(HASH if state == "present" else "", manifest), "the entry's manifest and state do not fit")
-    must(like("absent|present|deleted|erased", state), "the entry's state is none")
+    fits = like("absent|present|deleted|erased", state) and like(HASH if state == "present" else "", manifest)
+    must(fits, "the entry's manifest and state do not fit")
     return seq, row, manifest, state
 
 
@@ -190,11 +188,15 @@ def entry_words(entry: dict, rows: list, subject: str, wanted: str, subjects: in
     found = member(leaf, index, path, subjects, root)
     must(found == (wanted, hashlib.sha256(text.encode()).hexdigest()), "not the entry of this subject")
     seq, row, manifest, state = entry_of(text)
-    if rows:
-        from verify_log import chain_problem  # noqa: PLC0415 - the other kinds of proof do without it
-
-        problem = chain_problem(rows[0], subject, seq, row)
-        must(not problem, f"the history does not hold: {problem}")
+    before = NO_HASH
+    for number, inner in enumerate(
+        rows[0] if rows else ()
+    ):  # their form is the signer's, who signed the last one's hash
+        found = json.loads(inner)
+        follows = (found["candidate_id"], found["seq"], found["prev"]) == (subject, number, before)
+        must(follows, f"row {number} of the history is another subject's, or does not follow")
+        before = hashlib.sha256(b"\x00" + inner.encode()).hexdigest()
+    must(not rows or (type(rows[0]), len(rows[0]), before) == (list, seq + 1, row), "not the history that is signed")
     chain = f"{seq + 1} rows in its audit chain, the last with the hash {row}" if seq + 1 else "no audit chain"
     kept = f"a manifest with the SHA-256 {manifest}" if manifest else f"no manifest ({state})"
     return f"had\n  {chain}, and\n  {kept}" + (";\n  its whole history is in the proof" if rows else "")
@@ -221,8 +223,8 @@ def check(proof: object, line: str) -> str:
     schema, _, subject, note, text, checkpoint_path, chunk, *parts = fields(proof, *COMMON, *more)
     must(isinstance(subject, str) and schema == "subject_proof.v2", "a proof of a kind that is not known here")
     lines = signed_text(note, name, key_id, key).split("\n")
-    must(lines[0] == name, f"the note is of {lines[0]}, but the key is named {name}")
-    must(len(lines) == 4 and like("[1-9][0-9]{0,12}", lines[1]) and not lines[3], "the note is not origin, size, root")
+    three = len(lines) == 4 and lines[0] == name and not lines[3]
+    must(three and like("[1-9][0-9]{0,12}", lines[1]), f"the note is of {lines[0]}, or not origin, size, root")
     size, root = int(lines[1]), unbase64(lines[2])
     number, time, chunks, state_root, carried, width, *_ = stated(text, log_id)
     must((number, climb(text, number, size, checkpoint_path)) == (size - 1, root.hex()), "not the note's checkpoint")
@@ -236,8 +238,8 @@ def check(proof: object, line: str) -> str:
     wanted = hashlib.sha256(b"\0".join((b"subject-roster/v2", log_id.encode(), subject.encode()))).hexdigest()
     of = (wanted, subjects, roster_root)
     words = absence_words(*parts, *of) if kind == "absence" else entry_words(parts[0], parts[1:], subject, *of)
-    who = f"as of checkpoint {standing}, subject {json.dumps(subject)} in {found}"
-    said = f"checkpoint {number} of {name}, made at {time} and signed with this key, says that\n{who} {words}"
+    said = f"checkpoint {number} of {name}, made at {time} and signed with this key, says that"
+    said += f"\nas of checkpoint {standing}, subject {json.dumps(subject)} in {found} {words}"
     return f"HOLDS: {said}\nThat rosters are sorted and name everybody once is the signer's word."
 
 
@@ -252,9 +254,6 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         print(check(json.loads(data.decode(), object_pairs_hook=once), line))
-    except ImportError:
-        print("a history needs verify_log.py beside this file", file=sys.stderr)
-        return 2
     except (InvalidSignature, *MALFORMED) as error:
         named = {InvalidSignature: "the note's signature is not that of its text", ValueError: str(error)}
         print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {error!r}"))[1:-1])

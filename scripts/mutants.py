@@ -44,10 +44,10 @@ DECIDING = [
     "checkpoints/stored_checkpoints",
     "checkpoints/trusted_keys",
     "registry/deciding",
-    "registry/replaying",
+    "changes/replaying",
     "store/chunks",
     "store/ids",
-    "verification/checkpointing",
+    "anchoring/checkpointing",
     "verification/log_verdicts",
     "verification/manifest_verdicts",
 ]
@@ -58,8 +58,8 @@ ALSO_TESTED_BY = {
     "checkpoints/leaves": [_FORMATS],
     "checkpoints/rosters": [_FORMATS, _STORED],
     "checkpoints/statement": [_FORMATS, _STORED],
-    "checkpoints/trusted_keys": [_STORED, "verification/test_signing_keys.py"],
-    "verification/checkpointing": ["verification/test_whole_store.py"],
+    "checkpoints/trusted_keys": [_STORED, "anchoring/test_signing_keys.py"],
+    "anchoring/checkpointing": ["verification/test_whole_store.py"],
 }
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.candidates.source_files import find_source_files
 from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.errors import (
@@ -29,7 +30,6 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.operations import Operations
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 
 Level = Literal["ok", "warning", "problem", "skipped"]
 SKEW_ALLOWED_S = 60.0

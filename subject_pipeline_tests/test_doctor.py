@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from subject_pipeline import doctor
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.doctor import Finding, diagnose
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
@@ -18,7 +19,6 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.layout import PROBES
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import HookedLocal, failing, manifest, people, with_objects
 
 NOW = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)

@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from subject_pipeline.audit.events import AccessEvent, recorded_event
-from subject_pipeline.audit.index import SegmentDelta, heads_with_evidence, subject_digest
-from subject_pipeline.audit.known_events import KnownEvents
+from subject_pipeline.audit.index import KnownEvents, SegmentDelta, heads_with_evidence, subject_digest
 from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, Written, evidence_of
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.stored_segments import AuditSegments

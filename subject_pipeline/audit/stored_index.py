@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from subject_pipeline.audit.index import (
+    EVENT_WIDTH,
     POSTING_WIDTH,
+    KnownEvents,
     SegmentDelta,
     head_in,
     merge_heads,
@@ -22,7 +24,6 @@ from subject_pipeline.audit.index import (
     segments_in,
     unseal,
 )
-from subject_pipeline.audit.known_events import EVENT_WIDTH, KnownEvents
 from subject_pipeline.audit.segment import ChainHead, LogHead
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.macs import INDEX_DOMAIN, KeyLookup, Macs

@@ -7,6 +7,7 @@ from enum import Enum
 import dagster as dg
 from pydantic import Field
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.orchestration.data_versions import log_version
@@ -20,7 +21,6 @@ from subject_pipeline.orchestration.ui.ingestions import ingest_check_specs, ing
 from subject_pipeline.orchestration.ui.verifications import verification_check_specs, verification_findings
 from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS, VerifiedChunks, was_read
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.whole_store import verify
 

@@ -16,11 +16,11 @@ import polars as pl
 
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.audit.usual_events import UsualEvents
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
 from subject_pipeline.ingestion.event_files import EventLine, check_event_file, local_events, read_events
 from subject_pipeline.ingestion.ingest_report import IngestReport, Placed, Rejection, Tally, bury
+from subject_pipeline.ingestion.usual_events import UsualEvents
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.store.ids import storage_key

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterInstance
 
+from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.errors import CheckpointError, SubjectPipelineError
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
-from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 
 if TYPE_CHECKING:
     from subject_pipeline.orchestration.ui.tables import Value

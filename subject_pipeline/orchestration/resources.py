@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.orchestration.literal_secrets import refuse_literal_secrets
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.settings import Settings, system_user
 from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
 from subject_pipeline.store.opened import SubjectStore

@@ -12,13 +12,13 @@ from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.candidates import distinct, split_refused
 from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, private_folder, stage
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.registry.deciding import Counts, Failure, decide
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES, Registration, named_failures
 from subject_pipeline.registry.registering import register_staged
 from subject_pipeline.store.chunks import ChunkLayout

@@ -15,6 +15,9 @@ from typing import Any
 import orjson
 import polars as pl
 
+from subject_pipeline.changes.evidence import LAST_MOMENT, Change, ManifestEvidence, incomplete
+from subject_pipeline.changes.replaying import Standing
+from subject_pipeline.changes.settling import Settled, settled
 from subject_pipeline.errors import ManifestError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.files import Document, read_documents
@@ -25,10 +28,7 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
-from subject_pipeline.registry.evidence import LAST_MOMENT, Change, ManifestEvidence, incomplete
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES
-from subject_pipeline.registry.replaying import Standing
-from subject_pipeline.registry.settling import Settled, settled
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore

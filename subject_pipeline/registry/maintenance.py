@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.staging import ABANDONED_AFTER, clean_up
+from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.changes.settling import settle
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.evidence import ManifestEvidence
-from subject_pipeline.registry.settling import settle
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 

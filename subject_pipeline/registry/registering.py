@@ -11,6 +11,7 @@ import polars as pl
 from subject_pipeline.candidates.candidates import distinct, refusals, split_refused
 from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.candidates.staged_parts import read_group, read_record
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import new_rows
@@ -18,7 +19,6 @@ from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import Decision, decide
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.outcomes import ChunkOutcome, Registration, outcomes_of, with_earlier
 from subject_pipeline.registry.returning import returning
 from subject_pipeline.store.chunks import ChunkLayout

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from subject_pipeline.changes.evidence import Change, ManifestEvidence, dated
+from subject_pipeline.changes.recorded import Standings
+from subject_pipeline.changes.replaying import Standing
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.manifests.frames import to_manifest, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.overlapping import at_once, overlapped
-from subject_pipeline.registry.evidence import Change, ManifestEvidence, dated
-from subject_pipeline.registry.recorded import Standings
-from subject_pipeline.registry.replaying import Standing
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 

@@ -3,6 +3,10 @@
 import polars as pl
 
 from subject_pipeline.candidates import staged_parts
+from subject_pipeline.changes.evidence import Change, ManifestEvidence, dated, incomplete
+from subject_pipeline.changes.recorded import RecordedChunk
+from subject_pipeline.changes.replaying import Document, Standing
+from subject_pipeline.changes.settling import IDS, settle_one
 from subject_pipeline.errors import CollisionError, ManifestError, ResurrectedError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
@@ -11,10 +15,6 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import collision_reason
-from subject_pipeline.registry.evidence import Change, ManifestEvidence, dated, incomplete
-from subject_pipeline.registry.recorded import RecordedChunk
-from subject_pipeline.registry.replaying import Document, Standing
-from subject_pipeline.registry.settling import IDS, settle_one
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.layout import StoreLayout

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from subject_pipeline.audit.registry_rows import RegistryRow
 from subject_pipeline.audit.segment import Evidence
+from subject_pipeline.changes.registry_rows import RegistryRow
+from subject_pipeline.changes.replaying import Document, standing
 from subject_pipeline.checkpoints.rosters import GONE, RosterEntry
 from subject_pipeline.errors import AmbiguousSubjectError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.manifests.hashes import document_hash
-from subject_pipeline.registry.replaying import Document, standing
 from subject_pipeline.verification.log_verdicts import EvidenceRow
 
 _UNDER_WAY = dt.timedelta(minutes=5)

@@ -12,7 +12,7 @@ from subject_pipeline.audit.group_commit import Ticket, in_time, parts, row_size
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.segment import MAX_BYTES
 from subject_pipeline.errors import OutcomeUnknownError, OvertakenError
-from subject_pipeline_tests.audit.test_registry_rows import CHUNK, A, B, C, recorded
+from subject_pipeline_tests.changes.test_registry_rows import CHUNK, A, B, C, recorded
 from subject_pipeline_tests.helpers.audit_stores import Place, event, people, rows_of
 
 _PATIENCE_S = 60

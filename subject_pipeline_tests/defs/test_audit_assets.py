@@ -8,13 +8,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.orchestration.freshness import FULL_VERIFICATION_IS_RECENT
 from subject_pipeline.orchestration.verified_chunks import CHECKS
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Prepared

@@ -11,13 +11,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.verifications import verification_history
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.defs.test_audit_assets import (

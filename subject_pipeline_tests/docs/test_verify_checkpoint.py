@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.tree_head import origin
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline.keys.ring_file import replace_ring
 from subject_pipeline.keys.rotation import rotate_signing_key
 from subject_pipeline.registry.exporting import export
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.tampering import (
     RING,

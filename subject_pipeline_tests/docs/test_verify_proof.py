@@ -2,7 +2,6 @@ import ast
 import copy
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,25 +141,19 @@ def test_a_tampered_absence_does_not_hold(name: str) -> None:
         MODULE.check(proof, VERIFIER)
 
 
-def test_a_history_holds_with_the_other_script_beside_this_one(tmp_path: Path) -> None:
-    """It says that all rows are in the proof; a head needs no other script."""
-    command: list[str | Path] = [sys.executable, SCRIPT, _written(tmp_path, HISTORY_PROOF), VERIFIER]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "had\n  4 rows in its audit chain" in done.stdout
-    assert "its whole history is in the proof" in done.stdout
-    alone = shutil.copy(SCRIPT, tmp_path)
-    for proof, status, words in ((PROOF, 0, ""), (HISTORY_PROOF, 2, "needs verify_log.py beside this file")):
-        command = [sys.executable, "-I", str(alone), _written(tmp_path, proof), VERIFIER]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
-        assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (status, True, False)
+def test_a_history_says_that_all_rows_are_in_the_proof(tmp_path: Path) -> None:
+    """By the script alone, like any other proof."""
+    status, out, _ = _run(_written(tmp_path, HISTORY_PROOF), VERIFIER)
+    assert status == 0
+    assert "had\n  4 rows in its audit chain" in out
+    assert "its whole history is in the proof" in out
 
 
 def test_histories_of_any_id_hold_and_so_does_one_of_no_row() -> None:
     """Somebody without a chain has an empty history."""
     for proof in (HISTORY_OF_NONE, history_of("Žofie 😀/\u2028", 2)):
         assert "whole history" in MODULE.check(proof, VERIFIER)
-    with pytest.raises(ValueError, match="not a list of 0 rows"):
+    with pytest.raises(ValueError, match=r"not the history that is signed|another subject's"):
         MODULE.check(HISTORY_OF_NONE | {"rows": HISTORY_PROOF["rows"][:1]}, VERIFIER)
 
 
@@ -297,7 +290,7 @@ def test_script_and_project_judge_alike(sound: dict[str, Any], data: st.DataObje
 @pytest.mark.parametrize(
     ("name", "others"),
     [
-        ("verify_proof.py", {"cryptography", "verify_log"}),
+        ("verify_proof.py", {"cryptography"}),
         ("verify_log.py", set()),
         ("verify_checkpoint.py", {"cryptography", "verify_log", "verify_proof"}),
     ],

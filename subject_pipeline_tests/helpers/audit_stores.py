@@ -11,6 +11,7 @@ from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -18,7 +19,6 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.objects.remote import RemoteObjects
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.chunks import ChunkLayout

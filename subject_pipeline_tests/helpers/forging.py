@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from subject_pipeline.anchoring.writing import CheckpointWriter
 from subject_pipeline.checkpoints import merkle
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, state_root
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
@@ -11,7 +12,6 @@ from subject_pipeline.checkpoints.statement import Statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
 from subject_pipeline.checkpoints.tree_head import TreeHead, origin
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
-from subject_pipeline.checkpoints.writing import CheckpointWriter
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline.objects.protocol import ObjectStore

@@ -7,7 +7,7 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import OvertakenError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline_tests.audit.test_registry_rows import CHUNK, recorded
+from subject_pipeline_tests.changes.test_registry_rows import CHUNK, recorded
 from subject_pipeline_tests.helpers.audit_stores import people
 
 url, ring, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]

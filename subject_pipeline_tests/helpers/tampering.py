@@ -9,21 +9,21 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from subject_pipeline.anchoring.checkpointing import CheckpointReport, write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, new_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.segment import LogHead, Segment, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.tree_head import origin
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.layout import LAYOUT_KEY, checkpoint_key, note_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import CheckpointReport, write_checkpoint
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import Verification, verify
 

@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.freshness import (
     CHECKPOINT,
@@ -18,7 +19,6 @@ from subject_pipeline.orchestration.freshness import (
 )
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.defs.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
 
 __all__ = ["bench"]

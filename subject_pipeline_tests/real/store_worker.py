@@ -12,19 +12,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import UnknownSubjectError
 from subject_pipeline.ingestion.ingesting import EventFile, ingest
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
 
 Asked = dict[str, Any]

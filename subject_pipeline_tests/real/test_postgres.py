@@ -10,9 +10,9 @@ import psycopg2
 import pytest
 from postgres_server import PostgresServer
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.orchestration.history.partitions import last_note
 from subject_pipeline.samples.events import sample_events
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.real.conftest import ROOT, wait_until
 from subject_pipeline_tests.real.dagster_stack import (
     ALL_PARTITIONS,

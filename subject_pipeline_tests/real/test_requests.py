@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.ingestion.ingesting import EventFile, ingest
@@ -16,7 +17,6 @@ from subject_pipeline.samples.events import sample_events
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
 

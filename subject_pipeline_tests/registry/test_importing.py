@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -13,7 +14,6 @@ from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, tra
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry import importing
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.exporting import export
 from subject_pipeline.registry.importing import ImportReport, import_manifests
 from subject_pipeline.registry.subjects import SubjectRegistry

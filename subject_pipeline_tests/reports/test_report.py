@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -21,7 +22,6 @@ from subject_pipeline.reports.long_form import long_form
 from subject_pipeline.reports.numbers import ComplianceNumbers
 from subject_pipeline.reports.report import copy_report, write_compliance_report
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import MAX_FIELDS, MAX_TEXT, AccessEvent
 from subject_pipeline.audit.group_commit import row_size
 from subject_pipeline.audit.segment import MAX_BYTES, LogHead, write_segment
@@ -14,7 +15,6 @@ from subject_pipeline.audit.stored_segments import MAX_STORED_BYTES, AuditSegmen
 from subject_pipeline.errors import OutcomeUnknownError, StoreError
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.layout import note_key
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, manifest, people
 

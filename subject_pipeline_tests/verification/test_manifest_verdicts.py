@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.segment import Evidence
+from subject_pipeline.changes.replaying import Document, changes_between
 from subject_pipeline.checkpoints.rosters import RosterEntry
 from subject_pipeline.formats.leaves import NO_HASH
 from subject_pipeline.manifests.hashes import document_hash
-from subject_pipeline.registry.replaying import Document, changes_between
 from subject_pipeline.verification.log_verdicts import EvidenceRow
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest, Recent, judge_manifests, judge_unnamed
 

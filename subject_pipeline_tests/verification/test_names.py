@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import subject_pipeline
+from subject_pipeline.anchoring.forgetting import forget
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.checkpoints.forgetting import forget
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.objects.protocol import ObjectStore

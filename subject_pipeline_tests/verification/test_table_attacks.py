@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -23,7 +24,6 @@ from subject_pipeline.registry.exporting import export
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.reports.collecting import collect_numbers
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Declared, Prepared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, event, found_by, manifest, people, place_in

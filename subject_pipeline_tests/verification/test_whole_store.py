@@ -8,8 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
+from subject_pipeline.anchoring.proving import prove
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.checkpoints.proofs import ABSENCE, check_proof
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.tree_head import origin
@@ -27,12 +30,9 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ri
 from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.verification.checkpointing import write_checkpoint
-from subject_pipeline.verification.proving import prove
 from subject_pipeline.verification.rebuilding import rebuild
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.conftest import Declared, Prepared

@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from subject_pipeline.anchoring.checkpointing import CheckpointReport
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.ingestion.ingest_report import IngestReport
-from subject_pipeline.verification.checkpointing import CheckpointReport
 from subject_pipeline.verification.whole_store import Verification
 
 _SHOWN = 20

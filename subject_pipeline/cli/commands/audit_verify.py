@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from subject_pipeline.anchoring import checkpointing, proving
 from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Proven
 from subject_pipeline.cli.commands.audit_reports import (
     checkpoint_words,
@@ -17,7 +18,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
 from subject_pipeline.objects.durability import whole_file
-from subject_pipeline.verification import checkpointing, proving, whole_store
+from subject_pipeline.verification import whole_store
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 

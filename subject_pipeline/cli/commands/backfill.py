@@ -6,11 +6,11 @@ import click
 
 from subject_pipeline.candidates.staged import describe_limit
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.cli.progress import backfill_progress
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.registry import backfill as use_case
-from subject_pipeline.registry.evidence import ManifestEvidence
 
 _SHOWN_FAILURES = 20
 

@@ -2,10 +2,10 @@
 
 import click
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.verification.checkpointing import write_checkpoint
 
 
 @click.command()

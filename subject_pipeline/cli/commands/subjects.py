@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.manifests.manifest import translations
 from subject_pipeline.registry import exporting
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import ImportReport, import_manifests
 from subject_pipeline.registry.maintenance import compact as compact_store
 from subject_pipeline.registry.subjects import SubjectRegistry

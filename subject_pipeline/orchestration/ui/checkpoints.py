@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from subject_pipeline.anchoring.checkpointing import CheckpointReport
 from subject_pipeline.orchestration.ui.tables import Metadata, Row, check, problems_table
 from subject_pipeline.orchestration.verified_chunks import ANCHORED_KINDS, LOG_MATCHES_CHECKPOINT, log_rows, problem_row
-from subject_pipeline.verification.checkpointing import CheckpointReport
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 from subject_pipeline.verification.whole_store import Verification
 

@@ -7,7 +7,7 @@ each must give the manifest whose hash it names.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from subject_pipeline.audit.registry_rows import RegistryRow
+from subject_pipeline.changes.registry_rows import RegistryRow
 from subject_pipeline.errors import AmbiguousSubjectError, ResurrectedError
 from subject_pipeline.manifests.hashes import document_hash
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.audit import known_events
-from subject_pipeline.audit.known_events import EVENT_WIDTH, KnownEvents
+from subject_pipeline.audit import index
+from subject_pipeline.audit.index import EVENT_WIDTH, KnownEvents
 
 _CONTENTS = [bytes([number]) * 8 for number in range(3)]
 # Few beginnings and few endings, so that identities share the half that they are searched by.
@@ -22,7 +22,7 @@ def test_what_was_put_in_is_found_under_its_identity(
 ) -> None:
     """From parts of an index, from what came since, and after it became a part: the model's contents, no others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(known_events, "_FRESH", at_once)
+        patch.setattr(index, "_FRESH", at_once)
         known = KnownEvents(b"".join(sorted(part)) for part in parts)
         model: dict[bytes, set[bytes]] = {}
         for record in (record for part in parts for record in part):

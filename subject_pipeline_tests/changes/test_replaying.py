@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.audit.registry_rows import RegistryRow
 from subject_pipeline.audit.segment import Evidence
+from subject_pipeline.changes.registry_rows import RegistryRow
+from subject_pipeline.changes.replaying import Anchored, Document, Standing, changes_between, replayed, standing
 from subject_pipeline.errors import AmbiguousSubjectError
 from subject_pipeline.manifests.hashes import document_hash
-from subject_pipeline.registry.replaying import Anchored, Document, Standing, changes_between, replayed, standing
 
 ID = "P/1"
 _values = st.recursive(

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.changes.recorded import Standings
+from subject_pipeline.changes.replaying import Standing
 from subject_pipeline.errors import AmbiguousSubjectError, AuditLogError
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.evidence import ManifestEvidence
-from subject_pipeline.registry.recorded import Standings
-from subject_pipeline.registry.replaying import Standing
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 

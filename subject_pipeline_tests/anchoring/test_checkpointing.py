@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from subject_pipeline.anchoring import checkpointing
+from subject_pipeline.anchoring.checkpointing import CheckpointReport, write_checkpoint
+from subject_pipeline.anchoring.proving import prove
+from subject_pipeline.anchoring.writing import CheckpointWriter
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
 from subject_pipeline.checkpoints.proofs import check_proof
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
 from subject_pipeline.checkpoints.tree_head import origin
-from subject_pipeline.checkpoints.writing import CheckpointWriter
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification import checkpointing
-from subject_pipeline.verification.checkpointing import CheckpointReport, write_checkpoint
 from subject_pipeline.verification.findings import ChunkFindings
-from subject_pipeline.verification.proving import prove
 from subject_pipeline.verification.views import AuditedStore
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,

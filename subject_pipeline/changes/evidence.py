@@ -20,6 +20,8 @@ from subject_pipeline.audit.group_commit import parts
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.changes.recorded import RecordedChunk
+from subject_pipeline.changes.replaying import Document, Standing, changes_between
 from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.shown_text import shown
@@ -27,8 +29,6 @@ from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.hashes import document_hash
 from subject_pipeline.manifests.manifest import SubjectManifest
-from subject_pipeline.registry.recorded import RecordedChunk
-from subject_pipeline.registry.replaying import Document, Standing, changes_between
 from subject_pipeline.store.opened import SubjectStore
 
 LAST_MOMENT = dt.datetime.max.replace(tzinfo=dt.UTC)

@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from subject_pipeline.anchoring.forgetting import GIVEN_UP_AFTER, forget
+from subject_pipeline.anchoring.next_roster import next_leaf, next_roster, unchanged
+from subject_pipeline.anchoring.signing import Signer
+from subject_pipeline.anchoring.writing import CheckpointWriter
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
-from subject_pipeline.checkpoints.forgetting import GIVEN_UP_AFTER, forget
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, leaves_text, parse_leaves, state_root
 from subject_pipeline.checkpoints.merkle import root_of_hashes
 from subject_pipeline.checkpoints.rosters import BLIND_BYTES, Roster
 from subject_pipeline.checkpoints.statement import NEVER, Statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.checkpoints.tree_head import TreeHead
-from subject_pipeline.checkpoints.writing import CheckpointWriter
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.formats.times import format_time
@@ -34,8 +36,6 @@ from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog
-from subject_pipeline.verification.next_roster import next_leaf, next_roster, unchanged
-from subject_pipeline.verification.signing import Signer
 from subject_pipeline.verification.verifier import CONCURRENCY, Verifier
 from subject_pipeline.verification.views import AuditedStore
 from subject_pipeline.verification.whole_store import Progress, Verification, finish

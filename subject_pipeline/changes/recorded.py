@@ -7,15 +7,15 @@ import polars as pl
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.index import subject_digest
-from subject_pipeline.audit.registry_rows import RegistryRow, registry_rows
 from subject_pipeline.audit.segment import ChainHead
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.changes.anchored import anchored_states
+from subject_pipeline.changes.registry_rows import RegistryRow, registry_rows
+from subject_pipeline.changes.replaying import Anchored, Standing, standing
 from subject_pipeline.errors import AmbiguousSubjectError, ManifestError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_manifest
 from subject_pipeline.manifests.hashes import manifest_hashes
-from subject_pipeline.registry.anchored import anchored_states
-from subject_pipeline.registry.replaying import Anchored, Standing, standing
 from subject_pipeline.store.opened import SubjectStore
 
 Standings = Mapping[str, Standing | AmbiguousSubjectError]

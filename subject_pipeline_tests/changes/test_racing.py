@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from subject_pipeline.candidates.staging import stage_dataset
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import IncompleteError, UnknownSubjectError
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.registering import register_dataset
+from subject_pipeline_tests.changes.test_settling import OTHER, P, Registered
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, manifest, people
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
-from subject_pipeline_tests.registry.test_settling import OTHER, P, Registered
 
 Operation = Callable[[Registered], Any]
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
+from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
@@ -14,8 +16,6 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, read_ring, replace_ring
 from subject_pipeline.keys.rotation import rotate_ring, rotate_signing_key
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.checkpointing import write_checkpoint
-from subject_pipeline.verification.last_checkpoint import stored_checkpoint
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, people
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import AmbiguousSubjectError, CollisionError, IncompleteError, UnknownSubjectError
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
@@ -16,7 +17,6 @@ from subject_pipeline.registry.importing import ImportReport, import_manifests
 from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,

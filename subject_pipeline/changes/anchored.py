@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+from subject_pipeline.changes.replaying import NOTHING_ANCHORED, Anchored
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
 from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import AuditLogError, CheckpointError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.registry.replaying import NOTHING_ANCHORED, Anchored
 from subject_pipeline.store.opened import SubjectStore
 
 

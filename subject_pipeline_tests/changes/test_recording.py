@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import ConflictError, ManifestError
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.evidence import ManifestEvidence
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
-from subject_pipeline.verification.checkpointing import write_checkpoint
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, manifest, people
 from subject_pipeline_tests.helpers.recorded import decisions_of, hash_of, registry_rows_of, replay, table_of

@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.events import parse_event
-from subject_pipeline.audit.usual_events import UsualEvents
 from subject_pipeline.errors import EventError
+from subject_pipeline.ingestion.usual_events import UsualEvents
 
 EVENT: dict[str, Any] = {
     "candidate_id": "WORKER-1",
