@@ -69,7 +69,7 @@ types: $(READY_DEV) ## Types of the package and its tests
 
 check: lint types test ## What every change must pass: lint, types and tests
 
-check-real: $(READY_DEV) real-parts ## The tests that need servers and a browser
+check-real: $(READY_DEV) real-parts ## The tests that need servers, a browser, or longer than a quick test may take
 	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start;
 	# in the files' order, since the longest come early, not by how many tests a file has.
 	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile --no-loadscope-reorder

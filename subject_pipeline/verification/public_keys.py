@@ -59,9 +59,8 @@ class PublicKeys:
             self._named_in(objects.get(key, limit=MAX_NOTE_BYTES) or b"") for key in sorted(notes, reverse=True)
         ):
             raise KeyRingError(_SIGNED_BY_NOBODY)
-        hashes = CheckpointTree.listed(
-            objects, self.log_id, MAX_CHUNK_COUNT
-        ).hashes  # by their notes: twins do not count
+        # Of twins the note decides which counts.
+        hashes = CheckpointTree.listed(objects, self.log_id, MAX_CHUNK_COUNT).hashes
         newest = hashes[-1]
         text = objects.get(checkpoint_key(len(hashes) - 1, newest.hex()), limit=max_bytes(MAX_CHUNK_COUNT)) or b""
         if leaf_hash(text) != newest:
