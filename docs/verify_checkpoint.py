@@ -114,10 +114,11 @@ def tree(store: Path, line: str, log_id: str) -> list[Checkpoint]:
             must(kept == before.retired, f"checkpoint {number} brings a retired key back, or retires one in the past")
         signers = [one for one in before.signers if _signed(note, one)]
         must(signers, f"the note of checkpoint {number} is signed by nobody whom the one before it names")
-        trusted = (_signed(note, line) and line in signers) or trusted  # a bad signature by this key is an error
+        # A bad signature by this key is an error; where a key is handed over, the new one has signed too.
+        trusted = (_signed(note, line) and line in {*signers, *now.signers}) or trusted
         hashes.append(leaf(match[0]))
         made.append(now)
-    must(trusted, "no note is signed by this key where the checkpoint before names it")
+    must(trusted, "no note is signed by this key where a checkpoint names it")
     return made
 
 

@@ -99,7 +99,7 @@ class CheckpointTree:
             before = self.statement(number - 1)
             stated.hold_after(before)
         try:
-            head, known = trusted.opened(self.note(number), before.signers)
+            head, known = trusted.opened(self.note(number), before.signers, stated.signers)
         except CheckpointError as error:
             raise CheckpointError(f"the note of checkpoint {number} does not hold: {error}") from error
         for wrong, holds in (

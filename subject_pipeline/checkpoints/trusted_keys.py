@@ -55,22 +55,23 @@ class TrustedKeys:
         _, signed = opened_by(note, map(parse_verifier_line, self.lines))
         return next(line for line in self.lines if parse_verifier_line(line) in signed)
 
-    def opened(self, note: str, expected: Iterable[str]) -> tuple[TreeHead, bool]:
-        """What a note says that one of the expected signers has signed, and whether one of them is trusted.
+    def opened(self, note: str, expected: Iterable[str], named: Iterable[str] = ()) -> tuple[TreeHead, bool]:
+        """What a note says that one of the expected signers has signed, and whether a signer of it is trusted.
 
         Args:
             note: the signed note.
-            expected: the lines that the checkpoint before names.
+            expected: the lines that the checkpoint before names; one of them must have signed it.
+            named: the lines that the checkpoint itself names: where a key is handed over, the new one has signed too.
 
         Raises:
             CheckpointError: it does not hold, or no expected signer has signed it.
         """
         wanted = dict.fromkeys(expected)
         text, signed = opened_by(note, map(parse_verifier_line, [*wanted, *self.lines]))
-        by = {verifier_line(name, public) for name, public in signed} & wanted.keys()
-        if not by:
+        by = {verifier_line(name, public) for name, public in signed}
+        if by.isdisjoint(wanted):
             raise CheckpointError("it is signed by a key that the checkpoint before it does not name")
-        return TreeHead.parse(text), not by.isdisjoint(self.lines)
+        return TreeHead.parse(text), not (by & {*wanted, *named}).isdisjoint(self.lines)
 
     def hold_in_force(self, newest: Statement) -> None:
         """Refuse a newest checkpoint that names other signers than the reader's own.

@@ -221,9 +221,10 @@ def test_an_older_line_verifies_after_a_rotation(auditee: Auditee) -> None:
     """The chain of signers leads from it to the current one; both lines together do too."""
     rotate_signing_key(auditee.ring.path, b"n" * 32)
     auditee.ring.reload()
-    for _ in range(2):
-        assert auditee.checkpoint().written is not None
     new = verifier_line(origin(auditee.log_id), SigningKey.of_seed(b"n" * 32).public)
+    assert auditee.checkpoint().written is not None
+    assert auditee.verify_as("public", new).sound, "the new key has signed the hand-over too"
+    assert auditee.checkpoint().written is not None
     for lines in ([auditee.line], [new], [new, auditee.line]):
         assert auditee.verify_as("public", *lines).sound
     note = auditee.root / note_key(1)

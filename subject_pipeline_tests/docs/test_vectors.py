@@ -1,0 +1,80 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subject_pipeline.checkpoints.proofs import check_proof
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.public_keys import PublicKeys
+from subject_pipeline.verification.whole_store import verify
+
+DOCS = Path(__file__).parents[2] / "docs"
+VECTORS = DOCS / "vectors"
+LINES = {name: (VECTORS / f"{name}.txt").read_text(encoding="utf-8").strip() for name in ("line-1", "line-2")}
+PROOFS = {"head": 3, "history": 3, "absence": None}
+"""Each with the seq of the last row that it proves; None: nobody."""
+
+
+def _run(script: str, *arguments: object) -> tuple[int, str]:
+    command = [sys.executable, str(DOCS / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("kind", PROOFS)
+def test_the_proofs_hold_under_the_old_key_and_the_new(kind: str, line: str) -> None:
+    """The note at which the key was handed over is signed by both; script and project say so."""
+    proof = VECTORS / f"{kind}.json"
+    status, said = _run("verify_proof.py", proof, line)
+    assert (status, said[:6]) == (0, "HOLDS:")
+    proven = check_proof(json.loads(proof.read_bytes()), line)
+    assert (proven.entry and proven.entry.seq) == PROOFS[kind]
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_the_whole_store_holds_and_no_byte_of_it_can_change(line: str, tmp_path: Path) -> None:
+    """Under either key; a byte of a note, a checkpoint, leaves, a roster, a segment or a manifest is found."""
+    shutil.copytree(VECTORS, tmp_path / "v")
+    store, export = tmp_path / "v/store", tmp_path / "v/manifests.jsonl"
+    status, said = _run("verify_checkpoint.py", store, line, "--export", export)
+    assert (status, "everything holds" in said) == (0, True), said
+    last = max(one for one in (store / "checkpoints").iterdir() if one.name.isdigit())
+    newest = json.loads(next(last.glob("*/checkpoint.json")).read_bytes())
+    objects = [
+        last / "note",
+        next(last.glob("*/checkpoint.json")),
+        store / "checkpoints/leaves" / newest["state_root"],
+        store / "audit/chunk-0/000000000000.jsonl",
+        export,
+    ]
+    for path in objects:
+        data = path.read_bytes()
+        path.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
+        assert _run("verify_checkpoint.py", store, line, "--export", export)[0] == 1, path
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("ring", [[], [VECTORS / "ring.json"]], ids=["anybody", "with the ring"])
+def test_the_logs_hold(ring: list[Path]) -> None:
+    """With MACs and without."""
+    for chunk in sorted((VECTORS / "store/audit").iterdir()):
+        status, said = _run("verify_log.py", chunk, *ring)
+        assert (status, "intact" in said) == (0, True), said
+
+
+def test_the_project_finds_nothing_but_the_table_missing(tmp_path: Path) -> None:
+    """Keyed and public: chains and logs hold, and every manifest that was anchored and not deleted is missed."""
+    shutil.copytree(VECTORS, tmp_path / "v")
+    (tmp_path / "v/ring.json").chmod(0o600)
+    store = SubjectStore.at(str(tmp_path / "v/store"))
+    ring = KeyRingFile(tmp_path / "v/ring.json")
+    everybody: list[KeyRingFile | PublicKeys] = [ring, *(PublicKeys.of([line]) for line in LINES.values())]
+    for keys in everybody:
+        report = verify(store, keys)
+        assert (report.rows, report.chains, report.broken_chains, report.broken_logs) == (8, 4, [], [])
+        assert [one.kind for one in report.broken_manifests] == ["missing"] * 7
