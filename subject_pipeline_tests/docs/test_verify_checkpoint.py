@@ -1,3 +1,5 @@
+import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
+from subject_pipeline.checkpoints.leaves import parse_leaves
+from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.errors import CheckpointError
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline.keys.ring_file import replace_ring
 from subject_pipeline.keys.rotation import rotate_signing_key
@@ -36,6 +41,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 NOT_IN_A_COPY = {edit_a_manifest, edit_an_announced_manifest, remove_a_manifest, another_log_id_in_the_layout,
                  another_chunk_count_in_the_layout}  # fmt: skip
 """What the script does not read: the table, and a layout that it has no need of."""
+ROSTER = "0fdb115cebe8cdecfb7fbb786de1b0e4cd47de7f1e5f885ad52e59c5532bd39f"
+LEAVES = "0990549bfe1bf8fd5d0afa2a74a4386893e13ffefb49cfda7f77ce6c971c5384"
 
 
 def _load(patch: pytest.MonkeyPatch) -> ModuleType:
@@ -206,6 +213,105 @@ def test_manifests_that_nothing_anchors_are_no_problem(auditee: Auditee, check: 
     assert check(auditee, "--export", path)[0] == 0
     path.write_text("".join(_edited(path.read_text(encoding="utf-8").splitlines())[:0]), encoding="utf-8")
     assert check(auditee, "--export", path)[0] == 1
+
+
+MALFORMED_ENTRIES: dict[str, Callable[[bytes], bytes]] = {
+    "no blind": lambda line: line.replace(b'"blind":"Y8et3BImI9P-gniFT0rUOQ",', b""),
+    "a blind of other bytes": lambda line: line.replace(b"rUOQ", b"rUOR"),
+    "a field more": lambda line: line.replace(b'"state":"absent"', b'"state":"absent","trust":1'),
+    "a field twice": lambda line: line.replace(b'"seq":0', b'"seq":0,"seq":0'),
+    "fields in another order": lambda line: line.replace(b'"seq":0,"state":"absent"', b'"state":"absent","seq":0'),
+    "a space": lambda line: line.replace(b'"seq":0', b'"seq": 0'),
+    "seq is a float": lambda line: line.replace(b'"seq":0', b'"seq":0.0'),
+    "seq is true": lambda line: line.replace(b'"seq":0', b'"seq":true'),
+    "seq is text": lambda line: line.replace(b'"seq":0', b'"seq":"0"'),
+    "seq below -1": lambda line: line.replace(b'"seq":0', b'"seq":-2'),
+    "seq in Arabic digits": lambda line: line.replace(b'"seq":0', b'"seq":\xd9\xa0'),
+    "no row, and its hash": lambda line: line.replace(b'"seq":0', b'"seq":-1'),
+    "an unknown state": lambda line: line.replace(b'"absent"', b'"forgotten"'),
+    "present without a manifest": lambda line: line.replace(b'"absent"', b'"present"'),
+    "absent with a manifest": lambda line: line.replace(
+        b'"manifest_sha256":""', b'"manifest_sha256":"%b"' % (b"a" * 64)
+    ),
+    "a hash in capitals": lambda line: line.replace(b"cbae75bc", b"CBAE75BC"),
+    "id_sha256 in capitals": lambda line: line.replace(b"82aaf806", b"82AAF806"),
+    "no UTF-8": lambda line: line.replace(b'"absent"', b'"absent\xff"'),
+    "no object": lambda _: b"[]",
+    "an empty line": lambda _: b"",
+    "a carriage return": lambda line: line + b"\r",
+    "the next subject again": lambda line: line.replace(b"82aaf806", b"f2aaf806"),
+}
+"""Edits of the first line of the vectors' roster, by what they make of it."""
+
+
+def _roster_root(script: ModuleType, lines: list[bytes]) -> str:
+    """The root that a signer's program without any rules would sign over these lines."""
+    hashes = []
+    for line in lines:
+        entry, _, id_hash = line.removeprefix(b'{"entry":').removesuffix(b'"}').rpartition(b',"id_sha256":"')
+        digest = hashlib.sha256(entry).hexdigest().encode()
+        hashes.append(script.leaf(b'{"entry_sha256":"%b","id_sha256":"%b"}' % (digest, id_hash)))
+    root: str = script.root(hashes)
+    return root
+
+
+@pytest.mark.parametrize("edit", [None, *MALFORMED_ENTRIES.values()], ids=["as it is", *MALFORMED_ENTRIES])
+def test_a_signed_root_excuses_no_malformed_roster(
+    script: ModuleType, tmp_path: Path, edit: Callable[[bytes], bytes] | None
+) -> None:
+    """A signer may sign anything: script and project refuse a roster whose root is signed and whose form is none."""
+    stored = DOCS / "vectors/store/checkpoints/rosters/chunk-0" / ROSTER
+    lines = stored.read_bytes().splitlines()
+    if edit is not None:
+        was, lines[0] = lines[0], edit(lines[0])
+        assert lines[0] != was, "the edit has no effect"
+    root = _roster_root(script, lines)
+    at = {"chunk": "chunk-0", "subjects": len(lines), "roster_root": root}
+    path = tmp_path / "checkpoints/rosters/chunk-0" / root
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    refused = contextlib.nullcontext() if edit is None else pytest.raises(script.FOUND)
+    with refused:
+        assert len(script.roster(tmp_path, at)) == len(lines)
+    refused = contextlib.nullcontext() if edit is None else pytest.raises(CheckpointError)
+    with refused:
+        assert len(Roster.parse(path.read_bytes(), subjects=len(lines), root=root).entries) == len(lines)
+
+
+MALFORMED_LEAVES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a chunk fewer": lambda lines: lines[:-1],
+    "a chunk twice": lambda lines: [lines[0], lines[0], *lines[2:]],
+    "another order": lambda lines: lines[::-1],
+    "a field more": lambda lines: [lines[0].replace(b'"subjects"', b'"size":1,"subjects"'), *lines[1:]],
+    "subjects is a float": lambda lines: [lines[0].replace(b'"subjects":4', b'"subjects":4.0'), *lines[1:]],
+    "subjects is negative": lambda lines: [lines[0].replace(b'"subjects":4', b'"subjects":-4'), *lines[1:]],
+    "nobody, and a roster": lambda lines: [lines[0].replace(b'"subjects":4', b'"subjects":0'), *lines[1:]],
+    "no log, and its hash": lambda lines: [lines[0].replace(b'"segment":4', b'"segment":-1'), *lines[1:]],
+    "a path for a root": lambda lines: [lines[0].replace(b'"roster_root":"', b'"roster_root":"../'), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("edit", [None, *MALFORMED_LEAVES.values()], ids=["as they are", *MALFORMED_LEAVES])
+def test_a_signed_root_excuses_no_malformed_leaves(
+    script: ModuleType, tmp_path: Path, edit: Callable[[list[bytes]], list[bytes]] | None
+) -> None:
+    """Nor leaves: every chunk once, in order, each as one can be."""
+    lines = (DOCS / "vectors/store/checkpoints/leaves" / LEAVES).read_bytes().splitlines()
+    if edit is not None:
+        was, lines = lines, edit(lines)
+        assert lines != was, "the edit has no effect"
+    root = script.root([script.leaf(line) for line in lines])
+    names = [f"chunk-{index}" for index in range(4)]
+    path = tmp_path / "checkpoints/leaves" / root
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    at = script.Checkpoint(0, "", len(names), root, {}, 1, [], {})
+    refused = contextlib.nullcontext() if edit is None else pytest.raises(script.FOUND)
+    with refused:
+        assert len(script.leaves(tmp_path, at)) == len(names)
+    refused = contextlib.nullcontext() if edit is None else pytest.raises(CheckpointError)
+    with refused:
+        assert len(parse_leaves(path.read_bytes(), names=names, root=root)) == len(names)
 
 
 def test_it_is_short_enough_to_read() -> None:
