@@ -5,6 +5,8 @@ sound state is named again, and said to be so. Where the last checkpoint itself 
 in which nothing changed is named again likewise, and neither its roster nor its log is read.
 
 Nothing is signed that verification would refuse: what is about to be signed is parsed again.
+
+It is longer than other files because the order from verdict to signature is what has to be reviewed.
 """
 
 import base64

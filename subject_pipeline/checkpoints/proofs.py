@@ -4,6 +4,8 @@
 the two neighbours between which it would be, or that there are none. All say it as of one checkpoint, by the signer's
 word that rosters are sorted and unique. Index and size lead along each path; the size of every tree is signed: in the
 note, in `checkpoint.json`, in the chunk's leaf.
+
+It is longer than other files because what is made and what is checked stand together, so that they cannot drift apart.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""What a verification reads of a whole store: the last checkpoint, the table's files and the list of the logs."""
+"""What a verification reads of a whole store: the last checkpoint, the table's files and the list of the logs.
+
+It is longer than other files because what is believed, and in which order it is read, should be seen in one place.
+"""
 
 import datetime as dt
 from collections.abc import Sequence
