@@ -15,9 +15,9 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import IncompleteError, UnknownSubjectError
 from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.registering import register_dataset
-from subject_pipeline_tests.changes.test_settling import OTHER, P, Registered
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, manifest, people
+from subject_pipeline_tests.changes.test_settling import P, Registered, opened, three_people
+from subject_pipeline_tests.conftest import Prepared
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, manifest
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
 
@@ -33,9 +33,10 @@ CHANGES: dict[str, Operation] = {
 
 
 @pytest.fixture
-def there(place: Place, declared: Declared) -> Registered:
+def there(tmp_path: Path, prepared: Prepared) -> Registered:
     """Three people, one of whom everybody wants to change."""
-    return Registered(place, declared([P, OTHER, *people(2, 1)]))
+    prepared(three_people, tmp_path)
+    return opened(tmp_path)
 
 
 def tried(operation: Callable[[], Any]) -> Any:

@@ -4,8 +4,10 @@ import datetime as dt
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
@@ -17,7 +19,7 @@ from subject_pipeline.registry.importing import ImportReport, import_manifests
 from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
-from subject_pipeline_tests.conftest import Declared
+from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Prepared
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
     Place,
@@ -26,6 +28,7 @@ from subject_pipeline_tests.helpers.audit_stores import (
     event,
     manifest,
     people,
+    place_in,
 )
 from subject_pipeline_tests.helpers.recorded import (
     States,
@@ -50,9 +53,7 @@ class Registered:
 
     def __init__(self, place: Place, people: DatasetDeclaration) -> None:
         self.place, self.people = place, people
-        backfill(place.store, people, evidence=place.evidence())
         self.first = table_of(place.store)
-        place.append(event(P, "e-1"))
 
     def put(self, candidate_id: str = P, **fields: Any) -> bool:
         """Replace a manifest, or register it."""
@@ -114,10 +115,33 @@ class Registered:
         self.delete()
 
 
+def registered(place: Place, people: DatasetDeclaration) -> Registered:
+    """Register people without a row in the log yet, and record an access to P's data."""
+    backfill(place.store, people, evidence=place.evidence())
+    place.append(event(P, "e-1"))
+    return Registered(place, people)
+
+
+def three_people(folder: Path) -> None:
+    """Fills a folder with a store where three people are registered, two of them in one chunk."""
+    pl.DataFrame({KEY_COLUMN: [P, OTHER, ELSEWHERE]}).write_parquet(folder / "people.parquet")
+    registered(place_in(folder), _people_of(folder))
+
+
+def opened(folder: Path) -> Registered:
+    """What `three_people` left in a folder, or a copy of it."""
+    return Registered(place_in(folder), _people_of(folder))
+
+
+def _people_of(folder: Path) -> DatasetDeclaration:
+    return DatasetDeclaration(name="people", source=str(folder / "people.parquet"), key_column=KEY_COLUMN)
+
+
 @pytest.fixture
-def there(place: Place, declared: Declared) -> Registered:
+def there(tmp_path: Path, prepared: Prepared) -> Registered:
     """Three people, two of them in one chunk."""
-    return Registered(place, declared([P, OTHER, ELSEWHERE]))
+    prepared(three_people, tmp_path)
+    return opened(tmp_path)
 
 
 KILLED: dict[str, Callable[[Registered], None]] = {
@@ -301,7 +325,7 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
         one for one in (f"C/{number}" for number in range(99)) if LAYOUT.chunk_of(storage_key(one)) == "chunk-0"
     )
     line = storage_key(slash)
-    there = Registered(place, declared([slash]))
+    there = registered(place, declared([slash]))
     there.first = table_of(place.store)
     place.registry().delete(slash)
     with plug_pulled(), pytest.raises(IncompleteError):
@@ -390,7 +414,7 @@ def test_somebody_registered_after_their_chain_was_anchored_is_pending_then_sett
     place.append(event(P, "e-0"))
     place.registry().put(manifest(ELSEWHERE))
     assert write_checkpoint(place.store, place.fresh_ring()).written
-    there = Registered(place, declared([P]))
+    there = registered(place, declared([P]))
     KILLED["put"](there)
     assert there.kinds(dt.timedelta()) == {P: "pending"}
     assert there.kinds() == {P: "unapplied"}
