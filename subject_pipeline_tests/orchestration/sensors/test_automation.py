@@ -1,6 +1,7 @@
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,28 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline_tests.conftest import listing
+from subject_pipeline_tests.conftest import Prepared, listing
 
 SENSORS = {"register_workers_when_changed", "ingest_new_event_files"}
 SCHEDULES = {"nightly_verification", "weekly_verification", "weekly_maintenance"}
 VERIFY = "verify_checkpoint_and_report"
 
 
+def _instance_in(folder: Path) -> AbstractContextManager[dg.DagsterInstance]:
+    return dg.instance_for_test(temp_dir=str(folder))
+
+
+def _new_instance(folder: Path) -> None:
+    with _instance_in(folder):
+        """Its databases are laid out."""
+
+
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance."""
-    with dg.instance_for_test() as made:  # a schedule looks its instance up by reference
+def instance(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with files, since a schedule looks its instance up by reference."""
+    folder = tmp_path_factory.mktemp("dagster")
+    prepared(_new_instance, folder)
+    with _instance_in(folder) as made:
         yield made
 
 
