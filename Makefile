@@ -52,7 +52,7 @@ cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
 # tests follow each other.
-test: $(READY_DEV) ## The tests that need nothing but files; other examples every time: make test HYPOTHESIS_PROFILE=nightly
+test: $(READY_DEV) ## The tests that need nothing but files; as many examples as in CI: make test HYPOTHESIS_PROFILE=ci; others every time: =nightly
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" $(COVERED)
 
 # Apart, because tracing makes the tests much slower on Python 3.11.
@@ -69,6 +69,7 @@ types: $(READY_DEV) ## Types of the package and its tests
 
 check: lint types test ## What every change must pass: lint, types and tests
 
+check-real: export HYPOTHESIS_PROFILE ?= ci # as many examples as in CI, also where a person runs them
 check-real: $(READY_DEV) real-parts ## The tests that need servers, a browser, or longer than a quick test may take
 	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start;
 	# in the files' order, since the longest come early, not by how many tests a file has.

@@ -35,13 +35,14 @@ Declared = Callable[..., DatasetDeclaration]
 Prepared = Callable[[Callable[[Path], None], Path], None]
 """Called with a function that fills an empty folder, and the folder to fill."""
 
-# `make test` gives the same examples every time; `HYPOTHESIS_PROFILE=nightly make check` others every time, and more.
-# All is said: under CI=true what is not said would be of Hypothesis's own profile for that.
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
+# `make test` gives the same examples every time, `.ci/run` four times as many of them, and the profile `nightly` forty
+# times as many, others every time. All is said: under CI=true what is not said would be of Hypothesis's own profile.
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=100)
 settings.register_profile("nightly", deadline=None, derandomize=False, max_examples=1_000)
 # Whether an example fails is all that `make mutants` asks, not which is the smallest that does.
 settings.register_profile("mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(autouse=True, scope="session")
