@@ -7,7 +7,14 @@ from subject_pipeline.changes.evidence import Change, ManifestEvidence, dated, i
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.changes.settling import IDS, settle_one
-from subject_pipeline.errors import CollisionError, ManifestError, ResurrectedError, StoreError, UnknownSubjectError
+from subject_pipeline.errors import (
+    CollisionError,
+    ConflictError,
+    ManifestError,
+    ResurrectedError,
+    StoreError,
+    UnknownSubjectError,
+)
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -184,6 +191,11 @@ class SubjectRegistry:
             settle_one(snapshot, layout, there, standing)
             return True
         if before is not None:
+            if there.is_empty():
+                # Whoever recorded the manifest may be about to commit it. That must conflict with the deletion, and
+                # only a row that is there can be deleted.
+                settle_one(snapshot, layout, there, standing)
+                raise ConflictError(f"what was recorded of {candidate_id!r} was not in the table yet")
             self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)
         return False
 

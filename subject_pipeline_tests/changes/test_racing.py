@@ -84,6 +84,21 @@ def test_a_change_that_is_overtaken_is_decided_again(
     there.settled()
 
 
+@pytest.mark.parametrize("other", CHANGES)
+@pytest.mark.parametrize("one", ["put", "import", "register"])
+def test_a_change_that_is_overtaken_between_log_and_table_commits_nothing_older(
+    there: Registered, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    """Another change comes in once the first is recorded, and is decided on what that one has not committed yet.
+
+    A deletion then finds nothing in the table to delete, and must keep the first from committing all the same.
+    """
+    there.delete()
+    meanwhile(monkeypatch, ManifestEvidence, "record", lambda: tried(partial(CHANGES[other], there)))
+    tried(partial(CHANGES[one], there))
+    there.settled()
+
+
 def _import(place: Place, folder: Path, number: int, vertical: str) -> None:
     path = folder / f"{number}-{threading.get_ident()}.jsonl"
     path.write_text(manifest(P, vertical=vertical).to_json() + "\n")
