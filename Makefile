@@ -92,6 +92,7 @@ format: $(READY_DEV) ## Format, and repair what the linter can
 
 bench: $(READY_DEV) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
 	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
+	$(BIN)/python benchmarks/importing.py
 	$(BIN)/python benchmarks/audit.py $(if $(TEN_MILLION),--ten-million)
 
 bench-scale: $(READY_DEV) ## Measure what too few chunks cost

@@ -33,6 +33,18 @@ def load_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON
     return value
 
 
+def compact_json(text: bytes) -> bytes | None:
+    """The same JSON without white space, its keys in their order; None: no JSON, a key is there twice, or too deep.
+
+    Numbers beyond 64 bits do not stay what they are.
+    """
+    try:
+        again = orjson.dumps(orjson.loads(text))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None
+    return again if _strings(again) == _strings(text) else None
+
+
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of its members: what `json.loads` takes as `object_pairs_hook`.
 

@@ -1,4 +1,4 @@
-"""What a registration did, chunk by chunk: counts in which every staged row is found once."""
+"""What a registration or an import did: counts in which every staged row, or every document, is found once."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -124,3 +124,34 @@ def named_failures(failed: pl.DataFrame, layout: ChunkLayout) -> list[tuple[Fail
 
 def _per_chunk(rows: pl.DataFrame) -> dict[int, int]:
     return dict(rows.group_by("chunk_index").len().iter_rows())
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailure:
+    """One document that was not imported: its place, its id if it has one, and why."""
+
+    where: str
+    candidate_id: str | None
+    reason: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did; `manifests = inserted + replaced + unchanged + failed`."""
+
+    inserted: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    failures: list[ImportFailure] = field(default_factory=list)
+
+    @property
+    def manifests(self) -> int:
+        """Documents that were read."""
+        return self.inserted + self.replaced + self.unchanged + self.failed
+
+    def fail(self, where: str, candidate_id: str | None, reason: str) -> None:
+        """Count a failure, and name it while there is room."""
+        self.failed += 1
+        if len(self.failures) < MAX_NAMED_FAILURES:
+            self.failures.append(ImportFailure(where, candidate_id, reason))

@@ -15,8 +15,9 @@ from subject_pipeline.errors import AmbiguousSubjectError, CollisionError, Incom
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.importing import ImportReport, import_manifests
+from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import Compaction, compact
+from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Prepared

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.errors import EventError
-from subject_pipeline.formats.strict_json import load_json, unique_keys
+from subject_pipeline.formats.strict_json import compact_json, load_json, unique_keys
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,19 @@ def test_exactly_what_has_a_key_twice_is_refused(value: Any, ascii_only: bool, s
             load_json(text.encode())
     else:
         assert load_json(text.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "compact"),
+    [
+        (b' {"b" : ["\\u00e9", null,\n1 ], "a":{} }\r\n', '{"b":["é",null,1],"a":{}}'.encode()),
+        (b'{"a":1,"a":1}', None),
+        (b'{"a":1', None),
+        (b'{"a":"\xff"}', None),
+        (rb'{"a":"\ud800"}', None),
+        (b"[" * 300 + b"]" * 300, None),
+    ],
+)
+def test_compact_json_is_the_same_without_white_space(text: bytes, compact: bytes | None) -> None:
+    """Keys stay in their order; what readers may read in two ways, or not at all, is none."""
+    assert compact_json(text) == compact

@@ -12,10 +12,12 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.registry import importing
+from subject_pipeline.manifests.usual_documents import usual_rows
+from subject_pipeline.registry import import_rows, importing
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.exporting import export
-from subject_pipeline.registry.importing import ImportReport, import_manifests
+from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Declared
@@ -441,3 +443,33 @@ def test_updated_at_moves_on_even_where_the_stored_one_lies_ahead(store: Subject
     import_manifests(store, lines(_document("A", status="restricted")))
     after = registry.get("A")
     assert (after.status, after.updated_at) == ("restricted", ahead + dt.timedelta(microseconds=1))
+
+
+def test_by_column_and_one_by_one_give_the_same(tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows, counts and failures in their order do not depend on which documents are read by column."""
+    usual = [_document(f"P{number}", datasets=[], status=VOCABULARY["status"][number % 3]) for number in range(9)]
+    path = lines(
+        *usual,
+        _document("P1", vertical="general"),
+        "{",
+        _document("P/2"),
+        _document("P_2", vertical="retail"),
+        _document("P3", audit_log_path="elsewhere", audit_log_chain_root="ab" * 32),
+        _document("P4", newer={"a": [1.5, 2**70]}, imported_audit_log=None, audit_log_path="elsewhere"),
+        json.dumps(_document("P5", created_at="2026-01-02T05:00:00+02:00"), indent=None),
+        json.dumps(_document("P6"))[:-1] + ',"status":"restricted"}',
+        _document("X" * 201),
+        _document("P_2"),
+    )
+
+    found = []
+    for name in ("by column", "one by one"):
+        store = SubjectStore.at(str(tmp_path / name), wanted_chunks=4)
+        reports = [import_manifests(store, path) for _ in range(2)]
+        snapshot = ManifestTable(store).snapshot()
+        assert snapshot is not None
+        found.append((reports, snapshot.rows().drop("updated_at").sort("storage_key").rows()))
+        monkeypatch.setattr(import_rows, "usual_rows", lambda _, layout, words: usual_rows([], layout, words))
+
+    assert found[0] == found[1]
+    assert found[0][0][0].failed == 4

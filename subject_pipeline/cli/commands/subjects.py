@@ -12,8 +12,9 @@ from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shel
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.manifests.manifest import translations
 from subject_pipeline.registry import exporting
-from subject_pipeline.registry.importing import ImportReport, import_manifests
+from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact as compact_store
+from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.registry.subjects import SubjectRegistry
 
 _SHOWN_FAILURES = 20
