@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -5,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, leaves_te
 from subject_pipeline.checkpoints.merkle import GrowingTree, root
 from subject_pipeline.checkpoints.rosters import (
     MAX_LINE_BYTES,
+    STATES,
     Roster,
     RosterEntry,
     id_sha256,
@@ -395,3 +398,29 @@ def test_a_bad_signature_of_any_known_key_refuses_the_note() -> None:
     with pytest.raises(CheckpointError, match=r"not signed by the key .*none is given"):
         opened_by(both, [])
     assert first
+
+
+@pytest.mark.parametrize("state", [*STATES, "other"])
+@pytest.mark.parametrize("seq", [-2, -1, 0, 7, 2**53 - 1, 2**53, 2**63])
+def test_an_entry_is_in_a_state_that_somebody_can_be_in(seq: int, state: str) -> None:
+    """A last row has a number and a hash or neither; whoever is present, and nobody else, has a manifest."""
+    for row, manifest in itertools.product(["0" * 64, HASH], ["", HASH]):
+        values: dict[str, Any] = {
+            "blind": "A" * 22,
+            "manifest_sha256": manifest,
+            "row_sha256": row,
+            "seq": seq,
+            "state": state,
+        }
+        text = rfc8785.dumps(values) if seq < 2**53 else json.dumps(values, separators=(",", ":")).encode()
+        entry = RosterEntry("A" * 22, seq, row, manifest, state)
+        ends = (seq == -1 and row == "0" * 64) or (0 <= seq < 2**53 and row == HASH)
+        present = state == "present" and manifest == HASH
+        gone = state in set(STATES) - {"present"} and seq >= 0 and manifest == ""
+
+        assert entry.text() == text
+        if ends and (present or gone):
+            assert RosterEntry.parse(text) == entry
+        else:
+            with pytest.raises(CheckpointError):
+                RosterEntry.parse(text)
