@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from subject_pipeline.anchoring.forgetting import GIVEN_UP_AFTER, forget
+from subject_pipeline.anchoring.forgetting import GIVEN_UP_AFTER, forget, unlisted
 from subject_pipeline.anchoring.next_roster import next_leaf, next_roster, unchanged
 from subject_pipeline.anchoring.signing import Signer
 from subject_pipeline.anchoring.writing import CheckpointWriter
@@ -138,6 +138,8 @@ def _attempt(
     finish(report.verification, verifier, started)
     carried = [*report.carried, *report.pending]
     if not (blocked or (retire and carried)):
+        if previous is not None:
+            leaves = unlisted(audited.store.objects, leaves, previous.leaves)
         retired = {retire} if retire else set()
         stated = draft.statement(leaves, carried, signer.line, draft.next_time(clock()), retired)
         if max(dt.timedelta(seconds=time.perf_counter() - started), clock() - began) > GIVEN_UP_AFTER:
