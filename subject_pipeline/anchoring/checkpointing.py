@@ -113,6 +113,7 @@ def _attempt(
 ) -> CheckpointReport:
     started, began = time.perf_counter(), clock()
     if audited.layout is None:
+        audited.hold_layout()
         raise StoreError("the store's layout is gone")
     chunks = audited.layout.chunks.names
     signer = Signer.of(audited.ring, audited.layout.log_id)

@@ -28,6 +28,7 @@ def stored_checkpoint(store: SubjectStore, ring: KeyRingFile, known_notes: Seque
     audited = AuditedStore(store, ring)
     if ring.ring().signing is None:
         raise ConfigurationError("the key ring has no public key to check a checkpoint's signature with")
+    audited.hold_layout()
     if audited.layout is None:
         return None
     mark = audited.mark()

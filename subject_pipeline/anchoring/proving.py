@@ -32,6 +32,7 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str =
         StoreError: the store failed.
     """
     audited = AuditedStore(store, ring)
+    audited.hold_layout()
     checkpoint = audited.checkpoints.latest(whole=False) if audited.layout else None
     if audited.layout is None or checkpoint is None:
         raise CheckpointError("there is no checkpoint yet: write one with `subject-pipeline audit checkpoint`")

@@ -45,13 +45,23 @@ class AuditLog:
         ring: KeyRingFile,
         *,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        check_layout: Callable[[StoreLayout], None] = lambda _layout: None,
     ) -> None:
+        """Open a log; nothing is read yet.
+
+        Args:
+            store: whose.
+            ring: the keys.
+            clock: gives `written_at`.
+            check_layout: raises where the store's layout must not be used; called once, before it is.
+        """
         self.store = store
         self.ring = ring
         self.segments = AuditSegments(store.objects)
         self.index = AuditIndex(store.objects, ring.key)
         self._indexing = IndexWriter(store.objects, self.index, ring)
         self._clock = clock
+        self._check_layout = check_layout
         self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()
         self._layout: StoreLayout | None = None
@@ -65,10 +75,13 @@ class AuditLog:
 
         Raises:
             ConfigurationError: another chunk count is wanted than the store has.
+            CheckpointError: it contradicts what is signed.
             StoreError: the store failed.
         """
         if self._layout is None:
-            self._layout = self.store.layout_or_create()
+            layout = self.store.layout_or_create()
+            self._check_layout(layout)
+            self._layout = layout
         return self._layout
 
     def now(self) -> str:

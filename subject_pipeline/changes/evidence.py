@@ -13,15 +13,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.group_commit import parts
-from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing, changes_between
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.shown_text import shown
@@ -30,6 +30,9 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.hashes import document_hash
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.opened import SubjectStore
+
+if TYPE_CHECKING:
+    from subject_pipeline.audit.log import AuditLog
 
 LAST_MOMENT = dt.datetime.max.replace(tzinfo=dt.UTC)
 
@@ -117,12 +120,15 @@ class ManifestEvidence:
 
         Raises:
             KeyRingError: the store has an audit log, and there is no key ring to write it with.
+            CheckpointError: the store's layout contradicts what is signed.
             StoreError: the store failed.
         """
         if self._ring.configured:
             self._ring.ring()
             if self._log is None:
-                self._log = AuditLog(self._store, self._ring)
+                self._log = open_audit_log(self._store, self._ring)
+                if self._store.layout() is not None:
+                    _ = self._log.layout  # refused now if it is forged, before anything is placed by it
             return True
         if AuditSegments(self._store.objects).exist():
             raise KeyRingError(

@@ -12,6 +12,7 @@ from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.protocol import ObjectStore
+from subject_pipeline.store.chunks import MAX_CHUNK_COUNT
 from subject_pipeline.store.layout import CHECKPOINTS, checkpoint_key, note_key
 
 NOTE = re.compile(rf"{CHECKPOINTS}([0-9]{{12}})/note")
@@ -28,7 +29,7 @@ class CheckpointTree:
         hashes: one leaf hash a checkpoint; nothing is believed of them until `head` has held for the last.
     """
 
-    def __init__(self, objects: ObjectStore, log_id: str, chunks: int, hashes: Sequence[bytes]) -> None:
+    def __init__(self, objects: ObjectStore, log_id: str, chunks: int | None, hashes: Sequence[bytes]) -> None:
         self._objects = objects
         self._log_id = log_id
         self._chunks = chunks
@@ -38,11 +39,16 @@ class CheckpointTree:
         self.hashes = hashes
 
     @classmethod
-    def listed(cls, objects: ObjectStore, log_id: str, chunks: int) -> "CheckpointTree":
+    def listed(cls, objects: ObjectStore, log_id: str, chunks: int | None) -> "CheckpointTree":
         """The tree of as many checkpoints as have a note.
 
         A LIST in pages may show what was written last and not what was written just before it, so what it lacks is
         gone only if another LIST, begun after it, lacks it too.
+
+        Args:
+            objects: the store's.
+            log_id: the log that it must be of.
+            chunks: how many each checkpoint must state; None: any number, the same in all.
 
         Raises:
             CheckpointError: a number before the last has no note, or none of its leaf hashes has its note's root.
@@ -54,7 +60,7 @@ class CheckpointTree:
             return cls._listed_once(objects, log_id, chunks)
 
     @classmethod
-    def _listed_once(cls, objects: ObjectStore, log_id: str, chunks: int) -> "CheckpointTree":
+    def _listed_once(cls, objects: ObjectStore, log_id: str, chunks: int | None) -> "CheckpointTree":
         notes, candidates = [], dict[int, list[bytes]]()
         for item in objects.list(CHECKPOINTS):
             if match := NOTE.fullmatch(item.key):
@@ -111,6 +117,25 @@ class CheckpointTree:
                 raise CheckpointError(f"the note of checkpoint {number} {wrong}")
         return head, known
 
+    def believed(self, trusted: TrustedKeys, *, whole: bool) -> TreeHead:
+        """The head of the newest checkpoint, if it holds, and a key that is trusted has signed this tree.
+
+        Args:
+            trusted: the reader's keys.
+            whole: check every note and every `checkpoint.json`, not only the newest and the one before it.
+
+        Raises:
+            CheckpointError: one of them does not hold, or no key that is trusted has signed any.
+            StoreError: the store failed.
+        """
+        head, known = self.head(len(self.hashes) - 1, trusted)
+        if whole or not known:
+            self.read_ahead()
+            signed = [self.head(number, trusted)[1] for number in range(len(self.hashes))]  # each must hold
+            if not any(signed):
+                raise CheckpointError("no checkpoint is signed by a key that is trusted here")
+        return head
+
     def read_ahead(self) -> None:
         """Read every note and every `checkpoint.json`, several at once on a store that is not local.
 
@@ -152,13 +177,15 @@ class CheckpointTree:
         """
         if number not in self._statements:
             wanted = self.hashes[number]
-            data = self._objects.get(checkpoint_key(number, wanted.hex()), limit=statement.max_bytes(self._chunks))
+            most = self._chunks or MAX_CHUNK_COUNT
+            data = self._objects.get(checkpoint_key(number, wanted.hex()), limit=statement.max_bytes(most))
             if data is None:
                 raise CheckpointError(f"the checkpoint.json of checkpoint {number} is gone")
             if leaf_hash(data) != wanted:
                 raise CheckpointError(f"the checkpoint.json of checkpoint {number} is not what it is named after")
             stated = Statement.parse(data)
-            if (stated.number, stated.log_id, stated.chunks) != (number, self._log_id, self._chunks):
+            chunks = self._chunks or stated.chunks
+            if (stated.number, stated.log_id, stated.chunks) != (number, self._log_id, chunks):
                 raise CheckpointError(f"the checkpoint.json of checkpoint {number} is of another place, log or layout")
             self._statements[number] = stated
         return self._statements[number]

@@ -92,16 +92,10 @@ class CheckpointStore:
         tree = CheckpointTree.listed(self._objects, self._log_id, self._chunks.count)
         if not tree.hashes:
             return None
-        newest = len(tree.hashes) - 1
-        head, trusted = tree.head(newest, self.trusted)
-        if whole or not trusted:
-            tree.read_ahead()
-            known = [tree.head(number, self.trusted)[1] for number in range(len(tree.hashes))]  # each must hold
-            if not any(known):
-                raise CheckpointError("no checkpoint is signed by a key that is trusted here")
-        stated = tree.statement(newest)
+        head = tree.believed(self.trusted, whole=whole)
+        stated = tree.statement(head.number)
         self.trusted.hold_in_force(stated)
-        return Checkpoint(stated, head, tree.note(newest), tree.hashes, self.leaves(stated))
+        return Checkpoint(stated, head, tree.note(head.number), tree.hashes, self.leaves(stated))
 
     def contradictions(self, checkpoint: Checkpoint | None, known_notes: Iterable[str]) -> list[str]:
         """Why notes that were kept elsewhere are none of this store's; empty where each of them is."""

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
-from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
@@ -83,7 +83,7 @@ def audit_log(
     """Ingest what waits in the inbox."""
     with clear_failures():
         opened = store.open()
-        report = ingest_inbox(AuditLog(opened, key_ring.file()), config.files)
+        report = ingest_inbox(open_audit_log(opened, key_ring.file()), config.files)
         version = log_version(opened)
     context.log.info("%d files, %d events appended", report.files, report.appended)
     return dg.MaterializeResult(

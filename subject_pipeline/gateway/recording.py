@@ -32,6 +32,7 @@ from subject_pipeline.audit.events import (
 )
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.result_state import audit_result_state
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.errors import (
     ConfigurationError,
     EventError,
@@ -167,7 +168,7 @@ class AuditedTools:
         ring.ring()
         store = SubjectStore.at(store_url or settings.store_url, wanted_chunks=settings.chunks)
         store.layout()
-        return cls(AuditLog(store, ring), actor=actor or settings.actor or system_user(), **options)
+        return cls(open_audit_log(store, ring), actor=actor or settings.actor or system_user(), **options)
 
     def after(self, action: str, payload: Payload, **told: Unpack[Told]) -> Payload:
         """Return the payload once the access is on record; to be called after a tool, before its answer is released.

@@ -6,13 +6,11 @@ from typing import Self
 
 from subject_pipeline.checkpoints.checkpoint_tree import NOTE, CheckpointTree
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, is_named_in, parse_verifier_line
-from subject_pipeline.checkpoints.statement import Statement, max_bytes
 from subject_pipeline.checkpoints.tree_head import log_id_of
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError
-from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.objects.protocol import ObjectStore
-from subject_pipeline.store.chunks import MAX_CHUNK_COUNT
-from subject_pipeline.store.layout import CHECKPOINTS, checkpoint_key
+from subject_pipeline.store.layout import CHECKPOINTS
 
 _SIGNED_BY_NOBODY = (
     "nothing here is signed by this key: no note below checkpoints/ names it; check the verifier line and the store"
@@ -47,11 +45,11 @@ class PublicKeys:
         return cls(tuple(lines), logs.pop())
 
     def chunk_count(self, objects: ObjectStore) -> int:
-        """How many chunks the newest checkpoint says that there are; believed only once that checkpoint holds.
+        """How many chunks the newest checkpoint says that there are, which holds and is signed.
 
         Raises:
             KeyRingError: no note of the store names any of these keys.
-            CheckpointError: the newest checkpoint is gone or damaged, or its place is.
+            CheckpointError: the newest checkpoint is gone or does not hold, or its place is.
             StoreError: the store failed.
         """
         notes = (item.key for item in objects.list(CHECKPOINTS) if NOTE.fullmatch(item.key))
@@ -59,13 +57,8 @@ class PublicKeys:
             self._named_in(objects.get(key, limit=MAX_NOTE_BYTES) or b"") for key in sorted(notes, reverse=True)
         ):
             raise KeyRingError(_SIGNED_BY_NOBODY)
-        # Of twins the note decides which counts.
-        hashes = CheckpointTree.listed(objects, self.log_id, MAX_CHUNK_COUNT).hashes
-        newest = hashes[-1]
-        text = objects.get(checkpoint_key(len(hashes) - 1, newest.hex()), limit=max_bytes(MAX_CHUNK_COUNT)) or b""
-        if leaf_hash(text) != newest:
-            raise CheckpointError("the newest checkpoint.json is not what it is named after")
-        return Statement.parse(text).chunks
+        tree = CheckpointTree.listed(objects, self.log_id, None)
+        return tree.statement(tree.believed(TrustedKeys(self.lines), whole=False).number).chunks
 
     def _named_in(self, note: bytes) -> bool:
         return any(is_named_in(note, line) for line in self.lines)

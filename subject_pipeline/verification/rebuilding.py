@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import Progress
@@ -30,7 +30,7 @@ def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Progress | None = 
     layout = store.layout()
     if layout is None:
         return done
-    log = AuditLog(store, ring)
+    log = open_audit_log(store, ring)
     for at, chunk in enumerate(layout.chunks.names, start=1):
         segments, removed = log.rebuild_index(chunk)
         done.chunks += segments > 0

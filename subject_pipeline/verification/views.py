@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments, Listing
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
+from subject_pipeline.checkpoints.signed_layout import contradiction, first_statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Retired
 from subject_pipeline.checkpoints.tree_head import TreeHead
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
 from subject_pipeline.keys.macs import KeyLookup
 from subject_pipeline.keys.marks import read_marks
+from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.layout import AUDIT, LAYOUT_KEY, StoreLayout
@@ -54,8 +56,10 @@ class AuditedStore:
     """A store with the keys that it is verified with: a ring's, or public ones alone.
 
     Attributes:
-        layout: the store's; with public keys what the newest checkpoint and the keys' name say, whatever
-            `catalog/layout.json` does. None where nothing was ever written that needs one.
+        layout: the store's, as it is signed: with public keys what the newest checkpoint and the keys' name say, with a
+            ring what the first does. None where nothing was ever written that needs one, or it is not known which log
+            this is.
+        problems: of the layout, where `catalog/layout.json` says something else.
 
     Raises:
         KeyRingError: there is no usable key ring, or nothing is signed by these public keys.
@@ -67,14 +71,13 @@ class AuditedStore:
         self.store = store
         self.segments = AuditSegments(store.objects)
         self._keys = keys
-        self._problems: list[BrokenLog] = []
+        self.problems: list[BrokenLog] = []
         if isinstance(keys, PublicKeys):
             self.layout = self._signed_layout(keys)
-            if self.layout is not None:
-                self.store = replace(store, catalog=Catalog(store.objects, self.layout.chunks))
         else:
-            self.layout = store.layout()
-            keys.ring()
+            self.layout = self._checked_layout(keys.ring())
+        if self.layout is not None:
+            self.store = replace(store, catalog=Catalog(store.objects, self.layout.chunks))
 
     @property
     def ring(self) -> KeyRingFile:
@@ -112,6 +115,15 @@ class AuditedStore:
         if not self.trusted.lines:
             raise KeyRingError("the key ring has no public signing key, so checkpoints cannot be checked")
         return CheckpointStore(self.store.objects, self.layout.log_id, self.layout.chunks, self.trusted)
+
+    def hold_layout(self) -> None:
+        """Refuse a store whose layout contradicts what is signed.
+
+        Raises:
+            CheckpointError: it does.
+        """
+        if self.problems:
+            raise CheckpointError("; ".join(one.detail for one in self.problems))
 
     def mark(self) -> TreeHead | None:
         """What this ring signed last of this log, if it is one that signs.
@@ -157,9 +169,9 @@ class AuditedStore:
         Raises:
             KeyRingError: the ring is not this store's.
         """
-        problems = list(self._problems)
+        problems = list(self.problems)
         if self.layout is None:
-            if known_notes:
+            if known_notes and not problems:
                 problems.append(store_wide("bad_checkpoint", "a checkpoint is known, the store is empty"))
             return None, problems
         checkpoint, retired = self._checkpoint(known_notes, problems, whole=not incremental)
@@ -216,6 +228,20 @@ class AuditedStore:
             return (None, {}) if reasons else (checkpoint, retired)
         return None, {}
 
+    def _checked_layout(self, ring: KeyRing) -> StoreLayout | None:
+        """The stored layout, with the chunk count that is signed; another one in the store is a problem.
+
+        None, and a problem too, where what is signed is of another log: then it is not known whose store this is.
+        """
+        stored = self.store.layout()
+        signed = first_statement(self.store.objects, ring) if stored else None
+        wrong = contradiction(stored, signed) if stored else None
+        if stored is None or signed is None or wrong is None:
+            return stored
+        self.problems.append(store_wide("bad_checkpoint", wrong))
+        same = stored.log_id == signed.log_id
+        return stored.model_copy(update={"chunk_count": signed.chunks}) if same else None
+
     def _signed_layout(self, keys: PublicKeys) -> StoreLayout | None:
         """The layout that is signed, which is all that is believed; another one in the store is a problem.
 
@@ -224,16 +250,16 @@ class AuditedStore:
         try:
             count = keys.chunk_count(self.store.objects)
         except CheckpointError as error:
-            self._problems.append(store_wide("bad_checkpoint", str(error)))
+            self.problems.append(store_wide("bad_checkpoint", str(error)))
             return None
         try:
             stored = self.store.layout()
         except StoreError as error:
-            self._problems.append(store_wide("unreadable", str(error)))
+            self.problems.append(store_wide("unreadable", str(error)))
             return StoreLayout(chunk_count=count, log_id=keys.log_id, created_at=dt.datetime.now(dt.UTC))
         if stored is None or (stored.log_id, stored.chunk_count) != (keys.log_id, count):
             detail = f"{LAYOUT_KEY} is not of the log {keys.log_id} with {count:,} chunks, which is what is signed"
-            self._problems.append(store_wide("bad_checkpoint", detail))
+            self.problems.append(store_wide("bad_checkpoint", detail))
         at = stored.created_at if stored else dt.datetime.now(dt.UTC)
         return StoreLayout(chunk_count=count, log_id=keys.log_id, created_at=at)
 

@@ -152,7 +152,7 @@ def verify(  # noqa: PLR0913 - options, named at the call
     if public and incremental:
         raise ConfigurationError("public verification is always full: it takes nobody's word for what was read before")
     audited = AuditedStore(store, keys)
-    wanted = _wanted(store, audited.layout, chunks, candidate_ids)
+    wanted = _wanted(audited.store, audited.layout, chunks, candidate_ids)
     verifier = Verifier(audited, wanted, incremental=incremental, known_notes=known_notes, clock=clock)
     report = Verification(incremental, public)
     seen: set[str] = set()

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from subject_pipeline.audit.events import AccessEvent, parse_event, recorded_event
-from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show as show_rows
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end
 from subject_pipeline.errors import EventError, SourceError
 from subject_pipeline.formats.canonical_json import canonical_json
@@ -44,7 +44,7 @@ def append(
     ts: str | None,
 ) -> None:
     """Append one row to a subject's chain; on disk when this returns."""
-    log = AuditLog(shell.open_store(), shell.usable_key_ring())
+    log = open_audit_log(shell.open_store(), shell.usable_key_ring())
     event = parse_event(
         {
             "candidate_id": candidate_id,

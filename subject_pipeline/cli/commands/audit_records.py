@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show as show_rows
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.cli.commands.audit_reports import (
     ingest_words,
 )
@@ -26,7 +26,7 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     sources = [ingesting.EventFile.local(path) for path in files]
     ring = shell.key_ring()
     ring.ring()
-    log = AuditLog(shell.open_store(), ring)
+    log = open_audit_log(shell.open_store(), ring)
     report = IngestReport()
     ending = ""
     with bar("read", "events") as shown:
