@@ -178,6 +178,7 @@ def test_somebody_deleted_does_not_come_back_unseen_whatever_was_read(place: Pla
         compact(place.store)
     for incremental in (True, False):
         assert found_by(place.verify(incremental=incremental))["manifests"] == {gone: "resurrected"}
+    assert found_by(place.verify_publicly())["manifests"] == {gone: "resurrected"}
     read = [key for done, key in place.objects.calls if done == "get" and key.startswith("audit/")]
     place.objects.calls.clear()
     report = write_checkpoint(place.store, place.fresh_ring())
@@ -187,13 +188,16 @@ def test_somebody_deleted_does_not_come_back_unseen_whatever_was_read(place: Pla
 
 
 def test_a_first_registration_after_a_checkpoint_needs_no_row(place: Place) -> None:
-    """Somebody with rows, whom the checkpoint has as never registered, is no resurrection."""
+    """Somebody with rows, whom the checkpoint has as never registered, is no resurrection, and is counted."""
     one = people(1, 1)[0]
     place.append(event(one, "e-0"))
     checkpoint(place)
     _a_manifest_without_a_row(place, one)
     for incremental in (True, False):
-        assert_sound(place, incremental=incremental)
+        assert assert_sound(place, incremental=incremental).unanchored_manifests == 1
+    assert place.verify_publicly().unanchored_manifests == 1
+    checkpoint(place)
+    assert assert_sound(place).unanchored_manifests == 0
 
 
 def test_what_there_is_no_proof_of_is_said(place: Place) -> None:

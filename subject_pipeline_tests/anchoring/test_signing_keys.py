@@ -16,6 +16,7 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, read_ring, replace_ring
 from subject_pipeline.keys.rotation import rotate_ring, rotate_signing_key
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, found_by, people
 
 MODES = pytest.mark.parametrize("incremental", [False, True], ids=["full", "incremental"])
@@ -50,14 +51,15 @@ def _signers(made: Checkpoint, lines: tuple[str, ...]) -> list[bool]:
     return [key in signed for key in keys]
 
 
-def _restored(place: Place, tmp_path: Path) -> None:
-    """The whole store as it was before one more checkpoint."""
+def _restored(place: Place, tmp_path: Path) -> Checkpoint:
+    """The whole store as it was before one more checkpoint; that checkpoint."""
     copy = tmp_path / "copy"
     shutil.copytree(place.folder, copy)
     place.append(event(SOMEBODY, "e-late"))
-    _written(place)
+    lost = _written(place)
     shutil.rmtree(place.folder)
     shutil.copytree(copy, place.folder)
+    return lost
 
 
 def test_a_signing_key_is_handed_over_by_one_checkpoint(place: Place) -> None:
@@ -120,6 +122,9 @@ def test_a_history_without_the_change_is_refused(place: Place, tmp_path: Path, i
     shutil.copytree(place.folder, before)
     rotate_signing_key(place.ring.path, NEW_SEED)
     _written(place)
+    refused = write_checkpoint(place.store, KeyRingFile(stolen))
+    assert refused.written is None
+    assert "names no signing key of this ring as its signer" in refused.verification.broken_logs[0].detail
     shutil.rmtree(place.folder)
     shutil.copytree(before, place.folder)
     assert write_checkpoint(SubjectStore.at(str(place.folder)), KeyRingFile(stolen)).written is not None
@@ -176,13 +181,20 @@ def test_checkpoints_that_are_gone_altogether_contradict_the_mark(place: Place, 
 
 
 def test_another_history_of_the_same_length_contradicts_the_mark(place: Place, tmp_path: Path) -> None:
-    """Signed by the same key, with a copy of the ring that has no mark: sizes are the same, roots are not."""
+    """Signed by the same key, with a copy of the ring that has no mark: sizes are the same, roots are not.
+
+    A note that was kept elsewhere contradicts it too, whoever verifies.
+    """
     twin = tmp_path / "twin" / "ring.json"
     create_ring(twin, read_ring(place.ring.path))
-    _restored(place, tmp_path)
+    lost = _restored(place, tmp_path)
     assert write_checkpoint(place.store, KeyRingFile(twin)).written is not None
     report = place.verify()
     assert "is not the one that is stored" in report.broken_logs[0].detail
+    assert verify(place.store, KeyRingFile(twin)).sound
+    for told in (verify(place.store, KeyRingFile(twin), known_notes=[lost.note]),
+                 place.verify_publicly(known_notes=[lost.note])):  # fmt: skip
+        assert found_by(told)["logs"] == {(None, "bad_checkpoint")}
     assert write_checkpoint(place.store, place.fresh_ring()).written is None
 
 
@@ -242,9 +254,9 @@ def test_a_retired_key_writes_nothing_that_is_accepted(place: Place, incremental
         assert _written(place).statement.retired_keys == {old: 1}
     stale = Place(place.store, place.objects, KeyRingFile(tmp_path / "stale" / "ring.json"))
     stale.append(event(people(2, 1)[0], "e-stale"))
-    found = found_by(place.verify(incremental=incremental))
-    assert found["chains"] == {people(2, 1)[0]: "retired_key"}
-    assert found["logs"] == {(LAYOUT.names[2], "bad_segment")}
+    for found in map(found_by, (place.verify(incremental=incremental), place.verify_publicly())):
+        assert found["chains"] == {people(2, 1)[0]: "retired_key"}
+        assert found["logs"] == {(LAYOUT.names[2], "bad_segment")}
     assert write_checkpoint(place.store, place.fresh_ring()).carried == [LAYOUT.names[2]]
 
 

@@ -191,7 +191,7 @@ def test_what_is_no_event_turns_a_check_red_and_the_rest_is_ingested(bench: Audi
 
 
 def test_other_content_under_an_id_turns_the_same_check_red(bench: AuditBench) -> None:
-    """A line that contradicts what is recorded is counted, and named like one that is no event."""
+    """A line that contradicts what is recorded is counted and named like one that is no event; the first row stands."""
     bench.ingest()
     bench.drop("odd.jsonl", [_event(SUBJECTS[0], "e-1", actor="somebody else")])
     result = bench.ingest()
@@ -199,6 +199,9 @@ def test_other_content_under_an_id_turns_the_same_check_red(bench: AuditBench) -
     found = checks(result, dg.AssetKey("audit_log"))["nothing_rejected"]
     assert not found.passed
     assert [(row["file"], row["line"]) for row in offenders(found)] == [("inbox/odd.jsonl", 1)]
+    assert not [
+        path for path in (bench.folder / "store/audit").rglob("*.jsonl") if b"somebody else" in path.read_bytes()
+    ]
 
 
 def test_a_sound_store_is_verified_and_anchored(bench: AuditBench) -> None:

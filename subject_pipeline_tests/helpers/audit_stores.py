@@ -12,6 +12,7 @@ from typing import Any
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -24,6 +25,7 @@ from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import Verification, verify
 
 CHUNKS = 4
@@ -152,6 +154,13 @@ class Place:
     def verify(self, **options: Any) -> Verification:
         """A verification, as another process does it."""
         return verify(SubjectStore.at(str(self.folder)), self.fresh_ring(), **options)
+
+    def verify_publicly(self, **options: Any) -> Verification:
+        """A verification by somebody who has the verifier lines of the ring, and nothing else."""
+        layout = self.store.layout()
+        assert layout is not None
+        lines = TrustedKeys.of_ring(self.fresh_ring().ring(), layout.log_id).lines
+        return verify(SubjectStore.at(str(self.folder)), PublicKeys.of(lines), **options)
 
 
 def place_in(folder: Path) -> Place:

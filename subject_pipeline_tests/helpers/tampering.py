@@ -153,6 +153,31 @@ def drop_a_middle_segment(auditee: Auditee) -> Traces:
     return {(auditee.chunk("P-3"), "missing_segment"), ("P-3", "bad_seq")}
 
 
+def swap_two_segments(auditee: Auditee) -> Traces:
+    """The first two of a log, each whole."""
+    first, second = (auditee.segment("P-3", number) for number in (0, 1))
+    before = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(before)
+    return {(auditee.chunk("P-3"), "bad_segment"), ("P-3", "bad_seq")}
+
+
+def repeat_a_row(auditee: Auditee) -> Traces:
+    """A row's line once more behind it, MAC and all."""
+    path = auditee.segment("P-3")
+    lines = [[line] * (1 + (b'"candidate_id":"P-3"' in line)) for line in path.read_bytes().splitlines(keepends=True)]
+    path.write_bytes(b"".join(line for same in lines for line in same))
+    return {(auditee.chunk("P-3"), "bad_segment"), ("P-3", "bad_seq")}
+
+
+def repeat_a_segment(auditee: Auditee) -> Traces:
+    """The first one once more at the end."""
+    last = auditee.last_segment("P-3")
+    number = int(last.name.partition(".")[0]) + 1
+    auditee.segment("P-3", number).write_bytes(auditee.segment("P-3").read_bytes())
+    return {(auditee.chunk("P-3"), "bad_segment"), ("P-3", "bad_seq")}
+
+
 def drop_a_log(auditee: Auditee) -> Traces:
     """A whole chunk's log."""
     shutil.rmtree(auditee.segment("P-3").parent)
@@ -260,6 +285,15 @@ def a_log_and_roster_of_another_store(auditee: Auditee) -> Traces:
     return {(auditee.chunk("P-3"), "bad_checkpoint"), (auditee.chunk("P-3"), "bad_segment")}
 
 
+def the_leaves_of_another_store(auditee: Auditee) -> Traces:
+    """All of them, under the same keys."""
+    eight_subjects(auditee.folder / "other")
+    other = Auditee(auditee.folder / "other")
+    (ours,), (theirs,) = ((one.root / "checkpoints/leaves").iterdir() for one in (auditee, other))
+    ours.write_bytes(theirs.read_bytes())
+    return {("store", "bad_checkpoint")}
+
+
 def _edit_a_roster(auditee: Auditee, edit: Callable[[list[bytes]], list[bytes]]) -> Traces:
     chunk = auditee.chunk("P-3")
     auditee.append("P-3", "e-so-that-it-is-read")
@@ -334,9 +368,11 @@ def another_chunk_count_in_the_layout(auditee: Auditee) -> Traces:
 Tampering = Callable[[Auditee], Traces]
 
 TAMPERINGS: list[Tampering] = [
-    change_a_row, drop_the_tail, drop_a_middle_segment, drop_a_log, drop_everything, rewrite_with_the_key,
+    change_a_row, swap_two_segments, repeat_a_row, repeat_a_segment,
+    drop_the_tail, drop_a_middle_segment, drop_a_log, drop_everything, rewrite_with_the_key,
     foreign_object, edit_a_manifest, edit_an_announced_manifest, remove_a_manifest, drop_the_note, edit_the_note,
     drop_the_leaves, drop_the_statement, a_chunk_of_another_store, a_log_and_roster_of_another_store,
+    the_leaves_of_another_store,
     leave_somebody_out_of_a_roster, double_somebody_in_a_roster, show_a_carried_chunk_as_current,
     put_an_older_note_under_a_newer_number, roll_the_checkpoints_back_alone, another_log_id_in_the_layout,
     another_chunk_count_in_the_layout,

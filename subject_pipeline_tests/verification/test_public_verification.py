@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.tampering import (
+    MODES,
     RING,
     SUBJECTS,
     TIME,
@@ -109,6 +111,18 @@ def test_forged_rows_beyond_the_checkpoint_are_counted_and_not_believed(auditee:
     for mode in ("full", "incremental"):
         assert found(auditee.verify_as(mode)) == {("P-3", "bad_mac"), (chunk, "bad_segment")}
     assert auditee.checkpoint().carried == [chunk], "and no signer anchors them"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_no_checkpoint_anchors_can_be_cut_off_unnoticed(auditee: Auditee, mode: str) -> None:
+    """The documented limit: the log then looks as it did when the checkpoint was made."""
+    assert b"e-after" in auditee.last_segment("P-2").read_bytes()
+    auditee.last_segment("P-2").unlink()
+    report = auditee.verify_as(mode)
+    assert report.sound
+    assert report.unanchored == 0
+    auditee.last_segment("P-2").unlink()
+    assert ("P-2", "truncated") in found(auditee.verify_as(mode)), "one that is anchored is missed"
 
 
 def test_rows_beyond_the_checkpoint_keep_the_rules(auditee: Auditee) -> None:
@@ -215,6 +229,21 @@ def test_a_writer_of_the_ring_cannot_rewrite_what_is_anchored(auditee: Auditee) 
         chains |= made.chains
     for mode in ("full", "public"):
         assert ("P-3", "rewritten") in found(auditee.verify_as(mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wrong", [{"result": "fine"}, {"ts": "yesterday"}, {"action": "manifest_forged"}])
+def test_a_row_that_no_honest_writer_makes_is_found_by_its_form(
+    auditee: Auditee, mode: str, wrong: dict[str, Any]
+) -> None:
+    """Its MAC is right, and so are its segment's and all links and counts."""
+    state = auditee.log.chunk_state(auditee.chunk("P-3"))
+    made = write_segment(
+        *(state.head, state.chains(["P-3"]), [event("P-3", "odd")._replace(**wrong)]),
+        key_id=RING.active, key=RING.active_key, written_at=TIME, random=os.urandom,
+    )  # fmt: skip
+    auditee.segment("P-3", state.head.number + 1).write_bytes(made.data)
+    assert found(auditee.verify_as(mode)) == {("P-3", "malformed")}
 
 
 def test_an_older_line_verifies_after_a_rotation(auditee: Auditee) -> None:
