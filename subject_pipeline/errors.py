@@ -91,3 +91,11 @@ class CheckpointError(SubjectPipelineError):
 
 class WithheldError(SubjectPipelineError):
     """A tool's answer is withheld: the access could not be recorded, or the answer cannot be examined."""
+
+
+class DecisionError(SubjectPipelineError):
+    """A decision that cannot be carried out as given: malformed, or not allowed."""
+
+
+class PolicyError(ConfigurationError):
+    """A policies file, or a rule in it, that cannot be used."""

@@ -10,7 +10,7 @@ was recorded and not applied, by whoever was killed in between, is applied by th
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -48,12 +48,16 @@ class Change:
         before: the manifest that it was decided on; None: there is none.
         after: the new manifest, `updated_at` included; None: it is deleted.
         last: the seq of the last registry row that the decision knew of; -1: none.
+        order: what was ordered, as the row records it, with `kind`, `ts` and `actor`; None: the registry's own.
+        since: where there is no manifest before, when it was deleted.
     """
 
     candidate_id: str
     before: Document | None
     after: Document | None
     last: int
+    order: Mapping[str, Any] | None = None
+    since: str = ""
 
     @cached_property
     def changes(self) -> dict[str, Any]:
@@ -63,6 +67,8 @@ class Change:
     @property
     def kind(self) -> str:
         """The decision's."""
+        if self.order is not None:
+            return str(self.order["kind"])
         return "deleted" if self.after is None else "replaced" if self.before is not None else "registered"
 
     @property
@@ -102,7 +108,9 @@ def dated(manifest: SubjectManifest, before: Document | None, standing: Standing
     """The manifest with an `updated_at` after that of the one before, or of a deletion: some clock may be ahead."""
     since = standing.since if before is None else str(before["updated_at"])
     return (
-        manifest if not since else manifest.model_copy(update={"updated_at": max(manifest.updated_at, _after(since))})
+        manifest
+        if not since
+        else manifest.model_copy(update={"updated_at": max(manifest.updated_at, moment_after(since))})
     )
 
 
@@ -147,12 +155,15 @@ class ManifestEvidence:
         log = (self._log.segments, self._log.chunk_state(chunk)) if self._log else None
         return RecordedChunk(self._store, self._ring, log)
 
-    def record(self, chunk: str, changes: Sequence[Change], into: set[str]) -> None:
+    def record(self, chunk: str, changes: Sequence[Change], into: set[str]) -> dict[str, int]:
         """Append a row for each change that needs one; on disk when this returns.
+
+        Returns:
+            The seq of each subject's row.
 
         Args:
             chunk: that of all these subjects.
-            changes: what is about to be committed; none of them unrecordable.
+            changes: what is about to be committed, one of a subject; none of them unrecordable.
             into: gains whoever has a row now, also where a part of the rows is on disk and then this raises.
 
         Raises:
@@ -161,14 +172,17 @@ class ManifestEvidence:
             StoreError: the store failed.
         """
         wanted = [change for change in changes if change.needs_row]
+        seqs: dict[str, int] = {}
         if self._log is None or not wanted:
-            return
+            return seqs
         now = self._log.now()
         events = [self._event(change, now) for change in wanted]
         after = {change.candidate_id: change.last for change in wanted}
         for part, _ in parts(events):
-            self._log.append_to(chunk, part, unique=True, after=after)
+            done = self._log.append_to(chunk, part, unique=True, after=after)
             into.update(event.candidate_id for event in part)
+            seqs.update(zip((event.candidate_id for event in part), (row.seq for row in done), strict=True))
+        return seqs
 
     def close(self) -> None:
         """Finish what the log's writer does in the background."""
@@ -176,24 +190,25 @@ class ManifestEvidence:
             self._log.close()
 
     def _event(self, change: Change, now: str) -> AccessEvent:
-        decision: dict[str, Any] = {"kind": change.kind}
+        order = change.order or {"kind": change.kind}
+        decision: dict[str, Any] = dict(order)
         if change.after is None:
-            before = str((change.before or {})["updated_at"])
-            decision["recorded_at"] = max(now, format_time(_after(before)))
+            before = change.since if change.before is None else str(change.before["updated_at"])
+            decision["recorded_at"] = max(now, format_time(moment_after(before)))
         else:
             decision["recorded_at"] = change.after["updated_at"]
             decision["changes"] = change.changes
         return evidence_event(
             candidate_id=change.candidate_id,
             event_id=uuid.uuid4().hex,
-            ts=now,
-            actor=self._actor,
+            ts=order.get("ts", now),
+            actor=order.get("actor", self._actor),
             manifest_sha256=None if change.after is None else document_hash(change.after),
             decision=decision,
         )
 
 
-def _after(time: str) -> dt.datetime:
-    """A microsecond later; of the last moment that there is, itself."""
+def moment_after(time: str) -> dt.datetime:
+    """A microsecond later than a time in the store's form; of the last moment that there is, itself."""
     moment = dt.datetime.fromisoformat(time)
     return moment if moment == LAST_MOMENT else moment + dt.timedelta(microseconds=1)

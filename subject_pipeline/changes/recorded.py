@@ -63,6 +63,18 @@ class RecordedChunk:
         names = {digest: one for one in candidate_ids if (digest := subject_digest(one)) in recorded}
         return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
 
+    def histories(self, candidate_ids: Collection[str]) -> dict[str, list[RegistryRow]]:
+        """The registry rows of those among some subjects who have any, in order.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        if self._log is None or not (recorded := self._log[1].with_evidence()):
+            return {}
+        wanted = {digest: recorded[digest] for digest in map(subject_digest, candidate_ids) if digest in recorded}
+        return registry_rows(*self._log, wanted) if wanted else {}
+
     def unsettled(self, stored: pl.DataFrame) -> Standings:
         """Whoever is recorded otherwise than the table has it; otherwise as `standings`.
 

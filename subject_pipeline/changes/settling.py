@@ -11,6 +11,7 @@ from subject_pipeline.changes.replaying import Standing
 from subject_pipeline.errors import AmbiguousSubjectError, AuditLogError
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
@@ -58,6 +59,25 @@ def settle(store: SubjectStore, evidence: ManifestEvidence) -> tuple[int, int]:
         return 0, 0
     done = [_Chunk(store, layout.chunks, evidence, chunk).settle() for chunk in layout.chunks.names]
     return sum(settled for settled, _ in done), sum(left for _, left in done)
+
+
+def stored_rows(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str | None]]:
+    """The stored rows of some storage keys, and the ids and keys of rows in their chunks that break the table's rules.
+
+    Args:
+        snapshot: the version that is read.
+        rows: columns `chunk` and `storage_key`.
+
+    Returns:
+        `TABLE_SCHEMA`; and whom nothing may be done with.
+    """
+    chunks = rows["chunk"].unique().sort().to_list()
+    snapshot.own_files(chunks)
+    every = snapshot.judged_rows(chunks)
+    sound = pl.col(PROBLEM).is_null()
+    broken = every.filter(~sound)
+    stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
+    return stored, {*broken["candidate_id"], *broken["storage_key"]}
 
 
 @dataclass(frozen=True, slots=True)

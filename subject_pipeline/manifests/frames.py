@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_name_expr
 from subject_pipeline.errors import ManifestError
-from subject_pipeline.formats.times import COLUMN_FORMAT
+from subject_pipeline.formats.times import COLUMN_FORMAT, format_time
 from subject_pipeline.manifests.manifest import (
     DatasetReference,
     SubjectManifest,
@@ -46,7 +47,17 @@ MANIFEST_FIELDS: Mapping[str, pl.DataType | type[pl.DataType]] = {
 """The manifest's fields in the order of its JSON."""
 
 TABLE_SCHEMA = pl.Schema({"chunk": pl.String, "storage_key": pl.String, **MANIFEST_FIELDS, "extra": pl.String})
-"""One subject a row. `extra` is JSON text of fields that a newer writer added, null where there are none."""
+"""One subject a row. `extra` is JSON text of fields that decisions or a newer writer added; null: there are none."""
+
+_CONSENT, _RETENTION = pl.col("consent").struct, pl.col("retention").struct
+_REQUIRED = (
+    *(pl.col(name) for name in MANIFEST_FIELDS if name not in {"consent", "retention"}),
+    _CONSENT.field("general_pii").struct.field("status"),
+    _CONSENT.field("biometric").struct.field("status"),
+    _RETENTION.field("general_pii_until"),
+    _RETENTION.field("policy"),
+)
+"""What no manifest is without."""
 
 
 def new_rows(
@@ -106,13 +117,10 @@ def to_rows(manifests: Iterable[SubjectManifest], layout: ChunkLayout) -> pl.Dat
         `TABLE_SCHEMA`.
     """
     rows = []
-    extra: dict[str, Any] | None
     for manifest in manifests:
-        known, extra = manifest.model_dump(by_alias=True), None
-        if _has_unknown(manifest):
-            known, extra = _split(known, MANIFEST_FIELDS)
+        known, extra = _split(manifest.model_dump(by_alias=True), MANIFEST_FIELDS)
         key = storage_key(manifest.candidate_id)
-        text = json.dumps(extra, ensure_ascii=False, separators=(",", ":")) if extra else None
+        text = json.dumps(extra, ensure_ascii=False, separators=(",", ":"), default=format_time) if extra else None
         rows.append({"chunk": layout.chunk_of(key), "storage_key": key, **known, "extra": text})
     return pl.DataFrame(rows, schema=TABLE_SCHEMA)
 
@@ -147,6 +155,25 @@ def to_json_lines(rows: pl.DataFrame) -> list[str]:
     return lines
 
 
+def to_documents(rows: pl.DataFrame) -> dict[str, dict[str, Any] | ManifestError]:
+    """The JSON of each row's manifest, by candidate id; an error in the place of one that is not a manifest.
+
+    Args:
+        rows: `TABLE_SCHEMA`, distinct by candidate id.
+    """
+    usual = pl.col("extra").is_null() & pl.all_horizontal(part.is_not_null() for part in _REQUIRED)
+    plain = rows.filter(usual)
+    found: dict[str, dict[str, Any] | ManifestError] = dict(
+        zip(plain["candidate_id"], map(orjson.loads, to_json_lines(plain)), strict=True)
+    )
+    for row in rows.filter(~usual).iter_rows(named=True):
+        try:
+            found[row["candidate_id"]] = to_manifest(row).as_json()
+        except ManifestError as error:
+            found[row["candidate_id"]] = error
+    return found
+
+
 def json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa: ANN401 - a Polars type or its class
     """A column of the table as its JSON has it: times as text."""
     dtype = MANIFEST_FIELDS[name] if dtype is None else dtype
@@ -156,18 +183,6 @@ def json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa
         parts = [json_ready(part.name, value.struct.field(part.name), part.dtype) for part in dtype.fields]
         return pl.struct(parts).alias(name)
     return value.alias(name)
-
-
-def _has_unknown(manifest: SubjectManifest) -> bool:
-    parts = (
-        manifest,
-        manifest.consent,
-        manifest.consent.general_pii,
-        manifest.consent.biometric,
-        manifest.retention,
-        *manifest.datasets,
-    )
-    return any(part.model_extra for part in parts)
 
 
 def _split(value: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

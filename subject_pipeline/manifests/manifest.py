@@ -24,13 +24,14 @@ from subject_pipeline.store.layout import AUDIT
 
 MANIFEST_SCHEMA = "subject_manifest.v1"
 DEFAULT_RETENTION = dt.timedelta(days=365 * 4)
+DEFAULT_POLICY = "4_year_default"
 VOCABULARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "status": ("active", "restricted", "erasure_ordered"),
         "vertical": ("unknown", "general", "healthcare"),
         "consent.general_pii.status": ("pending_backfill_review", "given", "refused", "withdrawn"),
         "consent.biometric.status": ("never_collected", "given", "refused", "withdrawn", "destroyed"),
-        "retention.policy": ("4_year_default",),
+        "retention.policy": (DEFAULT_POLICY,),
     }
 )
 """The words that each of these fields may hold. Writing others is refused; reading takes a newer writer's words."""
@@ -48,6 +49,11 @@ Time = Annotated[
     AfterValidator(_to_utc),
     PlainSerializer(format_time, return_type=str, when_used="json"),
 ]
+
+
+def _appears(default: Any) -> Any:  # noqa: ANN401 - as pydantic's own
+    """A field that decisions add: in the JSON where it has a value, and not there at all where it has none."""
+    return Field(default=default, exclude_if=lambda value: not value)
 
 
 class _Part(BaseModel):
@@ -69,6 +75,11 @@ class BiometricConsent(_Part):
 
     status: str = "never_collected"
     retention_until: Time | None = None
+    version: str | None = _appears(None)
+    given_at: Time | None = _appears(None)
+    withdrawn_at: Time | None = _appears(None)
+    until: Time | None = _appears(None)
+    policy: str | None = _appears(None)
 
 
 class Consent(_Part):
@@ -82,7 +93,16 @@ class Retention(_Part):
     """Until when general personal data may be held, and under which policy."""
 
     general_pii_until: Time
-    policy: str = "4_year_default"
+    policy: str = DEFAULT_POLICY
+    last_interaction_at: Time | None = _appears(None)
+
+
+class Hold(_Part):
+    """A legal hold: nothing of the person is erased or destroyed until it is released."""
+
+    hold_id: str = Field(min_length=1)
+    placed_at: Time
+    reason: str | None = _appears(None)
 
 
 class DatasetReference(_Part):
@@ -111,6 +131,9 @@ class SubjectManifest(_Part):
     safe_views: tuple[str, ...] = ()
     audit_log_path: str = ""
     audit_log_chain_root: str = ""
+    restricted_at: Time | None = _appears(None)
+    erasure_ordered_at: Time | None = _appears(None)
+    holds: tuple[Hold, ...] = _appears(())
 
     @classmethod
     def parse(cls, value: bytes | str | dict[str, Any]) -> Self:

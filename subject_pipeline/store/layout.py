@@ -22,6 +22,7 @@ RECEIPTS = "catalog/ingested/"
 PROBES = "catalog/probes/"
 """Where `doctor` tries out what the store can do; nothing there is a part of a store."""
 LAYOUT_KEY = "catalog/layout.json"
+POLICIES_KEY = "catalog/policies.json"
 
 
 def note_key(number: int) -> str:

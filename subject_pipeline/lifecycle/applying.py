@@ -1,0 +1,274 @@
+"""Applying decisions: each is recorded in its subject's chain with its content, then the table follows.
+
+Killed anywhere, it is completed by running it again: what is recorded counts as already applied, and is in the table.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from subject_pipeline.changes.evidence import Change, ManifestEvidence, incomplete, moment_after
+from subject_pipeline.changes.replaying import Standing
+from subject_pipeline.changes.settling import IDS, stored_rows
+from subject_pipeline.decisions.decision import Decision
+from subject_pipeline.decisions.policies import Policies
+from subject_pipeline.decisions.stored_policies import stored_policies
+from subject_pipeline.errors import KeyRingError, ManifestError, StoreError
+from subject_pipeline.formats.times import format_time
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.lifecycle.judging import ADDED, ALREADY_APPLIED, APPLIED, UNKNOWN, SubjectState, Verdict, rejected
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_documents, to_rows
+from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.deciding import AMBIGUOUS
+from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.ids import refusal, storage_key
+from subject_pipeline.store.opened import SubjectStore
+
+_AHEAD = dt.timedelta(minutes=5)
+_GROUP = 50_000
+"""Decisions that one commit of the table applies, or one chunk's if those are more."""
+
+
+class Decisions:
+    """Applies decisions to the subjects of one store.
+
+    Raises on use:
+        KeyRingError: there is no key ring: every decision needs one, a writer's copy will do.
+        PolicyError: the stored policies cannot be used.
+    """
+
+    def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
+        self._store = store
+        self._ring = ring
+        self._evidence = ManifestEvidence(store, ring, actor)
+
+    def policies(self) -> Policies:
+        """The policies in force."""
+        return stored_policies(self._store.objects, self._ring)
+
+    def apply(self, decisions: Sequence[Decision], *, dry_run: bool = False) -> list[Verdict]:
+        """Apply decisions in their order; what is refused stops no other.
+
+        Args:
+            decisions: about any subjects.
+            dry_run: judge them, and write nothing.
+
+        Returns:
+            What became of each, in order.
+
+        Raises:
+            KeyRingError: there is no usable key ring.
+            PolicyError: the stored policies cannot be used.
+            AuditLogError: a log is damaged; nothing of its chunk was changed.
+            IncompleteError: decisions are recorded and not yet in the table; run it again, or `compact`.
+            StoreError: the store failed; decisions of other chunks may be applied.
+        """
+        if not self._ring.configured:
+            raise KeyRingError("a decision is recorded in the audit log: set SUBJECT_KEY_RING to the store's key ring")
+        self._evidence.open()
+        layout = self._store.layout()
+        if layout is None:
+            return [rejected(UNKNOWN)] * len(decisions)
+        policies = self.policies()
+        verdicts: list[Verdict] = [rejected(UNKNOWN)] * len(decisions)
+        by_chunk: dict[str, list[int]] = defaultdict(list)
+        for at, decision in enumerate(decisions):
+            if refusal(decision.candidate_id, decision.candidate_id) is None:
+                by_chunk[layout.chunks.chunk_of(storage_key(decision.candidate_id))].append(at)
+        for chunks in _groups(by_chunk):
+            places = {chunk: by_chunk[chunk] for chunk in chunks}
+            mine = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
+            group = _Group(self._store, layout.chunks, self._evidence, policies, mine, dry_run)
+            for chunk, found in group.run().items():
+                for at, verdict in zip(places[chunk], found, strict=True):
+                    verdicts[at] = verdict
+        if not dry_run:
+            ManifestTable(self._store).tidy()
+        return verdicts
+
+    def close(self) -> None:
+        """Finish what the log's writer does in the background."""
+        self._evidence.close()
+
+
+def _groups(by_chunk: Mapping[str, Sequence[int]]) -> Iterator[list[str]]:
+    """Chunks that one commit of the table changes together."""
+    group: list[str] = []
+    held = 0
+    for chunk, places in sorted(by_chunk.items()):
+        if group and held + len(places) > _GROUP:
+            yield group
+            group, held = [], 0
+        group.append(chunk)
+        held += len(places)
+    if group:
+        yield group
+
+
+@dataclass(slots=True)
+class _Subjects:
+    """Some subjects of one chunk, as the table and the log had them at one time, and as they are to be.
+
+    Attributes:
+        states: by candidate id.
+        broken: why nothing can be decided about somebody.
+        gone: whom the table has although the log has them deleted.
+        manifests: what the table must get.
+    """
+
+    states: dict[str, SubjectState]
+    broken: dict[str, str]
+    gone: list[str]
+    manifests: dict[str, SubjectManifest]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Decisions about the subjects of some chunks, which one commit of the table applies.
+
+    Attributes:
+        ours: what this run has recorded, as subject and decision id: applied, though a second look finds it recorded.
+    """
+
+    store: SubjectStore
+    layout: ChunkLayout
+    evidence: ManifestEvidence
+    policies: Policies
+    decisions: Mapping[str, Sequence[Decision]]
+    dry_run: bool
+    ours: set[tuple[str, str]] = field(default_factory=set)
+
+    def run(self) -> dict[str, list[Verdict]]:
+        try:
+            return retrying(self._attempt)
+        except StoreError as error:
+            if self.ours:
+                raise incomplete("what was decided", error) from error
+            raise
+
+    def _attempt(self) -> dict[str, list[Verdict]]:
+        """Judge upon the latest version and the chains read after it, record, and commit against that version."""
+        snapshot = ManifestTable(self.store).snapshot()
+        ids = {
+            chunk: list(dict.fromkeys(decision.candidate_id for decision in theirs))
+            for chunk, theirs in self.decisions.items()
+        }
+        wanted = pl.DataFrame(
+            [(chunk, storage_key(one), one) for chunk, theirs in ids.items() for one in theirs],
+            schema=dict.fromkeys(IDS, pl.String),
+            orient="row",
+        )
+        stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
+        stored = stored.join(wanted.select("candidate_id"), on="candidate_id", how="semi")
+        found = {chunk: self._look(chunk, theirs, stored, astray) for chunk, theirs in ids.items()}
+        gone = [one for subjects in found.values() for one in subjects.gone]
+        if snapshot is not None and gone and not self.dry_run:
+            snapshot.delete(stored.filter(pl.col("candidate_id").is_in(gone)).select(IDS))
+            return self._attempt()
+        before = set(self.ours)
+        verdicts = {chunk: self._decide(chunk, subjects, before) for chunk, subjects in found.items()}
+        manifests = [one for subjects in found.values() for one in subjects.manifests.values()]
+        if manifests and not self.dry_run:
+            (snapshot or ManifestTable(self.store).snapshot_or_create()).upsert(to_rows(manifests, self.layout))
+        return verdicts
+
+    def _look(self, chunk: str, ids: Sequence[str], stored: pl.DataFrame, astray: Container[str | None]) -> _Subjects:
+        """What table and log have of some subjects of a chunk."""
+        rows = stored.filter(pl.col("chunk") == chunk)
+        documents = to_documents(rows)
+        recorded = self.evidence.recorded(chunk)
+        standings, histories = recorded.standings(rows, ids), recorded.histories(ids)
+        subjects = _Subjects({}, {}, [], {})
+        for one in ids:
+            document, standing = documents.get(one), standings.get(one, Standing())
+            if one in astray or storage_key(one) in astray:
+                subjects.broken[one] = AMBIGUOUS
+            elif not isinstance(standing, Standing):
+                subjects.broken[one] = str(standing)
+            elif standing.behind:
+                subjects.states[one] = SubjectState.of(standing.document, histories.get(one, ()))
+                if standing.document is not None:
+                    subjects.manifests[one] = SubjectManifest.parse(dict(standing.document))
+                elif document is not None:
+                    subjects.gone.append(one)
+            elif isinstance(document, ManifestError):
+                subjects.broken[one] = str(document)
+            else:
+                subjects.states[one] = SubjectState.of(document, histories.get(one, ()))
+        return subjects
+
+    def _decide(self, chunk: str, subjects: _Subjects, before: set[tuple[str, str]]) -> list[Verdict]:
+        """Judge the decisions of a chunk in order and record them, those of one subject one after the other.
+
+        Args:
+            chunk: whose.
+            subjects: as they are; changed to what they are to be.
+            before: what an earlier attempt has recorded, which counts as applied once.
+        """
+        decisions = self.decisions[chunk]
+        verdicts: dict[int, Verdict] = {}
+        now = dt.datetime.now(dt.UTC)
+        waiting = list(range(len(decisions)))
+        while waiting:
+            changes: dict[str, Change] = {}
+            later: list[int] = []
+            for at in waiting:
+                decision = decisions[at]
+                one = decision.candidate_id
+                if one in changes:
+                    later.append(at)
+                    continue
+                verdicts[at] = APPLIED
+                found = self._judged(decision, subjects, now)
+                if isinstance(found, Change):
+                    changes[one] = found
+                elif found is ALREADY_APPLIED and (one, decision.decision_id) in before:
+                    before.remove((one, decision.decision_id))
+                else:
+                    verdicts[at] = found
+            self._record(chunk, changes, subjects)
+            waiting = later
+        return [verdicts[at] for at in range(len(decisions))]
+
+    def _judged(self, decision: Decision, subjects: _Subjects, now: dt.datetime) -> Change | Verdict:
+        """The change that a decision makes, or the verdict where it makes none."""
+        one = decision.candidate_id
+        if one in subjects.broken:
+            return rejected(subjects.broken[one])
+        state = subjects.states[one]
+        found = state.judge(decision, self.policies, format_time(now + _AHEAD))
+        if isinstance(found, Verdict):
+            return found
+        order = {**decision.order, "policies_sha256": self.policies.sha256}
+        if found is None:
+            return Change(one, None, None, state.last, order, state.since)
+        before = state.document or {}
+        found["updated_at"] = format_time(max(now, moment_after(str(before["updated_at"]))))
+        change = Change(one, before, found, state.last, order)
+        reason = change.unrecordable
+        return change if reason is None else rejected(reason)
+
+    def _record(self, chunk: str, changes: Mapping[str, Change], subjects: _Subjects) -> None:
+        """Record one change of each of some subjects, and note them in their states."""
+        manifests = {
+            one: SubjectManifest.parse(dict(change.after))
+            for one, change in changes.items()
+            if change.after is not None
+        }
+        seqs: dict[str, int] = {}
+        into: set[str] = set()
+        try:
+            if not self.dry_run:
+                seqs = self.evidence.record(chunk, list(changes.values()), into)
+        finally:
+            self.ours |= {(one, (changes[one].order or {})["decision_id"]) for one in into}
+        for one, change in changes.items():
+            state = subjects.states[one]
+            state.document, state.last, state.erased = change.after, seqs.get(one, state.last), False
+            state.note({name: value for name, value in (change.order or {}).items() if name not in ADDED})
+        subjects.manifests.update(manifests)
