@@ -33,7 +33,8 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.evidence import ManifestEvidence
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -133,7 +134,7 @@ def counting_store(folder: Path) -> tuple[SubjectStore, CountingObjects]:
 def ingest_step(folder: Path, options: dict[str, Any]) -> None:
     """This pipeline's ingestion of some files of events."""
     log = AuditLog(store_in(folder, options["chunks"]), ring_in(folder))
-    files = [EventFile.local(Path(path)) for path in options["files"]]
+    files = [local_file(Path(path)) for path in options["files"]]
     start()
     report = ingest(log, files)
     tell(rows=report.appended, rejected=report.rejected, results=report.results)

@@ -22,7 +22,8 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
@@ -70,7 +71,7 @@ class Work:
             fresh = store()
             return write_compliance_report(fresh, collect_numbers(fresh, ring, pending_days=30))
 
-        file = EventFile.local(self.folder / "events.jsonl")
+        file = local_file(self.folder / "events.jsonl")
         one = "WORKER-100001"
         store().register(people)
         watch(f"register {self.people:,} people", lambda: backfill(store(), people, limit=None))

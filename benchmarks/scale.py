@@ -20,7 +20,8 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.evidence import ManifestEvidence
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
@@ -77,10 +78,10 @@ def step(name: str, folder: Path, chunks: int) -> None:
     work: dict[str, Callable[[], object]] = {
         "register": register,
         "again": lambda: backfill(store, people, limit=None),
-        "ingest": lambda: ingest(AuditLog(store, ring), [EventFile.local(folder / "events.jsonl")]),
+        "ingest": lambda: ingest(AuditLog(store, ring), [local_file(folder / "events.jsonl")]),
         "verify": lambda: verify(store, ring),
         "checkpoint": lambda: write_checkpoint(store, ring),
-        "few": lambda: ingest(AuditLog(store, ring), [EventFile.local(folder / "few.jsonl")]),
+        "few": lambda: ingest(AuditLog(store, ring), [local_file(folder / "few.jsonl")]),
         "incremental": lambda: verify(store, ring, incremental=True),
         "next": lambda: write_checkpoint(store, ring),
         "get": lambda: registry.get(ONE),

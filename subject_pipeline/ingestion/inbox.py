@@ -7,9 +7,10 @@ from pathlib import Path
 
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
-from subject_pipeline.ingestion.event_files import is_event_file
+from subject_pipeline.ingestion.event_files import is_event_file, local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
-from subject_pipeline.ingestion.ingesting import EventFile, Progress, ingest, raise_unread
+from subject_pipeline.ingestion.ingesting import Progress, ingest, raise_unread
+from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.ingestion.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.keys.macs import Macs
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -95,7 +96,7 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
 
 def _ingest_one(log: AuditLog, item: ObjectInfo | Path, report: IngestReport, progress: Progress | None) -> None:
     if isinstance(item, Path):
-        ingest(log, [EventFile.local(item)], report=report, progress=progress)
+        ingest(log, [local_file(item)], report=report, progress=progress)
         return
     objects = log.store.objects
     before = {name: getattr(report, name) for name in _COUNTS}
@@ -116,8 +117,8 @@ def _named(name: str, inbox: dict[str, ObjectInfo]) -> ObjectInfo | Path:
     return path
 
 
-def _file(objects: ObjectStore, key: str) -> EventFile:
-    return EventFile(key, lambda: closing(objects.open(key)))
+def _file(objects: ObjectStore, key: str) -> LineFile:
+    return LineFile(key, lambda: closing(objects.open(key)))
 
 
 def _about(item: ObjectInfo, log_id: str) -> dict[str, str | int]:

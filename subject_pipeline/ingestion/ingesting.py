@@ -4,22 +4,20 @@ import gc
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import closing
 from sys import getsizeof
-from typing import BinaryIO
 
 import polars as pl
 
 from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
-from subject_pipeline.errors import EventError, SourceError, SubjectPipelineError
-from subject_pipeline.ingestion.event_files import EventLine, check_event_file, local_events, read_events
+from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.ingestion.event_files import read_events
 from subject_pipeline.ingestion.ingest_report import IngestReport, Placed, Rejection, Tally, bury
+from subject_pipeline.ingestion.line_files import FileLine, LineFile
 from subject_pipeline.ingestion.usual_events import UsualEvents
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once
@@ -36,29 +34,9 @@ Progress = Callable[[int], None]
 """Called with events done."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventFile:
-    """A file of events: the name that reports give it, and how to open it."""
-
-    name: str
-    open: Callable[[], AbstractContextManager[BinaryIO]]
-
-    @classmethod
-    def local(cls, path: Path) -> "EventFile":
-        """A file on a local disk.
-
-        Raises:
-            SourceError: there is no such file, or its name does not say what is in it.
-        """
-        check_event_file(str(path))
-        if not path.is_file():
-            raise SourceError(f"cannot read events from {path}: there is no such file")
-        return cls(str(path), lambda: local_events(path))
-
-
 def ingest(
     log: AuditLog,
-    files: Sequence[EventFile],
+    files: Sequence[LineFile],
     *,
     report: IngestReport | None = None,
     progress: Progress | None = None,
@@ -119,11 +97,11 @@ def raise_unread(unread: Sequence[SourceError], files: int) -> None:
 
 
 def _ingest_file(
-    log: AuditLog, file: EventFile, report: IngestReport, progress: Progress | None, concurrency: int
+    log: AuditLog, file: LineFile, report: IngestReport, progress: Progress | None, concurrency: int
 ) -> None:
     rejections: list[Rejection] = []
     try:
-        with closing(_lines(file)) as lines:
+        with closing(file.lines(read_events)) as lines:
             for batch in _batches(lines, file.name, rejections, report):
                 if batch:
                     for placed in _append(log, batch, report, concurrency):
@@ -137,30 +115,13 @@ def _ingest_file(
             report.dead_letters.append(bury(log.store.objects, file.name, rejections))
 
 
-def _lines(file: EventFile) -> Generator[EventLine, None, None]:
-    """A file's lines; anything that goes wrong while it is read is a failure of this file alone.
-
-    Raises:
-        SourceError: it cannot be opened, or cannot be read to its end.
-    """
-    try:
-        with file.open() as stream:
-            yield from read_events(file.name, stream)
-    except (SourceError, GeneratorExit, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a panic of a Rust library is not an Exception
-        # Others' errors may quote the file; ours never do.
-        reason = str(error) if isinstance(error, SubjectPipelineError) else type(error).__name__
-        raise SourceError(f"cannot read events from {file.name}: {reason}") from error
-
-
 def _note(rejections: list[Rejection], rejection: Rejection) -> None:
     if len(rejections) < MAX_NAMED:
         rejections.append(rejection)
 
 
 def _batches(
-    lines: Iterable[EventLine], name: str, rejections: list[Rejection], report: IngestReport
+    lines: Iterable[FileLine], name: str, rejections: list[Rejection], report: IngestReport
 ) -> Iterator[list[Placed]]:
     """Lines as events, a batch at a time; those that are not events are noted on the way."""
     batch: list[Placed] = []
@@ -181,7 +142,7 @@ def _batches(
     yield batch
 
 
-def _parsed(line: EventLine) -> AccessEvent | str:
+def _parsed(line: FileLine) -> AccessEvent | str:
     """The event of a line, or why it holds none."""
     try:
         return parse_event(line.value)

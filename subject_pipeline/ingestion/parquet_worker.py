@@ -1,4 +1,4 @@
-"""The process that reads one parquet file of events: its rows as JSON lines, in an amount of memory that has a limit.
+"""The process that reads one parquet file of events or decisions: its rows as JSON lines, in limited memory.
 
 A few bytes of parquet can ask for any amount of memory, in more ways than can be foreseen: dictionaries, compression,
 false counts. So the system enforces the limit: if many rows at once are too much, fewer are read, and anything else
@@ -40,10 +40,21 @@ READ, ROWS, FAILED, END = b"R", b"L", b"X", b"E"
 PIECE = 1 << 20
 """Bytes of the file that are asked for at once, and about how many of rows a frame has."""
 
-COLUMNS = (
-    "event_id", "candidate_id", "ts", "actor", "action",
-    "payload", "result", "dataset", "fields", "purpose", "trace_id",
-)  # fmt: skip
+EVENTS, DECISIONS = "events", "decisions"
+CONTENTS = {
+    EVENTS: (
+        "event_id", "candidate_id", "ts", "actor", "action",
+        "payload", "result", "dataset", "fields", "purpose", "trace_id",
+    ),
+    DECISIONS: (
+        "decision_id", "candidate_id", "candidate_check", "kind", "ts", "actor", "reason", "evidence", "approved_by",
+        "scope", "version", "until", "vertical", "policy", "hold_id",
+    ),
+}  # fmt: skip
+"""The columns that are read. A file of events may have others; one of decisions only those that inform its reader."""
+
+_INFORMS = "about_"
+_TIMES = {"ts", "until"}
 MAX_ROWS = 100_000_000
 MAX_TEXT, MAX_FIELDS = 1_024, 1_000
 """As in `audit.events`; a test compares the two, since its imports would double the time to start."""
@@ -102,13 +113,13 @@ class _Asked(io.RawIOBase):
 
 
 def main() -> None:
-    """Read the file whose size is the only argument."""
+    """Read the file whose content and size are the arguments."""
     frames, answers = sys.stdout.buffer, sys.stdin.buffer
     _limit_memory()
     try:
         lines: list[bytes] = []
         size = 0
-        for line in rows(_Asked(int(sys.argv[1]), frames, answers)):
+        for line in rows(_Asked(int(sys.argv[2]), frames, answers), sys.argv[1]):
             lines.append(line)
             size += len(line)
             if size >= PIECE:
@@ -144,7 +155,7 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
 
 
-def rows(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - whatever pyarrow reads
+def rows(file: Any, content: str = EVENTS) -> Iterator[bytes]:  # noqa: ANN401 - whatever pyarrow reads
     """The rows of a file, each as a line of JSON without its end.
 
     Raises:
@@ -155,10 +166,13 @@ def rows(file: Any) -> Iterator[bytes]:  # noqa: ANN401 - whatever pyarrow reads
         raise UnreadableError(f"it has {metadata.num_rows:,} rows; divide it into files of at most {MAX_ROWS:,}")
     parquet = pq.ParquetFile(file, metadata=metadata, pre_buffer=False, buffer_size=PIECE)
     names = parquet.schema_arrow.names
-    for name in COLUMNS:
+    for name in CONTENTS[content]:
         if names.count(name) > 1:
             raise UnreadableError(f"it has the column {name} twice")
-    known = [name for name in COLUMNS if name in names]
+    other = next((name for name in names if name not in CONTENTS[content] and not name.startswith(_INFORMS)), None)
+    if other is not None and content == DECISIONS:
+        raise UnreadableError(f"a decision has no column {other[:80]!r}")
+    known = [name for name in CONTENTS[content] if name in names]
     for group in range(metadata.num_row_groups):
         for batch in _batches(parquet, known, group):
             yield from _lines(batch)
@@ -270,8 +284,8 @@ def _lengths(column: pa.Array) -> list[int | None]:
 def _cells(name: str, column: pa.Array) -> list[Any]:
     """The cells of a column as JSON has them; a payload of any type as its text."""
     kind = column.type
-    if name == "ts" and pa.types.is_timestamp(kind):
-        return _times(kind, column)
+    if name in _TIMES and pa.types.is_timestamp(kind):
+        return _times(name, kind, column)
     if pa.types.is_dictionary(kind):
         return _cells(name, pc.take(column.dictionary, column.indices))
     if _is_unicode(kind):
@@ -284,18 +298,18 @@ def _cells(name: str, column: pa.Array) -> list[Any]:
     return [_Bad(f"{name}: {reason}") if valid else None for valid in column.is_valid().to_pylist()]
 
 
-def _times(kind: pa.TimestampType, column: pa.Array) -> list[Any]:
+def _times(name: str, kind: pa.TimestampType, column: pa.Array) -> list[Any]:
     if kind.tz is None:
-        return [_Bad("ts: has no time zone") if valid else None for valid in column.is_valid().to_pylist()]
+        return [_Bad(f"{name}: has no time zone") if valid else None for valid in column.is_valid().to_pylist()]
     per_second = _PER_SECOND[kind.unit]
-    return [None if one is None else _time(one, per_second) for one in column.cast(pa.int64()).to_pylist()]
+    return [None if one is None else _time(name, one, per_second) for one in column.cast(pa.int64()).to_pylist()]
 
 
-def _time(count: int, per_second: int) -> str | _Bad:
+def _time(name: str, count: int, per_second: int) -> str | _Bad:
     try:
         moment = _EPOCH + dt.timedelta(microseconds=count * 10**6 // per_second)
     except OverflowError:
-        return _Bad("ts: no calendar holds this time in UTC")
+        return _Bad(f"{name}: no calendar holds this time in UTC")
     return format_time(moment)
 
 

@@ -14,7 +14,8 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.doctor import diagnose
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
@@ -81,7 +82,7 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
 
     # Ingest, twice, and append from two processes and a thread at once.
     sample_events(EVENTS, folder / "events.jsonl", people=PEOPLE)
-    file = EventFile.local(folder / "events.jsonl")
+    file = local_file(folder / "events.jsonl")
     assert ingest(AuditLog(store, ring), [file]).appended == EVENTS
     assert ingest(AuditLog(store_at(url), ring), [file]).already_present == EVENTS
     writers = [

@@ -17,8 +17,9 @@ import pytest
 
 from subject_pipeline.audit import events
 from subject_pipeline.errors import SourceError
-from subject_pipeline.ingestion import event_files, parquet_worker
-from subject_pipeline.ingestion.event_files import EventLine, read_events
+from subject_pipeline.ingestion import line_files, parquet_worker
+from subject_pipeline.ingestion.event_files import read_events
+from subject_pipeline.ingestion.line_files import FileLine
 
 _NOON = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 _MIB = 1 << 20
@@ -41,7 +42,7 @@ def _file(columns: dict[str, Any], **options: Any) -> io.BytesIO:
     return file
 
 
-def _read(file: io.BytesIO) -> list[EventLine]:
+def _read(file: io.BytesIO) -> list[FileLine]:
     return list(read_events("e.parquet", file))
 
 
@@ -140,7 +141,7 @@ def test_a_column_twice_is_a_key_twice() -> None:
     table = pa.table([*_columns(1).values(), ["bob"]], names=[*_columns(1), "actor"])
     file = io.BytesIO()
     pq.write_table(table, file)
-    with pytest.raises(SourceError, match=r"cannot read events from e\.parquet: it has the column actor twice"):
+    with pytest.raises(SourceError, match=r"cannot read e\.parquet: it has the column actor twice"):
         _read(file)
 
 
@@ -163,7 +164,7 @@ def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
 def test_the_reader_knows_the_limits_of_an_event() -> None:
     """It states them itself, so as to start fast."""
     assert (parquet_worker.MAX_TEXT, parquet_worker.MAX_FIELDS) == (events.MAX_TEXT, events.MAX_FIELDS)
-    assert event_files.MAX_LINE == 4 * _MIB
+    assert line_files.MAX_LINE == 4 * _MIB
 
 
 def _dictionary_of_a_large_text(path: Path) -> None:
@@ -222,7 +223,8 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.errors import SourceError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.ingesting import ingest
+from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])
@@ -230,7 +232,7 @@ create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
 log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))
 report, ending = IngestReport(), ""
 try:
-    ingest(log, [EventFile.local(path) for path in [Path(sys.argv[2]), folder / "sound.jsonl"]], report=report)
+    ingest(log, [local_file(path) for path in [Path(sys.argv[2]), folder / "sound.jsonl"]], report=report)
 except SourceError as error:
     ending = str(error)
 (own,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]

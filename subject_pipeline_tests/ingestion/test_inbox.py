@@ -12,7 +12,7 @@ import pytest
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
-from subject_pipeline.ingestion import event_files, ingesting
+from subject_pipeline.ingestion import event_files, ingesting, line_files
 from subject_pipeline.ingestion.inbox import _receipt_key, ingest_inbox, waiting
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
@@ -86,11 +86,11 @@ def test_whatever_reading_a_file_raises_is_its_own(
         file.seek(0)
         yield from real(file)
 
-    real = event_files._lines
-    monkeypatch.setattr(event_files, "_lines", lines)
+    real = line_files.json_lines
+    monkeypatch.setattr(event_files, "json_lines", lines)
     drop(log, "a.jsonl", "poison")
     drop(log, "b.jsonl", "1")
-    with pytest.raises(SourceError, match=r"cannot read events from inbox/a\.jsonl: ") as caught:
+    with pytest.raises(SourceError, match=r"cannot read inbox/a\.jsonl: ") as caught:
         ingest_inbox(log)
     assert "secret" not in str(caught.value)
     assert rows(log) == 1

@@ -12,9 +12,11 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
-from subject_pipeline.ingestion import event_files, ingesting
+from subject_pipeline.ingestion import ingesting, line_files
+from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.ingesting import ingest
+from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
@@ -34,9 +36,9 @@ def _event(number: int, **fields: Any) -> dict[str, Any]:
     return {**event, "actor": "a", "action": "view", **fields}
 
 
-def _lines(path: Path, *lines: bytes | dict[str, Any]) -> EventFile:
+def _lines(path: Path, *lines: bytes | dict[str, Any]) -> LineFile:
     path.write_bytes(b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines))
-    return EventFile.local(path)
+    return local_file(path)
 
 
 def _counts(report: IngestReport) -> tuple[int, int, int]:
@@ -59,8 +61,8 @@ def test_parquet_events_are_those_of_json_lines(log: AuditLog, tmp_path: Path) -
          if "payload" in event else None} for event in wanted
     ]  # fmt: skip
     pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / "e.parquet")
-    assert _counts(ingest(log, [EventFile.local(tmp_path / "e.parquet")])) == (2, 0, 0)
-    assert _counts(ingest(log, [EventFile.local(tmp_path / "e.jsonl")])) == (0, 2, 0)
+    assert _counts(ingest(log, [local_file(tmp_path / "e.parquet")])) == (2, 0, 0)
+    assert _counts(ingest(log, [local_file(tmp_path / "e.jsonl")])) == (0, 2, 0)
     (row,) = show(log.store, log.ring, "P-0")
     assert (row["row"]["result"], row["row"]["fields"], row["row"]["purpose"]) == ("denied", ["name"], "matching")
     (row,) = show(log.store, log.ring, "P-1")
@@ -71,7 +73,7 @@ def test_a_parquet_time_without_a_zone_is_rejected(log: AuditLog, tmp_path: Path
     """What moment it means nobody knows."""
     event = {**_event(0), "ts": dt.datetime(2026, 6, 30, 12)}  # noqa: DTZ001 - the point
     pl.DataFrame([event]).write_parquet(tmp_path / "e.parquet")
-    report = ingest(log, [EventFile.local(tmp_path / "e.parquet")])
+    report = ingest(log, [local_file(tmp_path / "e.parquet")])
     assert _counts(report) == (0, 0, 1)
     assert (report.rejections[0].line, report.rejections[0].reason) == (1, "ts: has no time zone")
 
@@ -104,7 +106,7 @@ def test_a_line_too_long_is_rejected_without_being_read(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line beyond the limit is skipped to its end."""
-    monkeypatch.setattr(event_files, "MAX_LINE", 1_000)
+    monkeypatch.setattr(line_files, "MAX_LINE", 1_000)
     report = ingest(log, [_lines(tmp_path / "e.jsonl", _event(1), b"x" * 5_000, _event(2))])
     assert _counts(report) == (2, 0, 1)
     assert [(one.line, one.reason) for one in report.rejections] == [(2, "longer than 1,000 bytes")]
@@ -120,10 +122,10 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(log: AuditLog, tmp_pat
     """Not parquet, another ending, a folder, nothing there."""
     (tmp_path / "e.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(SourceError, match="not parquet"):
-        ingest(log, [EventFile.local(tmp_path / "e.parquet")])
+        ingest(log, [local_file(tmp_path / "e.parquet")])
     for name in ("e.csv", "nowhere.jsonl", "store"):
         with pytest.raises(SourceError):
-            EventFile.local(tmp_path / name)
+            local_file(tmp_path / name)
 
 
 def test_the_same_file_twice_in_one_call_is_once(log: AuditLog, tmp_path: Path) -> None:

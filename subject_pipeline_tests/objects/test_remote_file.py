@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.store import MemoryStore
 
-from subject_pipeline.ingestion.event_files import MAX_LINE, read_events
+from subject_pipeline.ingestion.event_files import read_events
+from subject_pipeline.ingestion.line_files import MAX_LINE
 from subject_pipeline.objects.remote import RemoteObjects
 
 
@@ -41,7 +42,7 @@ def test_an_object_is_read_whole_and_from_anywhere() -> None:
         assert file.read() == b""
 
 
-def test_parquet_events_are_read_from_a_bucket() -> None:
+def test_parquet_files_are_read_from_a_bucket() -> None:
     """Rows come in order, with their place."""
     sink = io.BytesIO()
     pq.write_table(pa.table({"candidate_id": ["A", "B"]}), sink)

@@ -17,7 +17,8 @@ from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import UnknownSubjectError
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -60,7 +61,7 @@ class Worker:
         return [sum(not one.new for one in done), 0]
 
     def _ingest(self, asked: Asked) -> list[int]:
-        report = ingest(self.log, [EventFile.local(self._file(asked, asked["events"]))])
+        report = ingest(self.log, [local_file(self._file(asked, asked["events"]))])
         return [report.already_present, report.rejected + len(asked["events"]) - report.events]
 
     def _put(self, asked: Asked) -> None:

@@ -9,7 +9,8 @@ import pytest
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.ingestion.ingesting import EventFile, ingest
+from subject_pipeline.ingestion.event_files import local_file
+from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
@@ -59,7 +60,7 @@ def costs(proxy: Counted, folder: Path, bucket: str, *, chunks: int, people: int
     store().register(declared)
     count("register", lambda: backfill(store(), declared, limit=None))
     count("again", lambda: backfill(store(), declared, limit=None))
-    count("ingest", lambda: ingest(AuditLog(store(), ring), [EventFile.local(folder / "events.jsonl")]))
+    count("ingest", lambda: ingest(AuditLog(store(), ring), [local_file(folder / "events.jsonl")]))
     count("full", lambda: verify(store(), ring))
     write_checkpoint(store(), ring)
     count("unchanged", lambda: verify(store(), ring, incremental=True))

@@ -14,6 +14,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion import ingesting
+from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.registry.subjects import SubjectRegistry
 
@@ -23,7 +24,7 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 @command_options
 def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     """Append the access events of .jsonl or .parquet files, each once however often its file is read."""
-    sources = [ingesting.EventFile.local(path) for path in files]
+    sources = [local_file(path) for path in files]
     ring = shell.key_ring()
     ring.ring()
     log = open_audit_log(shell.open_store(), ring)

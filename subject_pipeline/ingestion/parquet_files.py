@@ -1,4 +1,4 @@
-"""Rows of a parquet file of events, read by a separate process: see `parquet_worker`."""
+"""Rows of a parquet file that anybody may have written, read by a separate process: see `parquet_worker`."""
 
 import io
 import os
@@ -7,19 +7,23 @@ import sys
 from collections.abc import Iterator
 from typing import IO, BinaryIO
 
+import orjson
+
 from subject_pipeline.errors import SourceError
+from subject_pipeline.ingestion.line_files import FileLine
 from subject_pipeline.ingestion.parquet_worker import END, FAILED, FRAME, PIECE, READ, REQUEST, ROWS
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _LONGEST = 256 << 20
 
 
-def parquet_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
-    """The rows of a parquet file as the worker writes them, in order.
+def parquet_lines(name: str, file: BinaryIO, content: str) -> Iterator[FileLine]:
+    """The rows of a parquet file, in order, numbered from 1.
 
     Args:
         name: the file's.
         file: open for reading, and seekable.
+        content: what its rows are: a name of `parquet_worker.CONTENTS`.
 
     Raises:
         SourceError: it is not parquet, or cannot be read, or not within the worker's memory.
@@ -34,7 +38,7 @@ def parquet_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
         "MALLOC_MMAP_THRESHOLD_": str(PIECE),
     }
     with subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "subject_pipeline.ingestion.parquet_worker", str(size)],
+        [sys.executable, "-m", "subject_pipeline.ingestion.parquet_worker", content, str(size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -43,7 +47,13 @@ def parquet_lines(name: str, file: BinaryIO) -> Iterator[bytes]:
         assert worker.stdin is not None  # noqa: S101 - said above
         assert worker.stdout is not None  # noqa: S101 - said above
         try:
-            yield from _answered(name, file, worker.stdin, worker.stdout)
+            for number, line in enumerate(_answered(name, file, worker.stdin, worker.stdout), start=1):
+                row = orjson.loads(line)
+                if isinstance(row, list):
+                    reason, rest = row
+                    yield FileLine(number, orjson.dumps(rest) if rest else b"", None, reason)
+                else:
+                    yield FileLine(number, line, row)
         except BrokenPipeError:
             raise SourceError(_died(name)) from None
         finally:
@@ -69,10 +79,10 @@ def _answered(name: str, file: BinaryIO, answers: IO[bytes], frames: IO[bytes]) 
             if body:
                 yield from body.split(b"\n")
         elif kind == FAILED:
-            raise SourceError(f"cannot read events from {name}: {body.decode(errors='replace')}")
+            raise SourceError(f"cannot read {name}: {body.decode(errors='replace')}")
         else:
             return
 
 
 def _died(name: str) -> str:
-    return f"cannot read events from {name}: its content ended the process that read it, by lack of memory or worse"
+    return f"cannot read {name}: its content ended the process that read it, by lack of memory or worse"
