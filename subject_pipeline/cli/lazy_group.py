@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NamedTuple
 
 import click
@@ -30,7 +31,8 @@ class LazyGroup(click.Group):
         """A command, imported now."""
         if (found := self._lazy.get(cmd_name)) is None:
             return None
-        command: click.Command = getattr(import_module(found.module), found.name)
+        attribute = f"{found.name}_" if iskeyword(found.name) else found.name
+        command: click.Command = getattr(import_module(found.module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

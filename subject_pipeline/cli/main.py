@@ -17,6 +17,7 @@ _COMMANDS = (
     Lazy("audit", f"{_HERE}.audit", "Append to the audit log, read it, verify it, anchor it."),
     Lazy("backfill", f"{_HERE}.backfill", "Give every person of a dataset a manifest, unless they have one."),
     Lazy("datasets", f"{_HERE}.datasets", "Register datasets, list them, and retire them."),
+    Lazy("decisions", f"{_HERE}.life.decisions", "Apply decisions about people from files."),
     Lazy(
         "doctor",
         f"{_HERE}.doctor",
@@ -38,7 +39,7 @@ _COMMANDS = (
         "Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.",
     ),
     Lazy("sample", f"{_HERE}.sample", "Write sample data that looks real."),
-    Lazy("subjects", f"{_HERE}.subjects", "Look subjects up, count, delete, export and import them."),
+    Lazy("subjects", f"{_HERE}.subjects", "Look people up, decide about them, count, delete, export and import them."),
 )
 _TERMINATED = 128 + signal.SIGTERM
 

@@ -56,7 +56,7 @@ NEEDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
 )
 """The fields that a kind needs, beside those that every decision has; biometric `consent_given` also takes `until`."""
 
-_REGISTRYS_OWN = frozenset({"registered", "replaced", "deleted", "linked", "erased"})
+_REGISTRYS_OWN = ("registered", "replaced", "deleted", "linked", "erased")
 _ALWAYS = ("decision_id", "candidate_id", "kind", "ts", "actor")
 _OPTIONAL = ("reason", "evidence", "approved_by")
 _SPECIFIC = ("scope", "version", "until", "vertical", "policy", "hold_id")
@@ -142,7 +142,7 @@ def candidate_check(candidate_id: str) -> str:
 
 def is_undecided(value: object) -> bool:
     """Whether a line is a draft for which nobody has chosen a kind yet."""
-    return isinstance(value, Mapping) and "kind" in value and value["kind"] in {None, ""}
+    return isinstance(value, Mapping) and "kind" in value and value["kind"] in (None, "")
 
 
 def parse_decision(value: object) -> Decision:

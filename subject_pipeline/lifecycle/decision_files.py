@@ -46,17 +46,17 @@ def read_decisions(name: str, file: BinaryIO) -> Iterator[FileLine]:
 def _table(name: str, file: BinaryIO) -> Iterator[FileLine]:
     """The rows of a CSV file, whose first line names the columns; numbered by the line on which each begins."""
     texts = _texts(name, file)
-    header = next(texts, "")
+    header, start = next(texts, ""), 2
     if header.lower().startswith("sep="):  # a spreadsheet's own way to name the delimiter
-        header = next(texts, "")
+        header, start = next(texts, ""), 3
     delimiter = max(_DELIMITERS, key=header.count)
     columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
     _check_columns(name, columns)
-    before = 2 if header else 1
+    before = start
     rows = csv.reader(texts, delimiter=delimiter)
     try:
         for cells in rows:
-            number, before = before, 2 + rows.line_num
+            number, before = before, start + rows.line_num
             if not any(cell.strip() for cell in cells):
                 continue
             raw = orjson.dumps(cells)

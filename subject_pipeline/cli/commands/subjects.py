@@ -1,134 +1,38 @@
-"""`subjects`: the registry of manifests."""
-
-import json
-import time
-from dataclasses import asdict
-from pathlib import Path
+"""`subjects`: look people up, decide about them, and keep their manifests."""
 
 import click
 
-from subject_pipeline.changes.evidence import ManifestEvidence
-from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.manifests.manifest import translations
-from subject_pipeline.registry import exporting
-from subject_pipeline.registry.importing import import_manifests
-from subject_pipeline.registry.maintenance import compact as compact_store
-from subject_pipeline.registry.outcomes import ImportReport
-from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 
-_SHOWN_FAILURES = 20
+_MANIFESTS = "subject_pipeline.cli.commands.subjects_manifests"
+_DECIDE = "subject_pipeline.cli.commands.life.decide"
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy=(
+        Lazy("classify", _DECIDE, "Set somebody's vertical."),
+        Lazy(
+            "compact",
+            _MANIFESTS,
+            "Apply what is recorded, merge small files, and remove for good what no manifest needs.",
+        ),
+        Lazy("consent", _DECIDE, "Record that consent is given, refused or withdrawn."),
+        Lazy("count", _MANIFESTS, "Count the subjects."),
+        Lazy("delete", _MANIFESTS, "Delete a subject's manifest, and what is staged for it."),
+        Lazy("export", _MANIFESTS, "Write every manifest to a file, sorted by chunk and storage key."),
+        Lazy("get", _MANIFESTS, "Print a subject's manifest."),
+        Lazy("hold", _DECIDE, "Place a legal hold: nobody held is erased."),
+        Lazy(
+            "import",
+            _MANIFESTS,
+            "Register the manifests of a file, or of a folder of *.json, and replace those that differ.",
+        ),
+        Lazy("readmit", _DECIDE, "Let somebody who was erased be registered again."),
+        Lazy("release", _DECIDE, "Release a legal hold."),
+        Lazy("restrict", _DECIDE, "Restrict processing."),
+        Lazy("unrestrict", _DECIDE, "Lift a restriction."),
+    ),
+)
 def subjects() -> None:
-    """Look subjects up, count, delete, export and import them."""
-
-
-@subjects.command()
-@click.argument("candidate_id", metavar="ID")
-@command_options
-def get(shell: Shell, candidate_id: str) -> None:
-    """Print a subject's manifest."""
-    manifest = SubjectRegistry(shell.existing_store()).get(candidate_id).as_json()
-    shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
-
-
-@subjects.command()
-@command_options
-def count(shell: Shell) -> None:
-    """Count the subjects."""
-    found = SubjectRegistry(shell.existing_store()).count()
-    shell.tell({"count": found}, f"{found:,}")
-
-
-@subjects.command()
-@click.argument("candidate_id", metavar="ID")
-@command_options
-def delete(shell: Shell, candidate_id: str) -> None:
-    """Delete a subject's manifest, and what is staged for it."""
-    store = shell.existing_store()
-    forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.key_ring(), shell.actor())).delete(candidate_id)
-    shell.tell(
-        {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
-        f"deleted {candidate_id}",
-    )
-    say(
-        "The row is still in the files of earlier table versions below subjects/: "
-        "`subject-pipeline subjects compact` removes it for good. While the source holds the person, "
-        "the next backfill registers them again."
-    )
-
-
-@subjects.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help=".jsonl or .parquet")
-@command_options
-def export(shell: Shell, out: Path) -> None:
-    """Write every manifest to a file, sorted by chunk and storage key."""
-    written = exporting.export(shell.existing_store(), out)
-    shell.tell({"out": str(out), "count": written}, f"{written:,} manifests written to {out}")
-
-
-@subjects.command("import")
-@click.argument("path", type=click.Path(path_type=Path), metavar="FILE|DIR")
-@click.option("--map", "pairs", multiple=True, metavar="THEIRS=OURS",
-              help="Another system's word for one of ours, such as granted=given. May be given again.")  # fmt: skip
-@command_options
-def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
-    """Register the manifests of a .jsonl or .json file, or of a folder of *.json, and replace those that differ.
-
-    A status, vertical or policy that is not one of our words is refused, with the list of words; --map translates.
-    """
-    started = time.perf_counter()
-    words = translations(pairs)
-    report = ImportReport()
-    status, ending = DONE, ""
-    try:
-        store = shell.open_store()
-        import_manifests(store, path, report, ManifestEvidence(store, shell.key_ring(), shell.actor()), words)
-    except KeyboardInterrupt:
-        status, ending = INTERRUPTED, "interrupted"
-    except SubjectPipelineError as error:
-        if not report.manifests:
-            raise
-        status, ending = SOMETHING_FAILED, str(error)
-    elapsed = time.perf_counter() - started
-    for failure in report.failures[:_SHOWN_FAILURES]:
-        say(f"failed: {failure.where}: {failure.reason}")
-    if report.failed > _SHOWN_FAILURES:
-        say(f"... and {report.failed - _SHOWN_FAILURES:,} more (--json names up to 10,000)")
-    shell.tell(
-        {
-            "manifests": report.manifests,
-            "inserted": report.inserted,
-            "replaced": report.replaced,
-            "unchanged": report.unchanged,
-            "failed": report.failed,
-            "failures": [asdict(failure) for failure in report.failures],
-            "elapsed_s": round(elapsed, 3),
-        },
-        f"{report.manifests:,} manifests read: {report.inserted:,} inserted, {report.replaced:,} replaced, "
-        f"{report.unchanged:,} unchanged, {report.failed:,} failed",
-    )
-    if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
-    end(status or (SOMETHING_FAILED if report.failed else DONE))
-
-
-@subjects.command()
-@command_options
-def compact(shell: Shell) -> None:
-    """Apply what was recorded and not applied, merge small files, and remove for good what no current manifest needs.
-
-    Deleted subjects are physically gone afterwards. What killed commands recorded in the audit log is applied only with
-    a key ring.
-    """
-    store, ring = shell.existing_store(), shell.key_ring()
-    done = compact_store(store, ManifestEvidence(store, ring, shell.actor()) if ring.configured else None)
-    shell.tell(
-        asdict(done),
-        f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "
-        f"{done.staged_removed:,} stale staged objects removed; {done.settled:,} recorded changes applied",
-    )
-    if done.unexplained:
-        say("Some manifests are not as the audit log records them and were left: run `subject-pipeline audit verify`")
+    """Look people up, decide about them, count, delete, export and import them."""

@@ -1,0 +1,1 @@
+"""Commands of the life of a record: decisions, reviews, erasure, and what a person may ask for."""
