@@ -84,16 +84,20 @@ class Change:
         """
         if self.after is None or not self.needs_row:
             return None
-        for name in self.changes.keys() & self.after.keys():
-            if self.changes[name] is None:
+        changes = self.changes
+        for name in self.after.keys() & changes.keys():
+            if changes[name] is None:
                 return f"its field {shown(name)!r} is null: leave it out"
-            if not is_decision({"kind": self.kind, "changes": {name: self.changes[name]}}):
-                return (
-                    f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too "
-                    "deeply: write it as a string"
-                )
+        if not is_decision({"kind": self.kind, "changes": changes}):
+            name = next(
+                name for name in changes if not is_decision({"kind": self.kind, "changes": {name: changes[name]}})
+            )
+            return (
+                f"its field {shown(name)!r} holds a number with a fraction or an exponent, or is nested too deeply: "
+                "write it as a string"
+            )
         try:
-            size = len(canonical_json(self.changes))
+            size = len(canonical_json(changes))
         except CanonicalJsonError as error:
             return str(error)
         return None if size <= _MOST_BYTES else f"its change takes {size:,} bytes, and a row holds {_MOST_BYTES:,}"

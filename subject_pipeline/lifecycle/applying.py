@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from subject_pipeline.changes.evidence import Change, ManifestEvidence, incomplete, moment_after
-from subject_pipeline.changes.replaying import Standing
+from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.changes.settling import IDS, stored_rows
 from subject_pipeline.decisions.decision import Decision
 from subject_pipeline.decisions.policies import Policies
@@ -74,16 +74,16 @@ class Decisions:
         layout = self._store.layout()
         if layout is None:
             return [rejected(UNKNOWN)] * len(decisions)
-        policies = self.policies()
+        policies, homes = self.policies(), layout.chunks
         verdicts: list[Verdict] = [rejected(UNKNOWN)] * len(decisions)
         by_chunk: dict[str, list[int]] = defaultdict(list)
         for at, decision in enumerate(decisions):
             if refusal(decision.candidate_id, decision.candidate_id) is None:
-                by_chunk[layout.chunks.chunk_of(storage_key(decision.candidate_id))].append(at)
+                by_chunk[homes.chunk_of(storage_key(decision.candidate_id))].append(at)
         for chunks in _groups(by_chunk):
             places = {chunk: by_chunk[chunk] for chunk in chunks}
             mine = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
-            group = _Group(self._store, layout.chunks, self._evidence, policies, mine, dry_run)
+            group = _Group(self._store, homes, self._evidence, policies, mine, dry_run)
             for chunk, found in group.run().items():
                 for at, verdict in zip(places[chunk], found, strict=True):
                     verdicts[at] = verdict
@@ -118,13 +118,13 @@ class _Subjects:
         states: by candidate id.
         broken: why nothing can be decided about somebody.
         gone: whom the table has although the log has them deleted.
-        manifests: what the table must get.
+        documents: the manifests that the table must get.
     """
 
     states: dict[str, SubjectState]
     broken: dict[str, str]
     gone: list[str]
-    manifests: dict[str, SubjectManifest]
+    documents: dict[str, Document]
 
 
 @dataclass(slots=True)
@@ -172,9 +172,10 @@ class _Group:
             return self._attempt()
         before = set(self.ours)
         verdicts = {chunk: self._decide(chunk, subjects, before) for chunk, subjects in found.items()}
-        manifests = [one for subjects in found.values() for one in subjects.manifests.values()]
-        if manifests and not self.dry_run:
-            (snapshot or ManifestTable(self.store).snapshot_or_create()).upsert(to_rows(manifests, self.layout))
+        documents = [one for subjects in found.values() for one in subjects.documents.values()]
+        if documents and not self.dry_run:
+            rows = to_rows((SubjectManifest.parse(dict(document)) for document in documents), self.layout)
+            (snapshot or ManifestTable(self.store).snapshot_or_create()).upsert(rows)
         return verdicts
 
     def _look(self, chunk: str, ids: Sequence[str], stored: pl.DataFrame, astray: Container[str | None]) -> _Subjects:
@@ -193,7 +194,7 @@ class _Group:
             elif standing.behind:
                 subjects.states[one] = SubjectState.of(standing.document, histories.get(one, ()))
                 if standing.document is not None:
-                    subjects.manifests[one] = SubjectManifest.parse(dict(standing.document))
+                    subjects.documents[one] = standing.document
                 elif document is not None:
                     subjects.gone.append(one)
             elif isinstance(document, ManifestError):
@@ -255,11 +256,6 @@ class _Group:
 
     def _record(self, chunk: str, changes: Mapping[str, Change], subjects: _Subjects) -> None:
         """Record one change of each of some subjects, and note them in their states."""
-        manifests = {
-            one: SubjectManifest.parse(dict(change.after))
-            for one, change in changes.items()
-            if change.after is not None
-        }
         seqs: dict[str, int] = {}
         into: set[str] = set()
         try:
@@ -271,4 +267,5 @@ class _Group:
             state = subjects.states[one]
             state.document, state.last, state.erased = change.after, seqs.get(one, state.last), False
             state.note({name: value for name, value in (change.order or {}).items() if name not in ADDED})
-        subjects.manifests.update(manifests)
+            if change.after is not None:
+                subjects.documents[one] = change.after
