@@ -23,7 +23,7 @@ from subject_pipeline.errors import (
     SubjectPipelineError,
 )
 from subject_pipeline.formats.shown_text import shown, without_credentials
-from subject_pipeline.ingestion.inbox import waiting
+from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
@@ -276,7 +276,7 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
 
 
 def _inbox(store: SubjectStore, layout: StoreLayout | None, ring: KeyRingFile | None) -> Finding:
-    files = waiting(store.objects, ring, layout.log_id if layout else None)
+    files = EVENT_INBOX.waiting(store.objects, ring, layout.log_id if layout else None)
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
 
 

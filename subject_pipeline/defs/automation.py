@@ -1,10 +1,12 @@
-"""What runs by itself when `SUBJECT_AUTOMATION=on`: the inbox's sensor and the schedules.
+"""What runs by itself when `SUBJECT_AUTOMATION=on`: the inboxes' sensors and the schedules.
 
 Each dataset brings the sensor of its own source; times and numbers are in `operations.yaml`.
 """
 
 import dagster as dg
 
+from subject_pipeline.ingestion.inbox import EVENT_INBOX
+from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource
 from subject_pipeline.orchestration.sensors.automation import all_partitions, schedule_of
@@ -15,7 +17,7 @@ _VERIFY = "verify_checkpoint_and_report"
 
 @dg.definitions
 def automation() -> dg.Definitions:
-    """The inbox's sensor, two verifications and the maintenance."""
+    """The inboxes' sensors, two verifications and the maintenance."""
     operations = Operations.read()
     everything = all_partitions(LayoutResource.from_environment().partitions().get_partition_keys())
 
@@ -32,7 +34,12 @@ def automation() -> dg.Definitions:
 
     return dg.Definitions(
         sensors=[
-            inbox_sensor("ingest_new_event_files", "ingest_access_events", "audit_log", operations=operations),
+            inbox_sensor(
+                "ingest_new_event_files", "ingest_access_events", "audit_log", EVENT_INBOX, operations=operations
+            ),
+            inbox_sensor(
+                "apply_new_decision_files", "apply_decisions", "decisions", DECISION_INBOX, operations=operations
+            ),
         ],
         schedules=[
             verification(

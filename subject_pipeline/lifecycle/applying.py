@@ -96,6 +96,10 @@ class Decisions:
         self._evidence.close()
 
 
+# Reasons name nobody: they are shown where no id may be.
+_UNEXPLAINED = "the manifest is none that the audit log explains: see `subject-pipeline audit verify`"
+
+
 def _groups(by_chunk: Mapping[str, Sequence[int]]) -> Iterator[list[str]]:
     """Chunks that one commit of the table changes together."""
     group: list[str] = []
@@ -190,7 +194,7 @@ class _Group:
             if one in astray or storage_key(one) in astray:
                 subjects.broken[one] = AMBIGUOUS
             elif not isinstance(standing, Standing):
-                subjects.broken[one] = str(standing)
+                subjects.broken[one] = _UNEXPLAINED
             elif standing.behind:
                 subjects.states[one] = SubjectState.of(standing.document, histories.get(one, ()))
                 if standing.document is not None:
@@ -198,7 +202,7 @@ class _Group:
                 elif document is not None:
                     subjects.gone.append(one)
             elif isinstance(document, ManifestError):
-                subjects.broken[one] = str(document)
+                subjects.broken[one] = _UNEXPLAINED
             else:
                 subjects.states[one] = SubjectState.of(document, histories.get(one, ()))
         return subjects

@@ -87,8 +87,13 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
         return KeyRingFile(Path(self.path).expanduser() if self.path else None)
 
     def evidence(self, store: SubjectStore) -> ManifestEvidence:
-        """What records changes of manifests in the audit log, as `$SUBJECT_ACTOR`, else as the system user."""
-        return ManifestEvidence(store, self.file(), Settings.read(os.environ).actor or system_user())
+        """What records changes of manifests in the audit log, as `actor()`."""
+        return ManifestEvidence(store, self.file(), actor())
+
+
+def actor() -> str:
+    """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""
+    return Settings.read(os.environ).actor or system_user()
 
 
 class RegistrationOptions(dg.ConfigurableResource[Any]):

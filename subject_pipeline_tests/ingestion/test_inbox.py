@@ -13,7 +13,8 @@ from subject_pipeline.audit.events import parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import SourceError
 from subject_pipeline.ingestion import event_files, ingesting, line_files
-from subject_pipeline.ingestion.inbox import _receipt_key, ingest_inbox, waiting
+from subject_pipeline.ingestion.inbox import EVENT_INBOX, ingest_inbox
+from subject_pipeline.ingestion.waiting import receipt_key
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
@@ -54,16 +55,16 @@ def test_files_that_cannot_be_read_stop_no_other(log: AuditLog, names: tuple[str
     with pytest.raises(SourceError, match=r"2 of 4 files were not ingested, all others are. First: .*a\.parquet"):
         ingest_inbox(log, names)
     assert rows(log) == 3
-    assert [item.key for item in waiting(log.store.objects)] == ["inbox/a.parquet", "inbox/c.parquet"]
+    assert [item.key for item in EVENT_INBOX.waiting(log.store.objects)] == ["inbox/a.parquet", "inbox/c.parquet"]
 
 
 def test_a_named_file_that_is_gone_stops_no_other(log: AuditLog) -> None:
     """A file removed since it was named fails the run alone."""
     drop(log, "b.jsonl", "1")
-    with pytest.raises(SourceError, match=r"cannot ingest 'gone\.jsonl'"):
+    with pytest.raises(SourceError, match=r"cannot take 'gone\.jsonl'"):
         ingest_inbox(log, ["gone.jsonl", "b.jsonl"])
     assert rows(log) == 1
-    assert not waiting(log.store.objects)
+    assert not EVENT_INBOX.waiting(log.store.objects)
 
 
 class PanicException(BaseException):
@@ -125,7 +126,7 @@ def test_a_time_beyond_all_calendars_stops_nothing(log: AuditLog) -> None:
     drop(log, "b.jsonl", "1")
     report = ingest_inbox(log)
     assert (report.appended, report.rejected) == (2, 1)
-    assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
 
 
 def test_a_name_that_is_no_text_stops_nothing(log: AuditLog, tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_name_that_is_no_text_stops_nothing(log: AuditLog, tmp_path: Path) -> 
     drop(log, "b.jsonl", "1")
     Path(os.fsdecode(os.fsencode(tmp_path / "store" / "inbox") + b"/\xff.jsonl")).write_bytes(b"{}")
     assert ingest_inbox(log).appended == 1
-    assert not waiting(log.store.objects)
+    assert not EVENT_INBOX.waiting(log.store.objects)
 
 
 def _no_receipt(_data: bytes) -> bytes:
@@ -158,12 +159,12 @@ def test_a_receipt_that_is_not_ours_is_ignored(log: AuditLog, change: Callable[[
     data = log.store.objects.get(key)
     assert data is not None
     log.store.objects.replace(key, change(data))
-    assert waiting(log.store.objects, log.ring, log.layout.log_id)
-    assert not waiting(log.store.objects)
+    assert EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store.objects)
     again = ingest_inbox(log)
     assert (again.files, again.appended, again.already_present) == (1, 0, 1)
     assert log.store.objects.get(key) is not None
-    assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
 
 
 def test_a_receipt_speaks_of_one_file_in_one_log(log: AuditLog) -> None:
@@ -172,14 +173,16 @@ def test_a_receipt_speaks_of_one_file_in_one_log(log: AuditLog) -> None:
     ingest_inbox(log)
     (receipt,) = log.store.objects.list("catalog/ingested/")
     drop(log, "b.jsonl", "2")
-    (other,) = waiting(log.store.objects)
+    (other,) = EVENT_INBOX.waiting(log.store.objects)
     data = log.store.objects.get(receipt.key)
     assert data is not None
-    log.store.objects.replace(_receipt_key(other), data)
-    assert [item.key for item in waiting(log.store.objects, log.ring, log.layout.log_id)] == ["inbox/b.jsonl"]
-    assert len(waiting(log.store.objects, log.ring, "ab" * 16)) == 2
-    assert len(waiting(log.store.objects, log.ring, None)) == 2
-    assert waiting(log.store.objects, KeyRingFile(None)) == []
+    log.store.objects.replace(receipt_key(other), data)
+    assert [item.key for item in EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)] == [
+        "inbox/b.jsonl"
+    ]
+    assert len(EVENT_INBOX.waiting(log.store.objects, log.ring, "ab" * 16)) == 2
+    assert len(EVENT_INBOX.waiting(log.store.objects, log.ring, None)) == 2
+    assert EVENT_INBOX.waiting(log.store.objects, KeyRingFile(None)) == []
 
 
 def test_receipts_are_read_once_and_of_waiting_files_alone(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,5 +195,5 @@ def test_receipts_are_read_once_and_of_waiting_files_alone(log: AuditLog, monkey
     real = type(log.store.objects).get
     monkeypatch.setattr(type(log.store.objects), "get", lambda self, key: (read.append(key), real(self, key))[1])
     for _ in range(3):
-        assert not waiting(log.store.objects, log.ring, log.layout.log_id)
+        assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
     assert len([key for key in read if key.startswith("catalog/ingested/")]) == 1

@@ -242,7 +242,7 @@ def test_a_table_that_the_log_does_not_explain_is_not_decided_upon(held: Place) 
     snapshot.upsert(to_rows([manifest(P, vertical="general")], held.store.layout_or_create().chunks))
     done = applied(held, decision("unrestricted", P, decision_id="d-2"), decision("restricted", Q))
     assert done[1] == "applied"
-    assert done[0].startswith("rejected: the manifest of")
+    assert done[0].startswith("rejected: the manifest is none")
 
 
 def test_every_decision_needs_the_key_ring(held: Place) -> None:

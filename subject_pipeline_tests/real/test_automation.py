@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from subject_pipeline.ingestion.inbox import waiting
+from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.samples.events import sample_events
 from subject_pipeline.samples.people import sample_workers
@@ -107,7 +107,7 @@ def test_what_is_new_is_taken_by_itself_once_and_never_again(tmp_path: Path) -> 
         quiet(stack, INBOX_SENSOR, "1 are left aside after 2 failed runs")
         assert set(ended(stack, INBOX_SENSOR, 2)) <= {"SUCCESS", "FAILURE"}
         assert [run["status"] for run in offered(stack, INBOX_SENSOR)].count("FAILURE") == 2
-        assert [item.key for item in waiting(stack.store.objects)] == ["inbox/a-poison.parquet"]
+        assert [item.key for item in EVENT_INBOX.waiting(stack.store.objects)] == ["inbox/a-poison.parquet"]
         sample_events(EVENTS, inbox / "more.jsonl", people=PEOPLE)
         assert ended(stack, INBOX_SENSOR, 3)[-1] == "SUCCESS", [
             stack.failures(run["runId"]) for run in offered(stack, INBOX_SENSOR)

@@ -1,4 +1,4 @@
-"""The sensor of the inbox: event files that are new are ingested, many in one run, once they are no longer written."""
+"""The sensor of an inbox: files that are new are taken, many in one run, once they are no longer written."""
 
 import datetime as dt
 import hashlib
@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field
 
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.ingestion.inbox import waiting
+from subject_pipeline.ingestion.waiting import Inbox
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import (
@@ -25,7 +25,6 @@ from subject_pipeline.orchestration.lineage import DATASET, MANIFESTS
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.orchestration.sensors.automation import sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor
-from subject_pipeline.store.layout import INBOX
 
 _NAMED = 5
 _PATIENCE_S = 600
@@ -70,8 +69,8 @@ class InboxCursor(Cursor):
     waited: Mapping[str, float] = Field(default_factory=dict)
 
 
-def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> dg.SensorDefinition:
-    """The sensor that asks for one run of the ingestion for all files that are new, at most `inbox_files_per_run`.
+def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, operations: Operations) -> dg.SensorDefinition:
+    """The sensor that asks for one run for all files that are new, at most `inbox_files_per_run`.
 
     A file is taken once it was the same at two ticks. One that a run left behind, because it cannot be read, is
     tried again after a pause, after the others; after `attempts` runs it is left aside until it is changed.
@@ -82,8 +81,9 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
 
     Args:
         name: the sensor's name.
-        job: the job that ingests.
-        asset: the asset of the job, whose config takes the files.
+        job: the job that takes the files.
+        asset: the asset of the job, whose config takes their names.
+        inbox: where the files are.
         operations: interval, attempts and files a run.
     """
 
@@ -92,7 +92,7 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         job_name=job,
         minimum_interval_seconds=operations.inbox_sensor_seconds,
         default_status=sensor_status(),
-        description="Ingests event files that are new below inbox/ of the store, at most "
+        description=f"Takes {inbox.content} that are new below {inbox.below} of the store, at most "
         f"{operations.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
         f"is tried {operations.attempts} times, and does not stop the others.",
     )
@@ -103,7 +103,7 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         try:
             opened = store.open()
             layout = opened.layout()
-            found = waiting(opened.objects, key_ring.file(), layout.log_id if layout else None)
+            found = inbox.waiting(opened.objects, key_ring.file(), layout.log_id if layout else None)
             files = {_digest(item, store.url): item for item in found}
         except SubjectPipelineError as error:
             unseen = cursor.model_copy(update={"seen": ()})
@@ -119,22 +119,23 @@ def inbox_sensor(name: str, job: str, asset: str, *, operations: Operations) -> 
         )
         aside = _aside(files, failed, operations.attempts, job)
         if not taken:
-            return dg.SensorResult(skip_reason=_why_none(files, due, failed, operations) + aside, cursor=after.write())
+            why = _why_none(inbox.content, files, due, failed, operations)
+            return dg.SensorResult(skip_reason=why + aside, cursor=after.write())
         registering = _registering(context.repository_def, context.instance)
         waited = {key: cursor.waited.get(key, now) for key in registering}
         if ends := {key: since + _PATIENCE_S for key, since in waited.items() if now < since + _PATIENCE_S}:
             why = "; ".join(registering[key] for key in ends)
             until = dt.datetime.fromtimestamp(max(ends.values()), dt.UTC)
             return dg.SensorResult(
-                skip_reason=f"Waiting: {why}. {len(taken):,} event files may be about people whom that registers, and "
-                f"are taken after it, but wait no longer than until {until:%H:%M:%S} UTC.{aside}",
+                skip_reason=f"Waiting: {why}. {len(taken):,} {inbox.content} may be about people whom that registers, "
+                f"and are taken after it, but wait no longer than until {until:%H:%M:%S} UTC.{aside}",
                 cursor=after.model_copy(update={"seen": tuple(looked_at), "waited": waited}).write(),
             )
         if aside:
             context.log.warning(aside.strip())
         version = hashlib.sha256("\n".join(sorted(taken)).encode()).hexdigest()[:16]
         attempt = next_attempt(context.instance, job, name, version)
-        names = [files[digest].key.removeprefix(INBOX) for digest in taken]
+        names = [files[digest].key.removeprefix(inbox.below) for digest in taken]
         offered = Offered(version=version, attempt=attempt, files=tuple(taken))
         request = offer(
             job=job,
@@ -212,14 +213,18 @@ def _due(
 
 
 def _why_none(
-    files: Mapping[str, ObjectInfo], due: Sequence[str], failed: Mapping[str, Failure], operations: Operations
+    content: str,
+    files: Mapping[str, ObjectInfo],
+    due: Sequence[str],
+    failed: Mapping[str, Failure],
+    operations: Operations,
 ) -> str:
     if due:
-        return f"{len(due):,} event files are new or changed since the last look: taken once they stay so over one."
+        return f"{len(due):,} {content} are new or changed since the last look: taken once they stay so over one."
     pausing = sum(1 for digest in files if digest in failed and failed[digest].runs < operations.attempts)
     if pausing:
-        return f"{pausing:,} event files that a run left behind are tried again after a pause."
-    return "No event file that is new waits in the inbox."
+        return f"{pausing:,} {content} that a run left behind are tried again after a pause."
+    return f"No {content} that are new wait in the inbox."
 
 
 def _aside(files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], attempts: int, job: str) -> str:

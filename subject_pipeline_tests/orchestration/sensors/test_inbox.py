@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from subject_pipeline.ingestion.inbox import _receipt_key, waiting
+from subject_pipeline.ingestion.inbox import EVENT_INBOX
+from subject_pipeline.ingestion.waiting import receipt_key
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.operations import Operations
@@ -31,7 +32,7 @@ class Bench:
         self.inbox = folder / "store" / "inbox"
         self.inbox.mkdir(parents=True)
         operations = Operations.read().model_copy(update={"inbox_files_per_run": A_RUN})
-        sensor = inbox_sensor("inbox_sensor", JOB, "audit_log", operations=operations)
+        sensor = inbox_sensor("inbox_sensor", JOB, "audit_log", EVENT_INBOX, operations=operations)
         resource = StoreResource(url=str(folder / "store"), layout=LayoutResource())
         self.ticks = Ticks(sensor, instance, {"store": resource, "key_ring": KeyRingResource()})
 
@@ -46,10 +47,10 @@ class Bench:
         assert request is not None, self.ticks.reason
         run = self.ticks.launched(DagsterRunStatus.STARTED)
         names = list(request.run_config["ops"]["audit_log"]["config"]["files"])
-        for item in waiting(self.store.objects):
+        for item in EVENT_INBOX.waiting(self.store.objects):
             name = item.key.removeprefix("inbox/")
             if name in names and name not in but:
-                self.store.objects.replace(_receipt_key(item), b"{}")
+                self.store.objects.replace(receipt_key(item), b"{}")
         self.ticks.ended(run, status)
         return names
 
@@ -69,7 +70,7 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 def test_new_files_are_one_run_once_they_were_the_same_at_two_ticks(bench: Bench) -> None:
     """The run's config names them; nothing is asked for while nothing is new."""
     assert bench.ticks.tick() is None
-    assert bench.ticks.reason == "No event file that is new waits in the inbox."
+    assert bench.ticks.reason == "No event files that are new wait in the inbox."
     bench.drop("a.jsonl", "b.jsonl", ".unfinished.jsonl", "notes.txt")
     assert bench.ticks.tick() is None
     assert bench.run(DagsterRunStatus.SUCCESS) == ["a.jsonl", "b.jsonl"]
@@ -224,9 +225,9 @@ def test_a_forged_receipt_does_not_silence_the_sensor(bench: Bench, tmp_path: Pa
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     bench.ticks.resources["key_ring"] = KeyRingResource(path=str(tmp_path / "ring.json"))
     bench.drop("a.jsonl")
-    (item,) = waiting(bench.store.objects)
-    bench.store.objects.replace(_receipt_key(item), b"{}")
-    assert not waiting(bench.store.objects)
+    (item,) = EVENT_INBOX.waiting(bench.store.objects)
+    bench.store.objects.replace(receipt_key(item), b"{}")
+    assert not EVENT_INBOX.waiting(bench.store.objects)
     request = bench.ticks.tick() or bench.ticks.tick()
     assert request is not None
     assert request.run_config["ops"]["audit_log"]["config"]["files"] == ["a.jsonl"]

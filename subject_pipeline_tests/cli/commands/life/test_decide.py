@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_command_is_a_decision(ran: Run, arguments: list[str], field: str, val
     """It is recorded with who decided, and the manifest has it."""
     done = ran("subjects", *arguments, "--json")
     assert (done.status, done.json["applied"], done.json["rejections"]) == (0, 1, [])
-    found = ran("subjects", "get", "A", "--json").json
+    found: Any = ran("subjects", "get", "A", "--json").json
     for name in field.split("."):
         found = found[name]
     assert found == value

@@ -1,0 +1,44 @@
+"""What the Dagster UI shows of decisions: numbers to plot and a check. Nobody is named."""
+
+import dagster as dg
+
+from subject_pipeline.lifecycle.applying_files import DecisionReport
+from subject_pipeline.orchestration.ui.ingestions import NOTHING_REJECTED
+from subject_pipeline.orchestration.ui.tables import Metadata, Row, check
+
+
+def decision_metadata(report: DecisionReport) -> Metadata:
+    """Numbers of one run."""
+    return {
+        "dagster/row_count": report.applied,
+        "files": report.files,
+        "decisions": report.decisions,
+        "applied": report.applied,
+        "already_applied": report.already_applied,
+        "rejected": report.rejected,
+        "undecided": report.undecided,
+        "seconds": round(report.elapsed_s, 3),
+        "dead_letters": ", ".join(report.dead_letters) or "none",
+    }
+
+
+def decision_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """The check that every run reports."""
+    return [
+        dg.AssetCheckSpec(
+            NOTHING_REJECTED,
+            asset=asset,
+            description="Every line of the run's files was a decision, and allowed. The table names file, line and "
+            "reason; the lines are where they were, the other decisions are applied, and the store's dead_letters/ "
+            "hold the same list.",
+        )
+    ]
+
+
+def decision_checks(report: DecisionReport) -> list[dg.AssetCheckResult]:
+    """What the check found in one run."""
+    rejected: list[Row] = [
+        {"file": one.file, "line": one.line, "reason": one.reason, "line_sha256": one.line_sha256}
+        for one in report.rejections
+    ]
+    return [check(NOTHING_REJECTED, report.rejected, rejected)]
