@@ -152,6 +152,8 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "workers/candidate_chunks",
         "workers/subject_manifests",
         "inbox_event_files",
+        "inbox_decision_files",
+        "decisions",
         "audit_log",
         "audit_verification",
         "audit_checkpoint",
@@ -175,6 +177,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     }
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "register_workers",
+        "apply_decisions",
         "ingest_access_events",
         "verify_checkpoint_and_report",
         "maintain_store",
@@ -183,6 +186,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "register_workers_when_changed",
         "ingest_new_event_files",
+        "apply_new_decision_files",
         "alert_on_failed_run",
         "alert_on_red_checks",
         "alert_again",
