@@ -75,6 +75,12 @@ class RecordedChunk:
         wanted = {digest: recorded[digest] for digest in map(subject_digest, candidate_ids) if digest in recorded}
         return registry_rows(*self._log, wanted) if wanted else {}
 
+    def all_histories(self) -> dict[str, list[RegistryRow]]:
+        """The registry rows of everybody in the chunk who has any; otherwise as `histories`."""
+        if self._log is None or not (recorded := self._log[1].with_evidence()):
+            return {}
+        return registry_rows(*self._log, recorded)
+
     def unsettled(self, stored: pl.DataFrame) -> Standings:
         """Whoever is recorded otherwise than the table has it; otherwise as `standings`.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from subject_pipeline.audit.events import MAX_TEXT, event_time
 from subject_pipeline.errors import DecisionError, EventError
-from subject_pipeline.formats.shown_text import shown
+from subject_pipeline.formats.shown_text import from_cell, same_cell, shown
 
 MAX_REASON = 200
 """Characters of a reason, which holds no personal data."""
@@ -56,7 +56,9 @@ NEEDS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
 )
 """The fields that a kind needs, beside those that every decision has; biometric `consent_given` also takes `until`."""
 
-_REGISTRYS_OWN = ("registered", "replaced", "deleted", "linked", "erased")
+REGISTRYS_OWN = ("registered", "replaced", "deleted", "linked", "erased")
+"""Kinds that the registry records by itself, and that nobody can order."""
+
 _ALWAYS = ("decision_id", "candidate_id", "kind", "ts", "actor")
 _OPTIONAL = ("reason", "evidence", "approved_by")
 _SPECIFIC = ("scope", "version", "until", "vertical", "policy", "hold_id")
@@ -163,7 +165,9 @@ def parse_decision(value: object) -> Decision:
         if name not in given:
             raise DecisionError(f"{name}: missing")
     kind = _kind(given["kind"])
-    texts = {name: _text(name, item) for name, item in given.items() if name in _KNOWN - {"ts", "until", "kind"}}
+    texts = _of_a_draft(
+        {name: _text(name, item) for name, item in given.items() if name in _KNOWN - {"ts", "until", "kind"}}
+    )
     _check_texts(texts)
     needed = NEEDS[kind]
     if kind == Kind.CONSENT_GIVEN and texts.get("scope") == BIOMETRIC:
@@ -179,10 +183,24 @@ def parse_decision(value: object) -> Decision:
     return Decision(**texts, **times, kind=kind)
 
 
+def _of_a_draft(texts: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a draft without the apostrophes that its export put before what looks like a formula.
+
+    Only drafts have a check. Of an id with and without an apostrophe, it says which is meant; of 150 checks one looks
+    like a number, and is still known where a spreadsheet made it one.
+    """
+    if "candidate_check" not in texts:
+        return dict(texts)
+    plain = {name: from_cell(text) for name, text in texts.items()}
+    if same_cell(plain["candidate_check"], candidate_check(texts["candidate_id"])):
+        plain["candidate_id"] = texts["candidate_id"]
+    return plain
+
+
 def _check_texts(texts: Mapping[str, str]) -> None:
     """Refuse texts that are not of their fields' forms."""
     check = texts.get("candidate_check")
-    if check is not None and check != candidate_check(texts["candidate_id"]):
+    if check is not None and not same_cell(check, candidate_check(texts["candidate_id"])):
         raise DecisionError(
             "candidate_check does not match candidate_id: was the id changed, by a spreadsheet perhaps?"
         )
@@ -195,7 +213,7 @@ def _check_texts(texts: Mapping[str, str]) -> None:
 
 
 def _kind(value: object) -> Kind:
-    if value in _REGISTRYS_OWN:
+    if value in REGISTRYS_OWN:
         raise DecisionError(f"kind: {value} is recorded by the registry alone, and cannot be ordered")
     try:
         return Kind(value)  # type: ignore[arg-type]
