@@ -139,6 +139,14 @@ class Policies(_Strict):
         verticals = ("unknown", *(name for name in self.verticals if name != "unknown"))
         return MappingProxyType({**VOCABULARY, "vertical": verticals, "retention.policy": tuple(general)})
 
+    def as_declared(self) -> dict[str, Any]:
+        """What a policies file says of these, `4_year_default` included; applying it has the same effect."""
+        document = self.model_dump(mode="json", by_alias=True)
+        policies = {
+            name: _short(policy.model_dump(mode="json", by_alias=True)) for name, policy in self.retention.items()
+        }
+        return {"policies": policies, "verticals": document["verticals"], "four_eyes": sorted(document["four_eyes"])}
+
     @cached_property
     def canonical(self) -> bytes:
         """The one text of these policies, RFC 8785."""
@@ -149,3 +157,10 @@ class Policies(_Strict):
     def sha256(self) -> str:
         """Of the canonical text, 64 hex digits: what every decision's row records as `policies_sha256`."""
         return hashlib.sha256(self.canonical).hexdigest()
+
+
+def _short(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy as people write it: one rule stands by itself, and so does the usual scope."""
+    rules, scope = policy["first_of"], policy["scope"]
+    said = rules[0] if len(rules) == 1 else {"first_of": rules}
+    return said if scope == "general_pii" else {"scope": scope, **said}
