@@ -1,5 +1,6 @@
 """Command groups whose commands are imported when they are called: listing them, or running another, loads none."""
 
+import builtins
 from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
@@ -31,7 +32,7 @@ class LazyGroup(click.Group):
         """A command, imported now."""
         if (found := self._lazy.get(cmd_name)) is None:
             return None
-        attribute = f"{found.name}_" if iskeyword(found.name) else found.name
+        attribute = f"{found.name}_" if iskeyword(found.name) or hasattr(builtins, found.name) else found.name
         command: click.Command = getattr(import_module(found.module), attribute)
         return command
 

@@ -17,7 +17,7 @@ _COMMANDS = (
     Lazy("audit", f"{_HERE}.audit", "Append to the audit log, read it, verify it, anchor it."),
     Lazy("backfill", f"{_HERE}.backfill", "Give every person of a dataset a manifest, unless they have one."),
     Lazy("datasets", f"{_HERE}.datasets", "Register datasets, list them, and retire them."),
-    Lazy("decisions", f"{_HERE}.life.decisions", "Apply decisions about people from files."),
+    Lazy("decisions", f"{_HERE}.life.decisions", "Apply decisions about people from files, and list what was decided."),
     Lazy(
         "doctor",
         f"{_HERE}.doctor",
@@ -28,6 +28,7 @@ _COMMANDS = (
         f"{_HERE}.keys",
         "Make, rotate and retire keys of the ring ($SUBJECT_KEY_RING), and print its public keys.",
     ),
+    Lazy("policies", f"{_HERE}.life.policies", "Declare how long data is kept and which verticals there are."),
     Lazy(
         "rebuild",
         f"{_HERE}.audit_verify",
@@ -38,8 +39,13 @@ _COMMANDS = (
         f"{_HERE}.report",
         "Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.",
     ),
+    Lazy("reviews", f"{_HERE}.life.reviews", "Write lists of people who wait for a decision, as drafts of decisions."),
     Lazy("sample", f"{_HERE}.sample", "Write sample data that looks real."),
-    Lazy("subjects", f"{_HERE}.subjects", "Look people up, decide about them, count, delete, export and import them."),
+    Lazy(
+        "subjects",
+        f"{_HERE}.subjects",
+        "Look people up, list them, decide about them, count, delete, export and import them.",
+    ),
 )
 _TERMINATED = 128 + signal.SIGTERM
 

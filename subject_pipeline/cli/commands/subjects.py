@@ -5,7 +5,8 @@ import click
 from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 
 _MANIFESTS = "subject_pipeline.cli.commands.subjects_manifests"
-_DECIDE = "subject_pipeline.cli.commands.life.decide"
+_LIFE = "subject_pipeline.cli.commands.life"
+_DECIDE = f"{_LIFE}.decide"
 
 
 @click.group(
@@ -20,6 +21,11 @@ _DECIDE = "subject_pipeline.cli.commands.life.decide"
         Lazy("consent", _DECIDE, "Record that consent is given, refused or withdrawn."),
         Lazy("count", _MANIFESTS, "Count the subjects."),
         Lazy("delete", _MANIFESTS, "Delete a subject's manifest, and what is staged for it."),
+        Lazy(
+            "explain",
+            f"{_LIFE}.subject_explain",
+            "Say why a subject's data is kept until when: by which rule, counted from which row of the log.",
+        ),
         Lazy("export", _MANIFESTS, "Write every manifest to a file, sorted by chunk and storage key."),
         Lazy("get", _MANIFESTS, "Print a subject's manifest."),
         Lazy("hold", _DECIDE, "Place a legal hold: nobody held is erased."),
@@ -28,6 +34,7 @@ _DECIDE = "subject_pipeline.cli.commands.life.decide"
             _MANIFESTS,
             "Register the manifests of a file, or of a folder of *.json, and replace those that differ.",
         ),
+        Lazy("list", f"{_LIFE}.subject_list", "Print the ids of subjects: of all, or of those who meet conditions."),
         Lazy("readmit", _DECIDE, "Let somebody who was erased be registered again."),
         Lazy("release", _DECIDE, "Release a legal hold."),
         Lazy("restrict", _DECIDE, "Restrict processing."),
@@ -35,4 +42,4 @@ _DECIDE = "subject_pipeline.cli.commands.life.decide"
     ),
 )
 def subjects() -> None:
-    """Look people up, decide about them, count, delete, export and import them."""
+    """Look people up, list them, decide about them, count, delete, export and import them."""

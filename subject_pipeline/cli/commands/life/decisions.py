@@ -1,4 +1,4 @@
-"""`decisions`: orders about people, in files."""
+"""`decisions`: orders about people, in files, and as they are recorded."""
 
 import click
 
@@ -13,7 +13,12 @@ from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
             "subject_pipeline.cli.commands.life.decisions_apply",
             "Apply the decisions of .jsonl, .csv or .parquet files, each once however often its file is read.",
         ),
+        Lazy(
+            "list",
+            "subject_pipeline.cli.commands.life.decisions_list",
+            "Print every recorded decision, one JSON object a line; in each chunk in the order of recording.",
+        ),
     ),
 )
 def decisions() -> None:
-    """Apply decisions about people from files."""
+    """Apply decisions about people from files, and list what was decided."""
