@@ -20,9 +20,9 @@ from subject_pipeline.errors import KeyRingError, ManifestError, StoreError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.judging import ADDED, ALREADY_APPLIED, APPLIED, UNKNOWN, SubjectState, Verdict, rejected
-from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_documents, to_rows
-from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_documents
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.manifests.usual_documents import document_rows
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS
 from subject_pipeline.store.chunks import ChunkLayout
@@ -178,7 +178,7 @@ class _Group:
         verdicts = {chunk: self._decide(chunk, subjects, before) for chunk, subjects in found.items()}
         documents = [one for subjects in found.values() for one in subjects.documents.values()]
         if documents and not self.dry_run:
-            rows = to_rows((SubjectManifest.parse(dict(document)) for document in documents), self.layout)
+            rows = document_rows(documents, self.layout)
             (snapshot or ManifestTable(self.store).snapshot_or_create()).upsert(rows)
         return verdicts
 

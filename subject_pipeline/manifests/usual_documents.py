@@ -11,14 +11,15 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+import orjson
 import polars as pl
 import pyarrow as pa
 
 from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, storage_key_expr
 from subject_pipeline.formats.strict_json import compact_json
 from subject_pipeline.formats.times import COLUMN_FORMAT, TIME_FORM
-from subject_pipeline.manifests.frames import MANIFEST_FIELDS, TABLE_SCHEMA
-from subject_pipeline.manifests.manifest import MANIFEST_SCHEMA, VOCABULARY, Translations
+from subject_pipeline.manifests.frames import MANIFEST_FIELDS, TABLE_SCHEMA, to_rows
+from subject_pipeline.manifests.manifest import MANIFEST_SCHEMA, VOCABULARY, SubjectManifest, Translations
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
 
@@ -56,6 +57,28 @@ def usual_rows(documents: Sequence[bytes], layout: ChunkLayout, words: Translati
         .with_columns(chunk=chunk_name_expr(layout, "index"))
         .select(*TABLE_SCHEMA, AT)
     )
+
+
+def document_rows(documents: Sequence[Mapping[str, Any]], layout: ChunkLayout) -> pl.DataFrame:
+    """The rows of manifests' JSON values: those that are usual by column, the others one by one; in no order.
+
+    Returns:
+        `TABLE_SCHEMA`.
+
+    Raises:
+        ManifestError: one of them is not a manifest.
+    """
+    usual = usual_rows([_in_order(document) for document in documents], layout, {})
+    done = set(usual[AT])
+    others = (SubjectManifest.parse(dict(document)) for at, document in enumerate(documents) if at not in done)
+    return pl.concat([usual.drop(AT), to_rows(others, layout)])
+
+
+def _in_order(document: Mapping[str, Any]) -> bytes:
+    """The text of a document that may be usual; nothing of one that has other fields."""
+    if document.keys() != MANIFEST_FIELDS.keys():
+        return b""
+    return orjson.dumps({name: document[name] for name in MANIFEST_FIELDS})
 
 
 def _usual(text: bytes) -> Any:  # noqa: ANN401 - a type made here

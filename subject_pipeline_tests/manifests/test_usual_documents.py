@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest
-from subject_pipeline.manifests.usual_documents import AT, usual_rows
+from subject_pipeline.manifests.usual_documents import AT, document_rows, usual_rows
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal
 from subject_pipeline_tests.helpers.strategies import json_values, manifests, text
@@ -262,3 +262,11 @@ def test_nothing_is_usual_in_nothing() -> None:
 def test_what_is_not_an_export_is_left_to_the_whole_path(text: bytes) -> None:
     """A key twice, another order or another field too, though parsing would take them."""
     assert usual_rows([text], LAYOUT, {}).is_empty()
+
+
+@given(st.lists(usual_documents | manifests().map(SubjectManifest.as_json), max_size=5))
+def test_rows_of_documents_are_those_of_their_manifests(documents: list[dict[str, Any]]) -> None:
+    """Usual or not, and whatever the order of their fields."""
+    mixed = [dict(sorted(document.items())) if at % 2 else document for at, document in enumerate(documents)]
+    expected = to_rows(map(SubjectManifest.parse, documents), LAYOUT)
+    assert sorted(document_rows(mixed, LAYOUT).rows(), key=repr) == sorted(expected.rows(), key=repr)
