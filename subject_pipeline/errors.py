@@ -37,6 +37,14 @@ class UnknownSubjectError(SubjectPipelineError):
     """No manifest carries the candidate id asked for."""
 
 
+class UnknownThenError(UnknownSubjectError):
+    """What a subject's manifest was at the time asked for is not known, or there was none."""
+
+
+class UnknownFindingsError(SubjectPipelineError):
+    """No list of findings is where it was looked for."""
+
+
 class StoreError(SubjectPipelineError):
     """The object store or the table refused or failed an operation."""
 

@@ -1,11 +1,12 @@
-"""Reading the audit log: one subject's rows, as they are stored."""
+"""Reading the audit log: some subjects' rows, as they are stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -25,33 +26,57 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
         AuditLogError: a segment is gone.
         StoreError: the store failed.
     """
+    return [row for data in subject_segments(store, ring, candidate_id) for row in _rows_of(data, candidate_id)]
+
+
+def subject_segments(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> Iterator[bytes]:
+    """The segments that may hold a subject's rows, in the log's order; otherwise as `show`."""
     layout = store.layout()
     if layout is None:
-        return []
+        return
     chunk = layout.chunks.chunk_of(storage_key(candidate_id))
     segments = AuditSegments(store.objects)
-    after, numbers = _indexed(store, ring, layout.log_id, chunk, candidate_id)
-    rows: list[dict[str, Any]] = []
+    after, numbers = _indexed(store, ring, layout.log_id, chunk, [candidate_id])
     for number, data in segments.read(chunk, numbers):
         if isinstance(data, StoreError):
             raise data
         if data is None:
             raise AuditLogError(f"the segment {AuditSegments.key(chunk, number)} is gone")
-        rows += _rows_of(data, candidate_id)
+        yield data
     for _, data in segments.tail(chunk, after):
-        rows += _rows_of(data, candidate_id)
-    return rows
+        yield data
+
+
+def segments_up_to(
+    store: SubjectStore, ring: KeyRingFile, log_id: str, chunk: str, last: int, subjects: Collection[str]
+) -> list[int]:
+    """The numbers of the segments that may hold rows of some subjects, up to one, in order."""
+    after, numbers = _indexed(store, ring, log_id, chunk, subjects)
+    return [*(number for number in numbers if number <= last), *range(after + 1, last + 1)]
+
+
+def rows_of(
+    segments: AuditSegments, chunk: str, numbers: Iterable[int], subjects: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of some subjects in some segments of a chunk, in the log's order; what cannot be read is left out."""
+    for _, data in segments.read(chunk, numbers):
+        if not isinstance(data, bytes):
+            continue
+        for inner in Segment.parse(data).inners:
+            row = row_of(inner)
+            if row is not None and row["candidate_id"] in subjects:
+                yield row
 
 
 def _indexed(
-    store: SubjectStore, ring: KeyRingFile, log_id: str, chunk: str, candidate_id: str
+    store: SubjectStore, ring: KeyRingFile, log_id: str, chunk: str, candidate_ids: Iterable[str]
 ) -> tuple[int, Sequence[int]]:
-    """The segment that the audit index reaches to, and those up to it that hold the subject's rows."""
+    """The segment that the audit index reaches to, and those up to it that hold rows of these subjects."""
     try:
         index = AuditIndex(store.objects, ring.key)
         state = index.newest(log_id, chunk)
         if state is not None:
-            return state.head.number, index.segments_of(state, [subject_digest(candidate_id)])
+            return state.head.number, index.segments_of(state, [subject_digest(one) for one in candidate_ids])
     except (KeyRingError, IndexLostError):
         pass
     return -1, ()

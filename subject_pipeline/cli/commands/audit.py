@@ -24,6 +24,11 @@ _HERE = "subject_pipeline.cli.commands"
             f"{_HERE}.audit_verify",
             "Write a self-contained proof of what the latest checkpoint says of a subject, or that it says nothing.",
         ),
+        Lazy(
+            "search",
+            f"{_HERE}.history.search",
+            "Find rows of the audit log, or count them by subject, actor, purpose and more; nothing is verified.",
+        ),
         Lazy("show", f"{_HERE}.audit_records", "Print a subject's rows, each as stored; nothing is verified."),
         Lazy(
             "verify",

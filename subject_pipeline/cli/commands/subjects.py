@@ -28,6 +28,11 @@ _DECIDE = f"{_LIFE}.decide"
         ),
         Lazy("export", _MANIFESTS, "Write every manifest to a file, sorted by chunk and storage key."),
         Lazy("get", _MANIFESTS, "Print a subject's manifest."),
+        Lazy(
+            "history",
+            "subject_pipeline.cli.commands.history.history",
+            "Tell what happened to a subject's record: registered, each decision, each access, and what is anchored.",
+        ),
         Lazy("hold", _DECIDE, "Place a legal hold: nobody held is erased."),
         Lazy(
             "import",

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.cli.moments import MOMENT
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.lifecycle.history.telling import manifest_then
 from subject_pipeline.manifests.manifest import translations
 from subject_pipeline.registry import exporting
 from subject_pipeline.registry.importing import import_manifests
@@ -22,10 +24,15 @@ _SHOWN_FAILURES = 20
 
 @click.command()
 @click.argument("candidate_id", metavar="ID")
+@click.option("--as-of", type=MOMENT, metavar="TIME", help="As it was then: RFC 3339 with an offset, or a day (UTC).")
 @command_options
-def get(shell: Shell, candidate_id: str) -> None:
+def get(shell: Shell, candidate_id: str, as_of: str | None) -> None:
     """Print a subject's manifest."""
-    manifest = SubjectRegistry(shell.existing_store()).get(candidate_id).as_json()
+    store = shell.existing_store()
+    if as_of is None:
+        manifest = SubjectRegistry(store).get(candidate_id).as_json()
+    else:
+        manifest = manifest_then(store, shell.key_ring(), candidate_id, as_of).as_json()
     shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
 
 
