@@ -15,6 +15,7 @@ from subject_pipeline.errors import (
     IncompleteError,
     OutcomeUnknownError,
     SubjectPipelineError,
+    UnknownFindingsError,
     UnknownSubjectError,
 )
 from subject_pipeline.formats.shown_text import shown, without_credentials
@@ -26,6 +27,7 @@ _MAY_HAVE_WRITTEN = (
     ConflictError,
     IncompleteError,
     OutcomeUnknownError,
+    UnknownFindingsError,
     UnknownSubjectError,
 )
 _LONG = 300

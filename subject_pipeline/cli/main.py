@@ -24,6 +24,11 @@ _COMMANDS = (
         "Examine store access, conditional writes, clock, layout, key ring, checkpoint, table, inbox and sources.",
     ),
     Lazy(
+        "findings",
+        f"{_HERE}.history.findings",
+        "Print lists of what checks found: they name people, so they are in the store and nowhere else.",
+    ),
+    Lazy(
         "keys",
         f"{_HERE}.keys",
         "Make, rotate and retire keys of the ring ($SUBJECT_KEY_RING), and print its public keys.",

@@ -6,19 +6,24 @@
 """
 
 import datetime as dt
-import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import polars as pl
 
+from subject_pipeline.audit.events import EVIDENCE_PREFIX
+from subject_pipeline.audit.reading import rows_of
+from subject_pipeline.audit.row_form import row_of
+from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.lifecycle.row_frames import segment_rows
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
@@ -42,15 +47,26 @@ from subject_pipeline.reports.numbers import (
 )
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.questionable import begins, questionable
 from subject_pipeline.verification.whole_store import Progress, Verification, verify
 
 CONCURRENCY = 8
 """Segments read at once; each holds about 8 MiB of text at most, and only its counts are kept."""
 
-_LINE_SCHEMA = pl.Schema({"row": pl.Struct(ROW_SCHEMA)})
 _NO_ROWS = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in MANIFEST_COLUMNS})
 _Segment = tuple[str, int]
-_Counted = tuple[str, SegmentCounts | str]
+
+
+class _Counted(NamedTuple):
+    """A segment's rows, counted; `counts` is a text where it could not be read, and says why.
+
+    `restricted` is whoever has a row in it that may make later accesses questionable.
+    """
+
+    chunk: str
+    number: int
+    counts: SegmentCounts | str
+    restricted: frozenset[str] = frozenset()
 
 
 def _utc_now() -> dt.datetime:
@@ -96,7 +112,7 @@ def collect_numbers(
         subjects, accesses = SubjectCounts(now, pending_days), AccessCounts(now)
         if chunks is not None:
             counted = overlapped(partial(_count_segment, store), segments, max(1, concurrency))
-            _count(chunks, snapshot, counted, subjects, accesses, progress)
+            _count(store, chunks, snapshot, counted, (subjects, accesses), progress)
         return snapshot.version if snapshot else None, subjects.numbers(), accesses.numbers()
 
     # A vacuum under the reader means to begin again, so that all of it is of one version.
@@ -121,14 +137,15 @@ def _listed(segments: AuditSegments, chunks: ChunkLayout) -> list[_Segment]:
 
 
 def _count(
+    store: SubjectStore,
     chunks: ChunkLayout,
     snapshot: Snapshot | None,
     counted: Iterator[_Counted],
-    subjects: SubjectCounts,
-    accesses: AccessCounts,
+    into: tuple[SubjectCounts, AccessCounts],
     progress: Progress | None,
 ) -> None:
-    by_chunk = groupby(counted, key=lambda one: one[0])
+    subjects, accesses = into
+    by_chunk = groupby(counted, key=lambda one: one.chunk)
     upcoming = next(by_chunk, None)
     done = 0
     for group in plan_groups(snapshot.count() if snapshot else 0, chunks.count):
@@ -138,7 +155,9 @@ def _count(
         registered = {str(chunk): part["candidate_id"] for (chunk,), part in rows.group_by("chunk")}
         for name in names:
             if upcoming is not None and upcoming[0] == name:
-                _add(accesses, [one for _, one in upcoming[1]], registered.get(name, _NO_ROWS["candidate_id"]))
+                segments = list(upcoming[1])
+                _add(accesses, [one.counts for one in segments], registered.get(name, _NO_ROWS["candidate_id"]))
+                accesses.question(_questionable(store, segments))
                 upcoming = next(by_chunk, None)
             done += 1
             if progress is not None:
@@ -151,35 +170,48 @@ def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], regist
     accesses.add([one for one in segments if isinstance(one, SegmentCounts)], registered)
 
 
+def _questionable(store: SubjectStore, segments: Sequence[_Counted]) -> int:
+    """How many accesses of one chunk should not have been: the rows of whoever may have such are read again."""
+    restricted = frozenset[str]().union(*(one.restricted for one in segments))
+    if not restricted:
+        return 0
+    theirs = pl.col("candidate_id").is_in(list(restricted))
+    numbers = [
+        one.number
+        for one in segments
+        if isinstance(one.counts, SegmentCounts) and not one.counts.subjects.filter(theirs).is_empty()
+    ]
+    rows = rows_of(AuditSegments(store.objects), segments[0].chunk, numbers, restricted)
+    return sum(1 for _ in questionable(rows))
+
+
 def _count_segment(store: SubjectStore, segment: _Segment) -> _Counted:
-    """A segment's rows, counted; a text says why it could not be read."""
     try:
         data = AuditSegments(store.objects).get(*segment)
     except StoreError as error:
-        return segment[0], str(error)
-    return segment[0], f"the object {AuditSegments.key(*segment)!r} is gone" if data is None else count_rows(data)
+        return _Counted(*segment, str(error))
+    if data is None:
+        return _Counted(*segment, f"the object {AuditSegments.key(*segment)!r} is gone")
+    return _Counted(*segment, count_rows(data), frozenset(_restricted(data)))
+
+
+def _restricted(segment: bytes) -> Iterator[str]:
+    """Whoever has a row of the registry in a segment that may make later accesses questionable."""
+    if _REGISTRYS not in segment:
+        return
+    for inner in Segment.parse(segment).inners:
+        row = row_of(inner) if _REGISTRYS in inner else None
+        if row is not None and begins(row.get("decision", {})):
+            yield row["candidate_id"]
+
+
+_REGISTRYS = f'"action":"{EVIDENCE_PREFIX}'.encode()
 
 
 def count_rows(segment: bytes) -> SegmentCounts:
     """A stored segment's rows, counted; never fails: what is no row is counted as unreadable."""
-    lines = segment.partition(b"\n")[2].removesuffix(b"\n").split(b"\n")
-    frames = list(_parsed(lines)) if lines != [b""] else []
-    rows = pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *frames])
-    return SegmentCounts.of(rows, len(lines) - rows.height if lines != [b""] else 0)
-
-
-def _parsed(lines: Sequence[bytes]) -> Iterator[pl.DataFrame]:
-    """The lines that are JSON, as `ROW_SCHEMA`; one that is not fails all read with it, so halves are tried."""
-    try:
-        rows = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), schema=_LINE_SCHEMA)
-        if rows.height == len(lines):
-            yield rows.unnest("row")
-            return
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        pass
-    if len(lines) > 1:
-        yield from _parsed(lines[: len(lines) // 2])
-        yield from _parsed(lines[len(lines) // 2 :])
+    rows, unreadable = segment_rows(segment, ROW_SCHEMA)
+    return SegmentCounts.of(rows, unreadable)
 
 
 def address(url: str) -> str:

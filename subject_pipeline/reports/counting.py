@@ -195,6 +195,11 @@ class AccessCounts:
         self._most: list[AccessedSubject] = []
         self._unregistered_named: list[str] = []
         self._lost: list[str] = []
+        self._questionable = 0
+
+    def question(self, count: int) -> None:
+        """Note accesses that should not have been."""
+        self._questionable += count
 
     def lose(self, why: str) -> None:
         """Note a segment that the store did not give."""
@@ -220,17 +225,19 @@ class AccessCounts:
         subjects = (
             pl.concat(one.subjects for one in segments)
             .group_by("candidate_id")
-            .agg(pl.col("accesses", "denied", "error").sum())
+            .agg(pl.col("accesses", "denied", "error", "rows").sum())
             .with_columns(registered=pl.col("candidate_id").is_in(registered.implode()))
         )
         deleted = pl.Series([one for one, action in last_change.items() if action == MANIFEST_DELETED], dtype=pl.String)
-        strangers = subjects.filter(~pl.col("registered"), ~pl.col("candidate_id").is_in(deleted.implode()))
+        answered = pl.col("rows") > pl.col("denied")
+        strangers = subjects.filter(answered, ~pl.col("registered"), ~pl.col("candidate_id").is_in(deleted.implode()))
         self._unregistered += strangers.height
         names = strangers["candidate_id"].sort().head(NAMED).to_list()
         self._unregistered_named = sorted([*self._unregistered_named, *names])[:NAMED]
         top = subjects.filter(pl.col("accesses") > 0).sort("accesses", "candidate_id", descending=[True, False])
         self._subjects += top.height
-        most = [AccessedSubject(*row) for row in top.head(MOST_ACCESSED).iter_rows()]
+        first = top.head(MOST_ACCESSED).drop("rows")
+        most = [AccessedSubject(*row) for row in first.iter_rows()]
         both = sorted([*self._most, *most], key=lambda one: (-one.accesses, one.candidate_id))
         self._most = both[:MOST_ACCESSED]
 
@@ -262,6 +269,7 @@ class AccessCounts:
             self._segments,
             self._unreadable,
             self._lost,
+            self._questionable,
         )
 
 

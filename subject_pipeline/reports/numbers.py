@@ -117,8 +117,11 @@ class AccessNumbers:
         registry_rows: rows of the registry's own, by action.
         subjects: who was accessed at all.
         most_accessed: the first `MOST_ACCESSED`.
-        unregistered: subjects that have rows, but neither a manifest nor a row that records its deletion.
+        unregistered: subjects that have rows other than denied ones, but neither a manifest nor a row that records its
+            deletion.
         unregistered_named: at most `NAMED` of them, sorted.
+        questionable: accesses that were answered although a consent was withdrawn, use was restricted, or erasure was
+            ordered or done.
         segments: objects read.
         unreadable_rows: lines that are no row.
         unreadable_segments: objects that the store did not give, at most `NAMED` of them, with the reason.
@@ -138,6 +141,7 @@ class AccessNumbers:
     segments: int = 0
     unreadable_rows: int = 0
     unreadable_segments: Sequence[str] = ()
+    questionable: int = 0
 
     @property
     def results(self) -> dict[str, int]:
@@ -260,6 +264,7 @@ class ComplianceNumbers:
             "error_rate_30_days": round(rate(accesses.recent, "error"), 6),
             "accessed_subjects": accesses.subjects,
             "unregistered_subjects": accesses.unregistered,
+            "questionable_accesses": accesses.questionable,
             "unreadable_rows": accesses.unreadable_rows,
             "unreadable_segments": len(accesses.unreadable_segments),
             "verification_problems": self.verification.problems,

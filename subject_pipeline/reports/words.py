@@ -46,6 +46,13 @@ def findings(numbers: ComplianceNumbers) -> list[Finding]:
             "Everybody in the audit log has a manifest, or had one until it was deleted.",
         ),
         _finding(
+            accesses.questionable,
+            "warn",
+            f"{plural(accesses.questionable, 'access')} answered although a consent was withdrawn, use was restricted, "
+            "or erasure was ordered or done: `audit verify` lists them.",
+            "No access was answered against a withdrawal, a restriction or an erasure.",
+        ),
+        _finding(
             state.problems,
             "bad",
             f"Verification found {plural(state.problems, 'problem')} in what it read: see Evidence.",

@@ -1,8 +1,12 @@
-"""Verification of one chunk: its chains, its log and its manifests, checked against one view of the store."""
+"""Verification of one chunk: its chains, its log and its manifests, checked against one view of the store.
+
+It is longer than other files because everything that is read of a chunk is read here, under that one view.
+"""
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from subject_pipeline.audit.reading import rows_of, segments_up_to
 from subject_pipeline.audit.segment import LogHead
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
@@ -18,6 +22,7 @@ from subject_pipeline.verification.manifest_verdicts import (
     judge_manifests,
     judge_unnamed,
 )
+from subject_pipeline.verification.questionable import Questionable, moves, questionable
 from subject_pipeline.verification.views import AuditedStore, View
 
 Clock = Callable[[], dt.datetime]
@@ -69,6 +74,8 @@ class ChunkVerifier:
             # The table's files are as they were, yet a change was recorded: it must be looked for in them.
             self._read_manifests(view, found)
         self._judge_manifests(view, found)
+        if found.resumed and found.log is not None:
+            found.log.questionable = self._question(view, found, found.log)
         if found.unnamed:
             if incremental:
                 return self.verify(view, chunk, whole=True)  # what was not read may name them
@@ -148,6 +155,43 @@ class ChunkVerifier:
                 found.problems.append(BrokenLog(found.chunk, number, kind, detail))
                 break
         found.unanchored = judge.finish().rows - before
+
+    def _question(self, view: View, found: ChunkFindings, log: LogVerdict) -> list[Questionable]:
+        """The newly recorded accesses that should not have been, of a log whose beginning was not read.
+
+        The chains looked at from their beginnings are those of whoever has new rows and something against accesses:
+        by the manifest, by being gone, or by what was lifted in the same rows. Whether a row that was recorded late is
+        of a time at which something stood that was lifted before the checkpoint, a full verification tells.
+        """
+        layout, anchored = self._audited.layout, found.anchored
+        before = {one: (anchored.chain(one) if anchored else None) or (-1, "") for one in log.chains}
+        rows = {one: seq - before[one][0] for one, (seq, _) in log.chains.items()}
+        accessed = {one for one, count in rows.items() if count > len(log.evidence.get(one, ()))}
+        if layout is None or not accessed:
+            return []
+        lifted = {
+            one for one in accessed & log.evidence.keys() if any(moves(row.decision) for row in log.evidence[one])
+        }
+        gone = {one for one in accessed if anchored and (entry := anchored.entry(one)) and entry.state in GONE}
+        wanted = lifted | gone | (accessed & self._restricted(view, found))
+        numbers = segments_up_to(
+            self._audited.store, self._audited.ring, layout.log_id, found.chunk, log.head.number, wanted
+        )
+        chains = rows_of(self._audited.segments, found.chunk, numbers, wanted) if wanted else iter(())
+        return [
+            one
+            for one in questionable(chains)
+            if before[one.candidate_id][0] < one.seq <= log.chains[one.candidate_id][0]
+        ]
+
+    @staticmethod
+    def _restricted(view: View, found: ChunkFindings) -> set[str]:
+        """Whose manifest says something against accesses."""
+        try:
+            return view.manifests.restricted(found.chunk)
+        except StoreError as error:
+            found.manifests.append(BrokenManifest(None, "unreadable", f"manifests of {found.chunk}: {error}"))
+            return set()
 
     def _judge_manifests(self, view: View, found: ChunkFindings) -> None:
         log, hashes = found.log, found.hashes
@@ -229,9 +273,12 @@ def _name(found: ChunkFindings) -> None:
 
 
 def _unregistered(found: ChunkFindings, log: LogVerdict) -> Iterator[str]:
-    """Those who have rows, but neither a manifest nor a row that announces its deletion."""
-    for candidate_id in log.chains:
+    """Those who have rows that are not all denied, but neither a manifest nor a row that announces its deletion."""
+    for candidate_id, (seq, _) in log.chains.items():
         entry = found.anchored.entry(candidate_id) if found.anchored else None
+        read = seq - (entry.seq if found.resumed and entry else -1)
+        if log.denied.get(candidate_id, 0) == read:
+            continue
         state = entry.state if entry else "absent"
         there = state == "present" if found.hashes is None else candidate_id in found.hashes
         evidence = log.evidence.get(candidate_id)

@@ -7,6 +7,7 @@ from subject_pipeline.checkpoints.anchored import AnchoredSubjects
 from subject_pipeline.checkpoints.leaves import Files
 from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
+from subject_pipeline.verification.questionable import Questionable
 
 _SUSPECT = {"changed", "missing", "unapplied", "resurrected", "pending"}
 """What a change that is under way may look like; any other problem is none of timing."""
@@ -21,7 +22,8 @@ class ChunkFindings:
         manifests: those that are not as they must be.
         pending: those with a change that was recorded within the last minutes, or again and again while it was looked
             for: neither broken nor fine.
-        unregistered: subjects that have rows, but neither a manifest nor a row that records its deletion.
+        unregistered: subjects that have rows other than denied ones, but neither a manifest nor a row that records its
+            deletion.
         segments: the log's objects, as listed.
         table_files: the table's files, as listed.
         hashes: of its manifests by candidate id; None where they are as the checkpoint has them, and were not read.
@@ -49,6 +51,11 @@ class ChunkFindings:
     def logs(self) -> list[BrokenLog]:
         """Problems of the log as such."""
         return [*self.problems, *(self.log.logs if self.log else ())]
+
+    @property
+    def questionable(self) -> list[Questionable]:
+        """Accesses that should not have been, among what was read."""
+        return self.log.questionable if self.log else []
 
     def knows(self, candidate_id: str) -> bool:
         """Whether the log, the table or the last checkpoint knows a subject, as far as they were read."""

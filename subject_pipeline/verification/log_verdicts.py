@@ -40,6 +40,7 @@ from subject_pipeline.formats.leaves import NO_HASH
 from subject_pipeline.keys.macs import ROW_DOMAIN, SEGMENT_DOMAIN, KeyLookup, Mac, Macs
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.verification.questionable import ANSWERED, DENIED, Questionable, Restrictions, note
 
 _UNKNOWN_KEY = "the key ring does not have the row's key {!r}"
 _RETIRED = "its {} has a key that was retired before this segment was written"
@@ -128,6 +129,9 @@ class LogVerdict:
         logs: problems of the log itself.
         evidence: the registry's rows, by subject, in order.
         results: sound rows by result.
+        denied: how many sound rows are accesses that were denied, by subject.
+        questionable: sound rows of accesses that should not have been; of a log that was not read from its beginning,
+            only by what was recorded in what was read.
     """
 
     head: LogHead
@@ -140,6 +144,8 @@ class LogVerdict:
     logs: list[BrokenLog] = field(default_factory=list)
     evidence: dict[str, list[EvidenceRow]] = field(default_factory=dict)
     results: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
+    denied: dict[str, int] = field(default_factory=dict)
+    questionable: list[Questionable] = field(default_factory=list)
 
 
 class AnchoredChains(Protocol):
@@ -190,6 +196,7 @@ class LogJudge:
         self._next: dict[str, int] = {}
         self._last: dict[str, str] = {}
         self._seen: set[str] = set()
+        self._restricted: dict[str, Restrictions] = {}
         self.verdict = LogVerdict(start)
 
     def segment(self, data: bytes) -> str:
@@ -275,7 +282,7 @@ class LogJudge:
 
     def _rows(self, lines: list[bytes], leaves: Iterable[bytes]) -> None:  # noqa: C901, PLR0912 - one pass, in the order of the module's plan
         verdict, following, last, seen, anchors = self.verdict, self._next, self._last, self._seen, self._anchors
-        chunk, broken = verdict.head.chunk, verdict.broken
+        chunk, broken, restricted, denied = verdict.head.chunk, verdict.broken, self._restricted, verdict.denied
         verdict.rows += len(lines)
         macs, known_id, mac, late = self._row_macs, "", None, False
         for line, digest in zip(lines, leaves, strict=True):
@@ -319,6 +326,10 @@ class LogJudge:
                 verdict.results[result] += 1
                 if row is not None and action.startswith(EVIDENCE_PREFIX):
                     self._evidence(row, seq)
+                elif result == DENIED:
+                    denied[candidate_id] = denied.get(candidate_id, 0) + 1
+                elif candidate_id in restricted and result == ANSWERED:
+                    self._question(restricted[candidate_id], inner)
 
     def _begin(self, candidate_id: str, chunk: str) -> bool:
         """Begin a chain at its first row here; False if it does not belong here."""
@@ -365,6 +376,12 @@ class LogJudge:
         if evidence is not None:
             found = EvidenceRow(evidence, row["decision"], self._written_at)
             self.verdict.evidence.setdefault(row["candidate_id"], []).append(found)
+            note(self._restricted, row["candidate_id"], row["decision"])
+
+    def _question(self, restrictions: Restrictions, inner: bytes) -> None:
+        found = restrictions.against(orjson.loads(inner))
+        if found is not None:
+            self.verdict.questionable.append(found)
 
 
 def _is_line_of(line: bytes, inner: bytes, mac: Mac | None) -> bool:

@@ -133,6 +133,23 @@ class ManifestReader:
 
         return document
 
+    def restricted(self, chunk: str) -> set[str]:
+        """Whose manifest in a chunk says that a consent was withdrawn, or anything but that they are active.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        scopes = (
+            pl.col("consent").struct.field(scope).struct.field("status") for scope in ("general_pii", "biometric")
+        )
+        said = (pl.col("status") != "active", *(one.is_in(["withdrawn", "destroyed"]) for one in scopes))
+
+        def look(now: Snapshot) -> pl.DataFrame:
+            return now.rows([chunk], ["candidate_id", "status", "consent"], pl.any_horizontal(said))
+
+        found = ManifestTable(self.store).read(look, pl.DataFrame(schema={"candidate_id": pl.String}))
+        return set(found["candidate_id"])
+
     def _group(self, names: Sequence[str]) -> Mapping[str, "ChunkManifests | StoreError"]:
         """The manifests of some chunks, read together; if that fails, each by itself, so that only that one fails."""
         try:

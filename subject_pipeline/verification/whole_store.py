@@ -18,6 +18,7 @@ from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenChain, BrokenLog
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 from subject_pipeline.verification.public_keys import PublicKeys
+from subject_pipeline.verification.questionable import Questionable
 from subject_pipeline.verification.verifier import CONCURRENCY, Verifier
 from subject_pipeline.verification.views import AuditedStore
 
@@ -41,6 +42,8 @@ class Verification:
         unanchored: rows of segments that no checkpoint anchors yet.
         unanchored_manifests: manifests that rest on such rows, or on no row, or are gone by such a row.
         checkpoint: the one that everything was compared with.
+        questionable: accesses that should not have been, of rows that were read; an incremental one has those recorded
+            since the checkpoint. They are no fault of the record, which is sound all the same.
         unknown: subjects asked for that have neither rows nor a manifest.
         pending: manifests with a change that was recorded just now; neither broken nor fine, and looked for next time.
         homes: the chunks that broken chains and manifests were found in, by candidate id, or `id_sha256` without one.
@@ -59,6 +62,7 @@ class Verification:
     broken_manifests: list[BrokenManifest] = field(default_factory=list)
     pending: list[BrokenManifest] = field(default_factory=list)
     unregistered: list[str] = field(default_factory=list)
+    questionable: list[Questionable] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     homes: dict[str, str] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
@@ -95,6 +99,7 @@ class Verification:
         self.unanchored += found.unanchored
         self.unanchored_manifests += found.unanchored_manifests
         self.unregistered += [one for one in found.unregistered if not only or one in only]
+        self.questionable += [one for one in found.questionable if not only or one.candidate_id in only]
         log = found.log
         if log is None:
             return

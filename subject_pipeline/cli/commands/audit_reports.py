@@ -11,8 +11,8 @@ from subject_pipeline.verification.whole_store import Verification
 _SHOWN = 20
 
 
-def verification_json(report: Verification) -> dict[str, Any]:
-    """A verification as the command line's JSON has it."""
+def verification_json(report: Verification, listed: str | None = None) -> dict[str, Any]:
+    """A verification as the command line's JSON has it; `listed` is where questionable accesses are listed."""
     return {
         "mode": _mode(report),
         "trust": _trust(report),
@@ -29,6 +29,8 @@ def verification_json(report: Verification) -> dict[str, Any]:
         "unanchored": report.unanchored,
         "unanchored_manifests": report.unanchored_manifests,
         "unregistered": len(report.unregistered),
+        "questionable": len(report.questionable),
+        **({"findings": listed} if listed else {}),
         **({"unknown": report.unknown} if report.unknown else {}),
         "checkpoint": _checkpoint(report.checkpoint),
         "results": report.results,
@@ -50,8 +52,8 @@ def _mode(report: Verification) -> str:
     return "incremental" if report.incremental else "full"
 
 
-def verification_words(report: Verification) -> str:
-    """A verification for people: the counts, then what was found."""
+def verification_words(report: Verification, listed: str | None = None) -> str:
+    """A verification for people: the counts, then what was found; `listed` as in `verification_json`."""
     held = report.checkpoint
     against = f"checkpoint {held.number} of {held.time}" if held else "no checkpoint"
     lines = [
@@ -81,6 +83,12 @@ def verification_words(report: Verification) -> str:
         )
     if report.unregistered:
         lines.append(f"note: {len(report.unregistered):,} subjects have rows and no manifest")
+    if report.questionable:
+        lines.append(
+            f"note: {len(report.questionable):,} accesses were answered although a consent was withdrawn, use was "
+            "restricted, or erasure was ordered or done"
+            + (f": `subject-pipeline findings show {listed}`" if listed else "")
+        )
     return "\n".join(lines)
 
 
@@ -97,7 +105,7 @@ def unknown_words(report: Verification) -> str:
     return f"no subject has the id {', '.join(map(repr, report.unknown))}"
 
 
-def checkpoint_words(report: CheckpointReport) -> str:
+def checkpoint_words(report: CheckpointReport, listed: str | None = None) -> str:
     """What became of a checkpoint, for people."""
     written = report.written
     if written is None:
@@ -109,7 +117,7 @@ def checkpoint_words(report: CheckpointReport) -> str:
         outcome += f"\n{len(report.carried):,} chunks are carried, their last sound state still stands: {named}"
     if report.pending:
         outcome += f"\n{len(report.pending):,} chunks are carried while a change is under way; the next one has it"
-    return f"{outcome}\n{verification_words(report.verification)}"
+    return f"{outcome}\n{verification_words(report.verification, listed)}"
 
 
 def ingest_words(report: IngestReport) -> str:

@@ -1,6 +1,7 @@
 """`audit verify`, `checkpoint` and `prove`, and `rebuild`: is everything as it was recorded, and how that is shown."""
 
 import contextlib
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from subject_pipeline.cli.commands.audit_reports import (
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
+from subject_pipeline.lifecycle.stored_findings import store_questionable
 from subject_pipeline.objects.durability import whole_file
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification import whole_store
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
@@ -53,9 +56,10 @@ def verify(
         )
     if report.sound and len(report.unknown) == len(candidate_ids) > 0:
         raise UnknownSubjectError(unknown_words(report))
-    shell.tell(verification_json(report), verification_words(report))
+    listed = _listed(store, report) if verifier is None else None
+    shell.tell(verification_json(report, listed), verification_words(report, listed))
     if shell.as_json:
-        say(verification_words(report))
+        say(verification_words(report, listed))
     end(DONE if report.sound and not report.unknown else SOMETHING_FAILED)
 
 
@@ -70,7 +74,7 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
         report = checkpointing.write_checkpoint(
             store, ring, known_notes=[_note(path) for path in notes], progress=shown
         )
-    written = report.written
+    written, listed = report.written, _listed(store, report.verification)
     shell.tell(
         {
             "number": written.number if written else None,
@@ -79,13 +83,22 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
             "note": written.note if written else None,
             "entries": report.entries,
             "carried": sorted([*report.carried, *report.pending]),
-            "verification": verification_json(report.verification),
+            "verification": verification_json(report.verification, listed),
         },
-        checkpoint_words(report),
+        checkpoint_words(report, listed),
     )
     if shell.as_json:
-        say(checkpoint_words(report))
+        say(checkpoint_words(report, listed))
     end(DONE if written and report.verification.sound else SOMETHING_FAILED)
+
+
+def _listed(store: SubjectStore, report: whole_store.Verification) -> str | None:
+    """Where the store lists the questionable accesses; who may only read it learns their number alone."""
+    try:
+        return store_questionable(store.objects, report.questionable, dt.datetime.now(dt.UTC))
+    except StoreError as error:
+        say(f"{len(report.questionable):,} questionable accesses could not be listed in the store: {error}")
+        return None
 
 
 def _public_keys(verifier: str) -> PublicKeys:

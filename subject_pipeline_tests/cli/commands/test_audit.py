@@ -14,7 +14,7 @@ EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z",
 VERIFY_KEYS = {
     "mode", "subjects", "chains", "rows", "intact", "broken", "unreadable", "broken_chains", "broken_logs",
     "broken_manifests", "pending", "unregistered", "checkpoint", "results", "elapsed_s", "trust", "unanchored",
-    "unanchored_manifests",
+    "unanchored_manifests", "questionable",
 }  # fmt: skip
 
 
