@@ -77,6 +77,20 @@ class SourceKeys:
             yield from self._read(files, kind, start, left)
             start += sum(footer.rows for footer in files)
 
+    def rows_of(self, key: str) -> Iterator[pl.DataFrame]:
+        """The rows with one key, with all their columns: a frame of each file that has any.
+
+        Raises:
+            SourceError: a file is damaged.
+        """
+        options: Any = dict(self._source.options) or None
+        for footer in self._footers:
+            with _read_errors(self._source.uri):
+                rows = pl.scan_parquet(footer.file.uri, glob=False, hive_partitioning=False, storage_options=options)
+                found = rows.filter(_as_text(pl.col(self._column), footer.kind) == key).collect(engine="streaming")
+            if not found.is_empty():
+                yield found
+
     def _read(
         self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None
     ) -> Generator[pl.DataFrame, None, None]:

@@ -23,7 +23,7 @@ from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.lifecycle.row_frames import segment_rows
+from subject_pipeline.lifecycle.search.row_frames import segment_rows
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable

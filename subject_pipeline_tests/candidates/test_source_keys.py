@@ -505,3 +505,22 @@ def test_two_readers_at_once_leave_standard_error_where_it_was() -> None:
         os.dup2(kept, 2)
         os.close(kept)
     assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted", "there"),
+    [
+        (UUIDS, str(PEOPLE[0]), 2),
+        (pa.array([7, 17, 7], pa.uint16()), "7", 2),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), "a", 2),
+        (LETTERS, "d", 0),
+    ],
+)
+def test_the_rows_of_one_key(tmp_path: Path, keys: pa.Array, wanted: str, there: int) -> None:
+    """Whole rows, found by the key as the id has it; files may differ in their other columns."""
+    pq.write_table(pa.table({"key": keys, "note": ["x", "y", "z"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"key": keys, "age": [1, 2, 3]}), tmp_path / "b.parquet")
+    found = list(_open(tmp_path).rows_of(wanted))
+    assert [(rows.columns, rows.height) for rows in found] == (
+        [(["key", "note"], there), (["key", "age"], there)] if there else []
+    )

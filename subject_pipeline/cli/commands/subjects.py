@@ -5,6 +5,7 @@ import click
 from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 
 _MANIFESTS = "subject_pipeline.cli.commands.subjects_manifests"
+_HISTORY = "subject_pipeline.cli.commands.history"
 _LIFE = "subject_pipeline.cli.commands.life"
 _DECIDE = f"{_LIFE}.decide"
 
@@ -22,6 +23,11 @@ _DECIDE = f"{_LIFE}.decide"
         Lazy("count", _MANIFESTS, "Count the subjects."),
         Lazy("delete", _MANIFESTS, "Delete a subject's manifest, and what is staged for it."),
         Lazy(
+            "dossier",
+            f"{_HISTORY}.dossier",
+            "Write what is held about a person to a new folder; it is recorded as an access on their request.",
+        ),
+        Lazy(
             "explain",
             f"{_LIFE}.subject_explain",
             "Say why a subject's data is kept until when: by which rule, counted from which row of the log.",
@@ -30,7 +36,7 @@ _DECIDE = f"{_LIFE}.decide"
         Lazy("get", _MANIFESTS, "Print a subject's manifest."),
         Lazy(
             "history",
-            "subject_pipeline.cli.commands.history.history",
+            f"{_HISTORY}.history",
             "Tell what happened to a subject's record: registered, each decision, each access, and what is anchored.",
         ),
         Lazy("hold", _DECIDE, "Place a legal hold: nobody held is erased."),

@@ -10,9 +10,8 @@ from subject_pipeline.lifecycle.history.events import ACCESS, Event
 SCOPES = MappingProxyType({"general_pii": "general personal data", "biometric": "biometric data"})
 """The scopes of a consent as people would name them."""
 
-_RESULTS = MappingProxyType(
-    {"success": "answered", "denied": "denied", "not_found": "nothing found", "error": "failed"}
-)
+RESULTS = MappingProxyType({"success": "answered", "denied": "denied", "not_found": "nothing found", "error": "failed"})
+"""The results of an access likewise."""
 
 
 def event_words(event: Event) -> str:
@@ -24,10 +23,10 @@ def event_words(event: Event) -> str:
 def _access(event: Event) -> str:
     action = shown(event["action"])
     if "count" in event:
-        results = ", ".join(f"{count:,} {_RESULTS.get(name, name)}" for name, count in sorted(event["results"].items()))
+        results = ", ".join(f"{count:,} {RESULTS.get(name, name)}" for name, count in sorted(event["results"].items()))
         return f"{action}: {event['count']:,} {'access' if event['count'] == 1 else 'accesses'} ({results})"
     purpose = f", for {shown(event['purpose'])}" if "purpose" in event else ""
-    return f"{action}: one access ({_RESULTS.get(event['result'], event['result'])}){purpose}"
+    return f"{action}: one access ({RESULTS.get(event['result'], event['result'])}){purpose}"
 
 
 def _scope(event: Event) -> str:

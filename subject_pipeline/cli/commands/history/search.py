@@ -1,9 +1,9 @@
 """`audit search`: which accesses there were, or how many by whom and what for."""
 
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 import polars as pl
@@ -12,9 +12,10 @@ from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.cli.moments import MOMENT
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.lifecycle.row_files import Write, table_file
-from subject_pipeline.lifecycle.searched_rows import BY, ROWS, Query, counted, counts_table
-from subject_pipeline.lifecycle.searching import search as search_log
+from subject_pipeline.lifecycle.lists.files import CSV, JSON_LINES, PARQUET, check_ending, write_frames
+from subject_pipeline.lifecycle.search.query import BY, ROWS, Query, counted, counts_table
+from subject_pipeline.lifecycle.search.searching import Found
+from subject_pipeline.lifecycle.search.searching import search as search_log
 
 _MOST_SHOWN = 10_000
 _SHOWN = ("ts", "candidate_id", "actor", "action", "result", "purpose", "dataset")
@@ -41,38 +42,61 @@ def _columns(_context: click.Context, _parameter: click.Parameter, value: str | 
 @command_options
 def search(shell: Shell, by: tuple[str, ...], out: Path | None, **wanted: str | None) -> None:
     """Find rows of the audit log, or count them by subject, actor, purpose and more; nothing is verified."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    kept: list[pl.DataFrame] = []
-    matched = unreadable = held = 0
-    lost: list[str] = []
-    with ExitStack() as stack:
-        store = shell.existing_store()
-        write: Write | None = None
-        if out is not None and not by:
-            write = stack.enter_context(table_file(out, ROWS))
-        for found in search_log(store, shell.key_ring(), Query(**wanted)):
-            matched += found.rows.height
-            unreadable += found.unreadable
-            lost += [found.lost] if found.lost else []
-            if by:
-                counts += counted(found.rows, by)
-            elif write is not None:
-                write(found.rows)
-            elif held < _MOST_SHOWN:
-                kept.append(found.rows.head(_MOST_SHOWN - held))
-                held += kept[-1].height
-    table = counts_table(counts, by) if by else pl.concat([pl.DataFrame(schema=ROWS), *kept])
-    if by and out is not None:
-        with table_file(out, table.schema) as write:
-            write(table)
-    _tell(shell, table, by, out, {"matched": matched, "unreadable": unreadable, "lost": lost})
-    if unreadable or lost:
-        say(f"{unreadable:,} lines and {len(lost):,} segments could not be read: see `subject-pipeline audit verify`")
-    end(SOMETHING_FAILED if unreadable or lost else DONE)
+    if out is not None:
+        check_ending(out, (CSV, JSON_LINES, PARQUET))
+    tally = _Tally()
+    frames = tally.through(search_log(shell.existing_store(), shell.key_ring(), Query(**wanted)))
+    if by:
+        table = counts_table(sum((counted(rows, by) for rows in frames), Counter()), by)
+        if out is not None:
+            write_frames(out, [table], table.schema)
+    elif out is not None:
+        write_frames(out, frames, ROWS)
+        table = pl.DataFrame(schema=ROWS)
+    else:
+        table = _first(frames)
+    _tell(shell, table, by, out, tally)
+    if tally.unread:
+        say(
+            f"{tally.unreadable:,} lines and {len(tally.lost):,} segments could not be read: see `subject-pipeline "
+            "audit verify`"
+        )
+    end(SOMETHING_FAILED if tally.unread else DONE)
 
 
-def _tell(shell: Shell, table: pl.DataFrame, by: tuple[str, ...], out: Path | None, numbers: dict[str, Any]) -> None:
-    matched = numbers["matched"]
+@dataclass(slots=True)
+class _Tally:
+    """What a search went through so far."""
+
+    matched: int = 0
+    unreadable: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def unread(self) -> bool:
+        """Whether anything could not be read."""
+        return bool(self.unreadable or self.lost)
+
+    def through(self, found: Iterable[Found]) -> Iterator[pl.DataFrame]:
+        """The rows of each segment, counted as they pass."""
+        for one in found:
+            self.matched += one.rows.height
+            self.unreadable += one.unreadable
+            self.lost += [one.lost] if one.lost else []
+            yield one.rows
+
+
+def _first(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The first 10,000 rows; all frames are gone through, to count the others."""
+    kept = pl.DataFrame(schema=ROWS)
+    for rows in frames:
+        if kept.height < _MOST_SHOWN:
+            kept = kept.vstack(rows.head(_MOST_SHOWN - kept.height))
+    return kept
+
+
+def _tell(shell: Shell, table: pl.DataFrame, by: tuple[str, ...], out: Path | None, tally: _Tally) -> None:
+    matched, numbers = tally.matched, asdict(tally)
     if out is not None:
         shell.tell({**numbers, "out": str(out)}, f"{matched:,} rows match; written to {out}")
         return

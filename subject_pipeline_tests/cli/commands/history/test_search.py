@@ -5,7 +5,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from subject_pipeline.lifecycle.row_files import csv
 from subject_pipeline_tests.cli.conftest import Run
 
 _READ: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -104,10 +103,3 @@ def test_what_cannot_be_read_is_said(accessed: Run, workplace: Path) -> None:
     assert ran.status == 1
     assert ran.json["lost"] == [f"audit/{chunk.name}/000000000000.jsonl: it is gone"]
 
-
-def test_lists_in_csv() -> None:
-    """A list of fields becomes one cell."""
-    rows = pl.DataFrame(
-        {"fields": [["a", "b"], None], "seq": [1, 2]}, schema={"fields": pl.List(pl.String), "seq": pl.Int64}
-    )
-    assert csv(rows) == b'"fields","seq"\r\n"a b",1\r\n,2\r\n'

@@ -9,8 +9,8 @@ from subject_pipeline.audit.reading import subject_segments
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.lifecycle.row_frames import segment_rows
-from subject_pipeline.lifecycle.searched_rows import ROWS, Query, sound
+from subject_pipeline.lifecycle.search.query import ROWS, Query, sound
+from subject_pipeline.lifecycle.search.row_frames import segment_rows
 from subject_pipeline.store.opened import SubjectStore
 
 
