@@ -6,7 +6,7 @@ import click
 import polars as pl
 import pytest
 
-from subject_pipeline.cli.commands import subjects as subject_commands
+from subject_pipeline.cli.commands import subjects_manifests as subject_commands
 from subject_pipeline.cli.main import main
 from subject_pipeline.errors import IncompleteError
 from subject_pipeline_tests.cli.conftest import Run
