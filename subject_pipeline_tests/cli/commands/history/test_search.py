@@ -102,4 +102,3 @@ def test_what_cannot_be_read_is_said(accessed: Run, workplace: Path) -> None:
     ran = accessed("audit", "search", "--json")
     assert ran.status == 1
     assert ran.json["lost"] == [f"audit/{chunk.name}/000000000000.jsonl: it is gone"]
-
