@@ -45,6 +45,11 @@ DECIDING = [
     "checkpoints/trusted_keys",
     "registry/deciding",
     "changes/replaying",
+    "decisions/decision",
+    "decisions/policies",
+    "decisions/retention",
+    "decisions/transitions",
+    "lifecycle/judging",
     "store/chunks",
     "store/ids",
     "anchoring/checkpointing",
@@ -60,6 +65,8 @@ ALSO_TESTED_BY = {
     "checkpoints/statement": [_FORMATS, _STORED],
     "checkpoints/trusted_keys": [_STORED, "anchoring/test_signing_keys.py"],
     "anchoring/checkpointing": ["verification/test_whole_store.py"],
+    "decisions/policies": ["decisions/test_retention.py", "decisions/test_transitions.py"],
+    "lifecycle/judging": ["lifecycle/test_applying.py"],
 }
 # Slow to import, and without threads until they are used, as a fork needs it.
 LIBRARIES = "cryptography deltalake hypothesis obstore orjson polars polars_hash pyarrow pydantic pytest tenacity"
