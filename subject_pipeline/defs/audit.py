@@ -10,6 +10,7 @@ from pydantic import Field
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.ingestion.inbox import ingest_inbox
+from subject_pipeline.lifecycle.stored_findings import store_questionable
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
@@ -130,13 +131,14 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
                 known_notes=last_note(context.instance, _CHECKPOINT),
                 watch=watch,
             )
+            listed = store_questionable(opened.objects, report.questionable, began)
             about = provenance(opened)
         past = PastPartitions.of(context.instance, _VERIFICATION, past)  # another run may have ended meanwhile
         for chunk in chunks:
             last_full = full.get(chunk) or past.full.get(chunk)
             context.add_asset_metadata(verified.numbers(chunk, past, last_full), partition_key=chunk)
         yield dg.MaterializeResult(metadata=about)
-        yield from lasting_checks(context.instance, _VERIFICATION, verification_findings(report, verified))
+        yield from lasting_checks(context.instance, _VERIFICATION, verification_findings(report, verified, listed))
 
     return audit_verification
 

@@ -1,13 +1,21 @@
 """The life of the record: decisions that others put into the inbox are applied."""
 
+import datetime as dt
+
 import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.lifecycle.decision_inbox import apply_inbox
+from subject_pipeline.lifecycle.lists.review_counts import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor, clear_failures
-from subject_pipeline.orchestration.ui.decisions import decision_check_specs, decision_checks, decision_metadata
+from subject_pipeline.orchestration.ui.decisions import (
+    decision_check_specs,
+    decision_checks,
+    decision_metadata,
+    review_metadata,
+)
 from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, TABLE
 
 
@@ -58,11 +66,29 @@ def decisions(
     )
 
 
+@dg.asset(
+    deps=[decisions],
+    group_name="lifecycle",
+    kinds={"polars"},
+    tags={"subject/stage": "reviews"},
+    code_version="1",
+    description="One row of counts: what waits for a decision in the whole store. Consents pending by age, data past "
+    "its date, people held, ordered to be erased, restricted, unclassified. `subject-pipeline reviews export` lists "
+    "them.",
+)
+def subject_reviews(store: StoreResource) -> dg.MaterializeResult:
+    """Count what waits for a decision."""
+    with clear_failures():
+        opened = store.open()
+        counts = stored_review_counts(opened, dt.datetime.now(dt.UTC))
+    return dg.MaterializeResult(metadata={**review_metadata(counts), **provenance(opened)})
+
+
 apply_decisions = dg.define_asset_job(
     "apply_decisions",
-    selection=dg.AssetSelection.assets(decisions),
+    selection=dg.AssetSelection.assets(decisions, subject_reviews),
     tags={"subject/job": "decisions"},
     metadata={"reads": DECISIONS_INBOX, "writes": f"{AUDIT}, {TABLE}/"},
     description="Apply the decisions of new files in the store's inbox, each decision once. Needs no config: it takes "
-    "whatever was not taken before. Safe to run again.",
+    "whatever was not taken before, then counts what waits for a decision. Safe to run again.",
 )

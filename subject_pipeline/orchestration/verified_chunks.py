@@ -19,8 +19,20 @@ LOG_MATCHES_CHECKPOINT = "log_matches_last_checkpoint"
 MANIFESTS_UNCHANGED = "manifests_unchanged"
 NOTHING_UNREADABLE = "nothing_unreadable"
 EVERY_SUBJECT_REGISTERED = "every_events_subject_is_registered"
-CHECKS = (CHAINS_INTACT, LOG_MATCHES_CHECKPOINT, MANIFESTS_UNCHANGED, NOTHING_UNREADABLE, EVERY_SUBJECT_REGISTERED)
+NOBODY_RESURRECTED = "nobody_resurrected"
+NO_QUESTIONABLE_ACCESS = "no_questionable_access"
+CHECKS = (
+    CHAINS_INTACT,
+    LOG_MATCHES_CHECKPOINT,
+    MANIFESTS_UNCHANGED,
+    NOTHING_UNREADABLE,
+    EVERY_SUBJECT_REGISTERED,
+    NOBODY_RESURRECTED,
+    NO_QUESTIONABLE_ACCESS,
+)
 """Those of a verification."""
+WARNINGS = frozenset({EVERY_SUBJECT_REGISTERED, NO_QUESTIONABLE_ACCESS})
+"""Those that only warn."""
 
 NOT_READ = "not at all: unchanged since the last checkpoint"
 
@@ -47,7 +59,7 @@ class VerifiedChunks:
         """Count one chunk's findings."""
         log, chunk = found.log, found.chunk
         problems = _problems(found)
-        self.found[chunk] = {name: len(rows) for name, rows in problems.items()}
+        self.found[chunk] = {name: len(rows) for name, rows in problems.items()} | _unnamed(found)
         for name, rows in problems.items():
             self.rows[name] += rows[: SHOWN - len(self.rows[name])]
         if log is not None:
@@ -127,10 +139,20 @@ def _problems(found: ChunkFindings) -> dict[str, list[Row]]:
     for manifest in found.manifests:
         name = NOTHING_UNREADABLE if manifest.kind == "unreadable" else MANIFESTS_UNCHANGED
         rows[name].append(problem_row(found.chunk, manifest.subject or "", manifest.kind, -1, manifest.detail))
+    for name, count in _unnamed(found).items():
+        rows[name] = [{"partition": found.chunk, "found": count}] if count else []
     rows[EVERY_SUBJECT_REGISTERED] = [
         problem_row(found.chunk, one, "unregistered", -1, "has rows and no manifest") for one in found.unregistered
     ]
     return rows
+
+
+def _unnamed(found: ChunkFindings) -> dict[str, int]:
+    """What is counted here and listed by the command line, since its rows would name people."""
+    return {
+        NOBODY_RESURRECTED: sum(one.kind == "resurrected" for one in found.manifests),
+        NO_QUESTIONABLE_ACCESS: len(found.questionable),
+    }
 
 
 def number(name: str) -> str:
@@ -138,7 +160,7 @@ def number(name: str) -> str:
     return f"problems/{name}"
 
 
-RED_NUMBERS = tuple(number(name) for name in CHECKS if name != EVERY_SUBJECT_REGISTERED)
+RED_NUMBERS = tuple(number(name) for name in CHECKS if name not in WARNINGS)
 """The numbers of a partition that are not zero where it was red; what only warns is left out."""
 
 

@@ -43,6 +43,7 @@ def test_empty_cells_count_as_absent_and_columns_that_inform_are_ignored() -> No
         ({"evidence": "a letter"}, "evidence: must be a URI"),
         ({"evidence": "sha256:ABC"}, "evidence: must be a URI"),
         ({"scope": "general_pii"}, "scope: restricted takes none"),
+        ({"scope": "everything"}, "scope: must be one of general_pii, biometric"),
         ({"resaon": "typed badly"}, "unknown field 'resaon'"),
         ({"candidate_check": candidate_check("P-10")}, "candidate_check does not match"),
         ({"candidate_check": candidate_check("P-1").upper()}, "candidate_check does not match"),

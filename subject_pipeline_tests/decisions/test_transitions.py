@@ -7,7 +7,7 @@ import pytest
 
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.decisions.policies import Policies
-from subject_pipeline.decisions.transitions import apply
+from subject_pipeline.decisions.transitions import apply, is_ordered, is_restricted
 from subject_pipeline.errors import DecisionError
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline_tests.helpers.decisions import DECIDED, decision, document, with_consent
@@ -157,6 +157,37 @@ def test_a_cancelled_order_falls_back_to_what_was_there(restricted: dict[str, An
     assert after["status"] == before["status"]
     assert "erasure_ordered_at" not in after
     assert ("restricted_at" in after) == bool(restricted)
+
+
+def test_a_restriction_stands_beside_an_order() -> None:
+    """While an erasure is ordered, the person is still restricted; what is refused says which holds there are."""
+    both = document(**STATES["ordered and restricted"])
+    assert (is_ordered(both), is_restricted(both), is_restricted(document(**ORDERED))) == (True, True, False)
+    with pytest.raises(DecisionError, match="holds there are: none"):
+        apply(document(), decision("hold_released"), USUAL)
+    with pytest.raises(DecisionError, match="holds there are: case-1"):
+        apply(document(**STATES["held"]), decision("hold_released", hold_id="case-2"), USUAL)
+
+
+def test_a_policy_is_set_in_its_scope_with_its_date() -> None:
+    """Of general data and of biometric data, each without touching the other."""
+    policies = Policies.parse(
+        {
+            "policies": {
+                "short": {"keep": "10d", "from": "registered"},
+                "bio": {"scope": "biometric", "keep": "20d", "from": "registered"},
+            }
+        }
+    )
+    short = apply(document(), decision("retention_set", policy="short"), policies)
+    assert short["retention"] == {"general_pii_until": "2026-01-11T00:00:00.000000Z", "policy": "short"}
+    assert short["consent"] == document()["consent"]
+    given = apply(document(), decision("consent_given", scope="biometric"), policies)
+    bio = apply(given, decision("retention_set", policy="bio"), policies)
+    assert bio["retention"] == document()["retention"]
+    assert (bio["consent"]["biometric"]["policy"], bio["consent"]["biometric"]["retention_until"]) == (
+        "bio", "2026-01-21T00:00:00.000000Z",
+    )  # fmt: skip
 
 
 def test_fields_without_a_value_are_not_there() -> None:

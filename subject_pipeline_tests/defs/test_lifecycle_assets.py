@@ -1,14 +1,19 @@
 """The assets of the life of a record, as the code location loads them."""
 
+import datetime as dt
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
+from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.defs.test_audit_assets import SUBJECTS, AuditBench, bench
 from subject_pipeline_tests.helpers.decisions import line
@@ -61,6 +66,54 @@ def test_a_file_that_cannot_be_read_stops_no_other(bench: AuditBench, prepared: 
     result, _ = decided(bench)
     assert not result.success
     assert [item.key for item in DECISION_INBOX.waiting(bench.store.objects)] == ["inbox/decisions/a.csv"]
+
+
+def test_what_waits_is_counted_after_what_was_decided(bench: AuditBench) -> None:
+    """In the same run: numbers of the whole store, and nobody's name."""
+    one, other, *_ = SUBJECTS
+    ordered = line("erasure_ordered", one, decision_id="d-2")
+    drop(bench, "d.jsonl", line("hold_placed", one), line("consent_given", other), ordered)
+    result, _ = decided(bench)
+    (event,) = result.asset_materializations_for_node("subject_reviews")
+    numbers = {name: value.value for name, value in event.metadata.items()}
+    assert (numbers["subjects"], numbers["held"], numbers["ordered"]) == (len(SUBJECTS), 1, 1)
+    pending: list[Any] = [count for name, count in numbers.items() if name.startswith("pending_consent/")]
+    assert sum(pending) == len(SUBJECTS) - 1
+    assert numbers["due/general_pii"] == len(SUBJECTS)
+
+
+def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBench) -> None:
+    """The check counts, and names the list in the store, and nobody."""
+    one, *_ = SUBJECTS
+    drop(bench, "d.jsonl", line("restricted", one))
+    decided(bench)
+    late = {"candidate_id": one, "event_id": "late", "ts": dt.datetime.now(dt.UTC).isoformat(), "actor": "agent:x"}
+    bench.drop("late.jsonl", [{**late, "action": "view_profile"}])
+    bench.ingest()
+    result = bench.verify(checkpoint=False)
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    check = checks["no_questionable_access"]
+    assert (check.passed, check.severity, check.metadata["found"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
+    listed = bench.store.objects.get(str(check.metadata["listed"].value)) or b""
+    assert json.loads(listed)["candidate_id"] == one
+    assert one not in str(check)
+    assert checks["nobody_resurrected"].passed
+
+
+def test_an_old_table_that_is_put_back_turns_a_check_red(bench: AuditBench) -> None:
+    """Whoever was deleted since is counted, and not named."""
+    one, *_ = SUBJECTS
+    kept = bench.folder / "kept"
+    shutil.copytree(bench.folder / "store" / "subjects", kept)
+    ring = KeyRingFile(bench.folder / "ring.json")
+    SubjectRegistry(bench.store, ManifestEvidence(bench.store, ring, "test")).delete(one)
+    bench.verify()  # a deletion that no checkpoint has yet may still be under way for five minutes
+    shutil.rmtree(bench.folder / "store" / "subjects")
+    shutil.copytree(kept, bench.folder / "store" / "subjects")
+    result = bench.verify(checkpoint=False)
+    check = {each.check_name: each for each in result.get_asset_check_evaluations()}["nobody_resurrected"]
+    assert (check.passed, check.metadata["found"].value) == (False, 1)
+    assert one not in str(check)
 
 
 @pytest.mark.parametrize("key", ["inbox/decisions/.part.jsonl", "inbox/decisions/_d.csv", "inbox/decisions/d.txt"])

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from subject_pipeline.lifecycle.applying_files import DecisionReport
+from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts
 from subject_pipeline.orchestration.ui.ingestions import NOTHING_REJECTED
 from subject_pipeline.orchestration.ui.tables import Metadata, Row, check
 
@@ -19,6 +20,20 @@ def decision_metadata(report: DecisionReport) -> Metadata:
         "undecided": report.undecided,
         "seconds": round(report.elapsed_s, 3),
         "dead_letters": ", ".join(report.dead_letters) or "none",
+    }
+
+
+def review_metadata(counts: ReviewCounts) -> Metadata:
+    """What waits for a decision, as numbers to plot."""
+    return {
+        "subjects": counts.subjects,
+        **{f"pending_consent/{age}": count for age, count in counts.pending.items()},
+        **{f"due/{scope}": count for scope, count in counts.due.items()},
+        "due_held": counts.due_held,
+        "held": counts.held,
+        "ordered": counts.ordered,
+        "restricted": counts.restricted,
+        "unclassified": counts.unclassified,
     }
 
 

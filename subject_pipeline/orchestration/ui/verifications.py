@@ -13,8 +13,11 @@ from subject_pipeline.orchestration.verified_chunks import (
     EVERY_SUBJECT_REGISTERED,
     LOG_MATCHES_CHECKPOINT,
     MANIFESTS_UNCHANGED,
+    NO_QUESTIONABLE_ACCESS,
+    NOBODY_RESURRECTED,
     NOT_READ,
     NOTHING_UNREADABLE,
+    WARNINGS,
     VerifiedChunks,
     check_of,
     log_rows,
@@ -54,13 +57,24 @@ def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         "the store, then run again.",
         EVERY_SUBJECT_REGISTERED: "Every chain's subject has a manifest, or had one until the registry deleted it. "
         "This only warns.",
+        NOBODY_RESURRECTED: "No manifest stands of anybody whose chain ends in a deletion or an erasure. Red: an older "
+        "table was put back; `subject-pipeline audit verify` names them, `subjects erase` erases them again.",
+        NO_QUESTIONABLE_ACCESS: "Nobody's data was accessed with success after they withdrew a consent, were "
+        "restricted, or were ordered to be erased. This only warns; the metadata names the list in the store, which "
+        "`subject-pipeline findings show` prints.",
     }
     ending = " A partition that was red stays so until it is verified again itself."
     return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
 
 
-def verification_findings(report: Verification, verified: VerifiedChunks) -> list[Finding]:
-    """What one verification found under each check; the first of them has the run's sums."""
+def verification_findings(report: Verification, verified: VerifiedChunks, listed: str | None) -> list[Finding]:
+    """What one verification found under each check; the first of them has the run's sums.
+
+    Args:
+        report: of the verification.
+        verified: its chunks.
+        listed: where the store lists the questionable accesses; None: there are none.
+    """
     scope = ""
     if report.incremental:
         scope = (
@@ -72,7 +86,6 @@ def verification_findings(report: Verification, verified: VerifiedChunks) -> lis
         # Of the checkpoint, or of the store as such: no partition's record has it.
         store_wide = log_rows(one for one in report.broken_logs if one.chunk is None and check_of(one.kind) == name)
         count = len(store_wide) + sum(found[name] for found in verified.found.values())
-        warns = name == EVERY_SUBJECT_REGISTERED
         findings.append(
             Finding(
                 name,
@@ -82,10 +95,11 @@ def verification_findings(report: Verification, verified: VerifiedChunks) -> lis
                     "found": count,
                     "offenders": problems_table([*store_wide, *verified.rows[name]]),
                     **(_sums(report, verified) if name == CHAINS_INTACT else {}),
+                    **({"listed": listed or "none"} if name == NO_QUESTIONABLE_ACCESS else {}),
                 },
                 [chunk for chunk, found in verified.found.items() if found[name]],
                 everywhere=bool(store_wide),
-                severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+                severity=dg.AssetCheckSeverity.WARN if name in WARNINGS else dg.AssetCheckSeverity.ERROR,
             )
         )
     return findings
