@@ -57,6 +57,11 @@ class StagedCandidates(BaseModel):
         """The keys of all parts."""
         return frozenset(part for group in self.groups for part in group.parts)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row of the source was read."""
+        return self.rows_scanned == self.source_rows
+
     def check_options(self, limit: int | None, declared: DatasetDeclaration | None = None) -> None:
         """Refuse a staging that was made with other options, or of another declaration.
 

@@ -23,6 +23,9 @@ PROBLEM = "problem"
 RULES_LOOK_AT = ("chunk", "storage_key", "candidate_id")
 """The columns that `with_problems` reads."""
 
+REFERS = "refers"
+"""The column that says whether a row's manifest refers to the dataset that was asked for."""
+
 NO_ID, BAD_ID, OTHER_KEY, OTHER_CHUNK, REPEATED = "no_id", "bad_id", "other_key", "other_chunk", "repeated"
 
 _TOLD: Mapping[str, tuple[str, str]] = {
@@ -70,6 +73,12 @@ def with_problems(rows: pl.DataFrame, layout: ChunkLayout) -> pl.DataFrame:
         .otherwise(pl.col(PROBLEM))
         .alias(PROBLEM)
     )
+
+
+def refers_to(dataset: str) -> pl.Expr:
+    """Whether each row's manifest refers to a dataset."""
+    names = pl.element().struct.field("name")
+    return pl.col("datasets").list.eval(names == dataset).list.any().fill_null(value=False).alias(REFERS)
 
 
 def told(problem: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ It is longer than other files because what may be read, and by which rules, shou
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from urllib.parse import unquote
 
@@ -24,8 +24,10 @@ from subject_pipeline.manifests.live_files import LiveFile, live_files
 from subject_pipeline.manifests.rows import (
     OTHER_CHUNK,
     PROBLEM,
+    REFERS,
     RULES_LOOK_AT,
     STORED_IDS_SCHEMA,
+    refers_to,
     told,
     with_problems,
 )
@@ -69,8 +71,12 @@ class Snapshot:
             files = self.own_files(None)
             return int(self._scan(files).select(pl.len()).collect().item()) if files else 0
 
-    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
+    def stored_ids(self, chunks: Sequence[str], dataset: str | None = None) -> pl.DataFrame:
         """`STORED_IDS_SCHEMA` of every row in these chunks, with the rule that it breaks, if any.
+
+        Args:
+            chunks: whose rows.
+            dataset: also say in a column `refers` whether the row's manifest refers to this dataset.
 
         Raises:
             AmbiguousSubjectError: the log names a file of these chunks that is none of the table's.
@@ -78,7 +84,10 @@ class Snapshot:
             StoreError: the store failed.
         """
         with table_errors("read the manifests"):
-            return self._judged(self.own_files(chunks), list(RULES_LOOK_AT)).select(STORED_IDS_SCHEMA.names())
+            if dataset is None:
+                return self._judged(self.own_files(chunks), RULES_LOOK_AT).select(STORED_IDS_SCHEMA.names())
+            found = self._judged(self.own_files(chunks), [*RULES_LOOK_AT, refers_to(dataset)])
+            return found.select(*STORED_IDS_SCHEMA.names(), REFERS)
 
     def rows(
         self, chunks: Sequence[str] | None = None, columns: Sequence[str] | None = None, *where: pl.Expr
@@ -162,11 +171,13 @@ class Snapshot:
                 )
         return files
 
-    def _judged(self, files: Sequence[LiveFile], columns: Sequence[str] | None, *where: pl.Expr) -> pl.DataFrame:
+    def _judged(
+        self, files: Sequence[LiveFile], columns: Sequence[str | pl.Expr] | None, *where: pl.Expr
+    ) -> pl.DataFrame:
         """Rows of files with their problem, of all columns or of some."""
         wanted = list(columns or TABLE_SCHEMA)
         home = [file for file in files if not file.stray]
-        nobody = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in wanted})
+        nobody = pl.DataFrame(schema=TABLE_SCHEMA).select(wanted)
         sound = self._scan(home, *where).select(wanted).collect() if home else nobody
         found = [with_problems(sound, self._layout)]
         for file in files:
@@ -242,13 +253,22 @@ class Snapshot:
         """The chunks that have more files than this, sorted, in groups that one commit rewrites in bounded memory."""
         with table_errors("list the manifests' files"):
             files = Counter(file.chunk for file in self.files())
-            rows: Counter[str] = Counter()
+        return self.bounded([chunk for chunk, count in files.items() if count > more_than], _REWRITTEN_ROWS)
+
+    def bounded(self, chunks: Iterable[str], rows_at_most: int) -> list[list[str]]:
+        """Chunks, sorted, in groups that hold at most so many rows, or one chunk's if those are more.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        rows: Counter[str] = Counter()
+        with table_errors("list the manifests' files"):
             for file in self.files():
                 rows[file.chunk] += max(0, file.claimed)  # by the log's word, which costs memory where it lies
         groups: list[list[str]] = []
         held = 0
-        for chunk in sorted(chunk for chunk, count in files.items() if count > more_than):
-            if not groups or held + rows[chunk] > _REWRITTEN_ROWS:
+        for chunk in sorted(chunks):
+            if not groups or held + rows[chunk] > rows_at_most:
                 groups.append([])
                 held = 0
             groups[-1].append(chunk)

@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 from subject_pipeline.errors import ConflictError, StoreError
 from subject_pipeline.manifests.commits import table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
-from subject_pipeline.manifests.rows import STORED_IDS_SCHEMA
+from subject_pipeline.manifests.rows import REFERS, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.snapshot import CROWDED, Snapshot
 from subject_pipeline.objects.durability import sync_file, sync_folders
 from subject_pipeline.store.layout import TABLE
@@ -120,14 +120,24 @@ class ManifestTable:
                 attempt += 1
         return otherwise
 
-    def stored_ids(self, chunks: Sequence[str]) -> pl.DataFrame:
-        """`STORED_IDS_SCHEMA` of every row that the latest version has in these chunks.
+    def stored_ids(self, chunks: Sequence[str], dataset: str | None = None) -> pl.DataFrame:
+        """`STORED_IDS_SCHEMA` of every row that the latest version has in these chunks, as `Snapshot.stored_ids`.
 
         Raises:
             AmbiguousSubjectError: the log names a file of these chunks that is none of the table's.
             StoreError: the store failed.
         """
-        return self.read(lambda snapshot: snapshot.stored_ids(chunks), pl.DataFrame(schema=STORED_IDS_SCHEMA))
+        schema = STORED_IDS_SCHEMA if dataset is None else {**STORED_IDS_SCHEMA, REFERS: pl.Boolean}
+        return self.read(lambda snapshot: snapshot.stored_ids(chunks, dataset), pl.DataFrame(schema=schema))
+
+    def bounded(self, chunks: Sequence[str], rows_at_most: int) -> list[list[str]]:
+        """These chunks as `Snapshot.bounded` divides them; none where no manifest was ever written.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        nowhere: list[list[str]] = []
+        return self.read(lambda snapshot: snapshot.bounded(chunks, rows_at_most), nowhere)
 
     def count(self) -> int:
         """How many rows the latest version has; 0 where no manifest was ever written.

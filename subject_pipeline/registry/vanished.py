@@ -1,20 +1,56 @@
-"""Vanished: subjects that refer to a dataset and are not in its source any more."""
+"""Vanished: subjects that refer to a dataset and are not in its source any more. Nothing is changed; they are told."""
 
 import tempfile
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from subject_pipeline.candidates.staged import ROWS_PER_GROUP, StagedCandidates
 from subject_pipeline.candidates.staged_parts import read_group
 from subject_pipeline.candidates.staging import stage
-from subject_pipeline.manifests.frames import TABLE_SCHEMA
-from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.manifests.rows import PROBLEM, REFERS
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.opened import SubjectStore
 
-_COLUMNS = ("candidate_id", "datasets")
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """A dataset's subjects beside its source.
+
+    Attributes:
+        subjects: those that refer to the dataset.
+        vanished: those among them that are not in the source.
+    """
+
+    subjects: int = 0
+    vanished: int = 0
+
+    @property
+    def share(self) -> float:
+        """The vanished of all; 0 where there is nobody."""
+        return self.vanished / self.subjects if self.subjects else 0.0
+
+
+def reconcile(store: SubjectStore, staged: StagedCandidates) -> Reconciliation | None:
+    """Count whoever refers to a dataset and is not in what was staged of it in the store.
+
+    Returns:
+        None where not all rows of the source were staged, so that nothing can be said.
+
+    Raises:
+        StagingError: a staged part is gone.
+        StoreError: the store failed.
+    """
+    if not staged.is_whole:
+        return None
+    found = Reconciliation()
+    for subjects, gone in _looked_up(store, store.objects, staged):
+        found = Reconciliation(found.subjects + subjects, found.vanished + gone.len())
+    return found
 
 
 def vanished(store: SubjectStore, dataset: str) -> pl.DataFrame:
@@ -29,15 +65,22 @@ def vanished(store: SubjectStore, dataset: str) -> pl.DataFrame:
         StoreError: the store failed.
     """
     declaration = store.catalog.dataset(dataset)
-    layout = store.intended_chunks()
-    gone = pl.DataFrame(schema={"candidate_id": pl.String})
-    nobody = pl.DataFrame(schema={name: TABLE_SCHEMA[name] for name in _COLUMNS})
-    names = pl.col("datasets").list.eval(pl.element().struct.field("name"))
     with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
         objects = LocalObjects(Path(scratch))
-        for group in stage(objects, None, declaration, layout, limit=None).groups:
-            chunks = layout.names[group.first : group.last + 1]
-            stored = ManifestTable(store).read(partial(Snapshot.rows, chunks=chunks, columns=_COLUMNS), nobody)
-            there = stored.filter(names.list.contains(dataset)).select("candidate_id")
-            gone = pl.concat([gone, there.join(read_group(objects, group), on="candidate_id", how="anti")])
-    return gone.sort("candidate_id")
+        staged = stage(objects, None, declaration, store.intended_chunks(), limit=None)
+        gone = [ids for _, ids in _looked_up(store, objects, staged)]
+    return pl.concat([pl.Series("candidate_id", [], dtype=pl.String), *gone]).sort().to_frame()
+
+
+def _looked_up(store: SubjectStore, objects: ObjectStore, staged: StagedCandidates) -> Iterator[tuple[int, pl.Series]]:
+    """How many refer to the dataset, and the ids that are not staged, so many chunks at a time as memory holds."""
+    names = store.intended_chunks().names
+    table = ManifestTable(store)
+    for group in staged.groups:
+        rows: pl.DataFrame | None = None
+        for chunks in table.bounded(names[group.first : group.last + 1], ROWS_PER_GROUP):
+            stored = table.stored_ids(chunks, staged.dataset).filter(REFERS, pl.col(PROBLEM).is_null())
+            if stored.is_empty():
+                continue
+            rows = read_group(objects, group) if rows is None else rows
+            yield stored.height, stored.join(rows, on="candidate_id", how="anti")["candidate_id"]
