@@ -29,6 +29,7 @@ class StagedCandidates(BaseModel):
 
     Attributes:
         version: changes with the source's files, the key column, the prefix or the layout.
+        link: people who have a manifest already get a reference to this dataset.
         limit: at most so many rows were read; None: all.
         rows_scanned: rows that were read, repeated ones too.
         source_rows: rows that the source has.
@@ -43,6 +44,7 @@ class StagedCandidates(BaseModel):
     key_column: str
     candidate_id_prefix: str
     safe_views: tuple[str, ...]
+    link: bool = True
     version: str
     limit: int | None
     chunk_count: int
@@ -68,7 +70,7 @@ class StagedCandidates(BaseModel):
         Raises:
             StagingError: both limits, or the declaration that changed, are named.
         """
-        for what in ("source", "key_column", "candidate_id_prefix", "safe_views"):
+        for what in ("source", "key_column", "candidate_id_prefix", "safe_views", "link"):
             then, now = getattr(self, what), getattr(declared or self, what)
             if then != now:
                 raise StagingError(

@@ -78,6 +78,7 @@ def stage(
         key_column=declaration.key_column,
         candidate_id_prefix=declaration.candidate_id_prefix,
         safe_views=declaration.safe_views,
+        link=declaration.link,
         version=version,
         limit=limit,
         chunk_count=layout.count,

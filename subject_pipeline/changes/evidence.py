@@ -127,6 +127,11 @@ class ManifestEvidence:
         self._actor = actor
         self._log: AuditLog | None = None
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key ring, so that changes will be recorded."""
+        return self._ring.configured
+
     def open(self) -> bool:
         """Whether changes must be recorded: yes, once there is a key ring; no in a store that never had a log.
 

@@ -13,6 +13,7 @@ from subject_pipeline.errors import ConfigurationError, DatasetError
 from subject_pipeline.objects.location import refuse_credentials
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
+from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.orchestration.provenance import provenance
@@ -30,8 +31,14 @@ from subject_pipeline.orchestration.ui.manifests import (
     registration_findings,
     staging_metadata,
 )
+from subject_pipeline.orchestration.ui.reconciliation import (
+    reconciliation_metadata,
+    reconciliation_result,
+    reconciliation_spec,
+)
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT, backfill
 from subject_pipeline.registry.registering import register_dataset
+from subject_pipeline.registry.vanished import Reconciliation, reconcile
 from subject_pipeline.settings import Settings
 from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
 
@@ -55,6 +62,17 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
         ge=1,
         description="Split a backfill into runs of so many partitions, where a launcher spreads runs over machines. "
         "Default: one run for any selection.",
+    )
+    link: bool = Field(
+        default=True,
+        description="Give people who have a manifest already a reference to this dataset, and its safe views.",
+    )
+    vanished_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="The check source_reconciled is an error once more than this share of the dataset's subjects are "
+        "gone from its source; it warns of any.",
     )
     owners: list[str] = Field(default_factory=list, description="E-mail addresses, or team:name.")
 
@@ -121,6 +139,7 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             key_column=self.key_column,
             candidate_id_prefix=self.candidate_id_prefix,
             safe_views=tuple(self.safe_views),
+            link=self.link,
         )
 
 
@@ -137,26 +156,32 @@ def _candidate_chunks(
         code_version="1",
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests
         output_required=False,
-        required_resource_keys={"store", options_key},
+        required_resource_keys={"store", "key_ring", options_key},
+        check_specs=[reconciliation_spec(dataset.name, dataset.vanished_share)],
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
         "in files that hold whole chunks. Reads only the key column, once, streaming.",
     )
     def candidate_chunks(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult]:
+    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult | dg.AssetCheckResult]:
+        found: Reconciliation | None = None
         options: RegistrationOptions = getattr(context.resources, options_key)
         with clear_failures():
             store = context.resources.store.open()
             if options.dry_run:
-                forecast = backfill(store, declaration, limit=options.rows, dry_run=True)
+                evidence = context.resources.key_ring.evidence(store)
+                forecast = backfill(store, declaration, limit=options.rows, dry_run=True, evidence=evidence)
                 context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
                 yield dg.AssetObservation(context.asset_key, metadata=forecast_metadata(forecast))
-                return
-            staged = stage_dataset(store, declaration, limit=options.rows)
-        yield dg.MaterializeResult(
-            metadata={**staging_metadata(staged), **provenance(store)},
-            data_version=dg.DataVersion(f"{staged.version}:{staged.limit}"),
-        )
+            else:
+                staged = stage_dataset(store, declaration, limit=options.rows)
+                found = reconcile(store, staged)
+                yield dg.MaterializeResult(
+                    metadata={**staging_metadata(staged), **reconciliation_metadata(found), **provenance(store)},
+                    data_version=dg.DataVersion(f"{staged.version}:{staged.limit}"),
+                )
+        last = None if found else last_reconciliation(context.instance, context.asset_key)
+        yield reconciliation_result(context.asset_key, found, last, dataset.vanished_share)
 
     return candidate_chunks
 

@@ -59,6 +59,9 @@ _REQUIRED = (
 )
 """What no manifest is without."""
 
+IS_PLAIN = pl.col("extra").is_null() & pl.all_horizontal(part.is_not_null() for part in _REQUIRED)
+"""Of a row of the table: it is a manifest, and its columns hold all of it."""
+
 
 def new_rows(
     candidates: pl.DataFrame,
@@ -161,12 +164,11 @@ def to_documents(rows: pl.DataFrame) -> dict[str, dict[str, Any] | ManifestError
     Args:
         rows: `TABLE_SCHEMA`, distinct by candidate id.
     """
-    usual = pl.col("extra").is_null() & pl.all_horizontal(part.is_not_null() for part in _REQUIRED)
-    plain = rows.filter(usual)
+    plain = rows.filter(IS_PLAIN)
     found: dict[str, dict[str, Any] | ManifestError] = dict(
         zip(plain["candidate_id"], map(orjson.loads, to_json_lines(plain)), strict=True)
     )
-    for row in rows.filter(~usual).iter_rows(named=True):
+    for row in rows.filter(~IS_PLAIN).iter_rows(named=True):
         try:
             found[row["candidate_id"]] = to_manifest(row).as_json()
         except ManifestError as error:

@@ -127,8 +127,10 @@ class ManifestTable:
             AmbiguousSubjectError: the log names a file of these chunks that is none of the table's.
             StoreError: the store failed.
         """
-        schema = STORED_IDS_SCHEMA if dataset is None else {**STORED_IDS_SCHEMA, REFERS: pl.Boolean}
-        return self.read(lambda snapshot: snapshot.stored_ids(chunks, dataset), pl.DataFrame(schema=schema))
+        nobody = pl.DataFrame(schema=STORED_IDS_SCHEMA)
+        if dataset is not None:
+            nobody = nobody.with_columns(pl.lit(value=False).alias(REFERS))
+        return self.read(lambda snapshot: snapshot.stored_ids(chunks, dataset), nobody)
 
     def bounded(self, chunks: Sequence[str], rows_at_most: int) -> list[list[str]]:
         """These chunks as `Snapshot.bounded` divides them; none where no manifest was ever written.

@@ -19,8 +19,10 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.registry.deciding import Counts, Failure, decide
+from subject_pipeline.registry.linking import unlinked
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES, Registration, named_failures
 from subject_pipeline.registry.registering import register_staged
+from subject_pipeline.registry.vanished import Reconciliation, reconciled
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -37,6 +39,7 @@ class BackfillReport:
         source_rows: rows of the whole source; None until it was read to its end or limit.
         counts: what was done. A dry run does nothing, so it counts but the candidates that no run could register.
         forecast: of a dry run alone: what a real run would count now.
+        vanished: subjects that refer to the dataset and are not in its source; None: not all of its rows were read.
     """
 
     dry_run: bool
@@ -48,6 +51,7 @@ class BackfillReport:
     subjects_total: int = 0
     elapsed_s: float = 0.0
     forecast: Counts | None = None
+    vanished: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,8 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: called with progress.
         report: filled while running, so that an interrupted backfill can be reported too.
-        evidence: records who comes back after a deletion; without it, nobody is registered in a store that has an
-            audit log.
+        evidence: records who comes back after a deletion, and who is linked; without it, nobody is registered in a
+            store that has an audit log, and nobody is linked.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring; nothing was written.
@@ -93,7 +97,7 @@ def backfill(
     call = _Call(store, declaration, report, watcher, limit, concurrency)
     try:
         if dry_run:
-            call.forecast()
+            call.forecast(recording=evidence is not None and evidence.configured)
         else:
             evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
             evidence.open()
@@ -124,6 +128,7 @@ class _Call:
                 advance=lambda so_far: self.watcher.registering(so_far.rows, staged.rows_scanned),
                 evidence=evidence,
             )
+            self._reconcile(staged, done.reconciled)
             ManifestTable(self.store).tidy()
         finally:
             self.report.counts, self.report.failures = done.counts, done.failures
@@ -132,8 +137,9 @@ class _Call:
                 staged_parts.remove(self.store.objects, folder)
                 self.report.subjects_total = count_subjects(self.store)
 
-    def forecast(self) -> None:
+    def forecast(self, *, recording: bool) -> None:
         layout, forecast, report = self.store.intended_chunks(), Counts(), self.report
+        beside = Reconciliation()
         with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
             objects = LocalObjects(Path(scratch))
             staged = self._stage(objects, None, layout)
@@ -142,7 +148,10 @@ class _Call:
                 unique = distinct(rows)
                 accepted, refused = split_refused(unique)
                 chunks = layout.names[group.first : group.last + 1]
-                decision = decide(accepted, ManifestTable(self.store).stored_ids(chunks))
+                stored = ManifestTable(self.store).stored_ids(chunks, staged.dataset)
+                decision = decide(accepted, stored)
+                lacking = unlinked(decision.known, stored).height
+                beside += reconciled(stored, decision.known.height - lacking)
                 failed = pl.concat([refused, decision.collided])
                 room = MAX_NAMED_FAILURES - len(report.failures)
                 report.failures += [failure for failure, _ in named_failures(failed.head(room), layout)]
@@ -151,11 +160,18 @@ class _Call:
                     skipped=decision.known.height,
                     failed=failed.height,
                     duplicates=rows.height - unique.height,
+                    linked=lacking if staged.link and recording else 0,
+                    linkable=lacking if staged.link and not recording else 0,
                 )
                 self.watcher.registering(forecast.attempted + forecast.duplicates, staged.rows_scanned)
+        self._reconcile(staged, beside)
         report.forecast = forecast
         report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
         report.subjects_total = count_subjects(self.store)
+
+    def _reconcile(self, staged: StagedCandidates, beside: Reconciliation | None) -> None:
+        """Report who has vanished, if all rows of the source were staged and all chunks looked at."""
+        self.report.vanished = beside.vanished if beside is not None and staged.is_whole else None
 
     def _stage(self, objects: ObjectStore, folder: str | None, layout: ChunkLayout) -> StagedCandidates:
         """Stage the source; the report knows how far it was read, so that an interrupted backfill can say so."""

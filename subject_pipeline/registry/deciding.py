@@ -1,10 +1,11 @@
 """What becomes of candidates once the stored ids are known: new, already there, or in collision."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import polars as pl
 
-from subject_pipeline.candidates.candidates import refusals
+from subject_pipeline.candidates.candidates import CANDIDATE_SCHEMA, refusals
 from subject_pipeline.candidates.columns import differ, hashes
 from subject_pipeline.manifests.rows import PROBLEM
 
@@ -15,29 +16,40 @@ AMBIGUOUS = (
 """Why a candidate is refused if the table leaves it open whether they are stored."""
 
 
+def _nobody() -> pl.DataFrame:
+    return pl.DataFrame(schema=CANDIDATE_SCHEMA)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Candidates divided by what is to be done with each; every candidate is in exactly one frame.
+    """Candidates divided by what is to be done with each; every candidate is in exactly one of the first three frames.
 
     Attributes:
         new: `CANDIDATE_SCHEMA`; to be inserted.
         known: `CANDIDATE_SCHEMA`; registered already, to be skipped.
         collided: `REFUSAL_SCHEMA`; the storage key belongs to another id, or the table leaves open whose it is; or the
-            candidate was to be inserted and could not be.
+            candidate was to be inserted or linked and could not be.
+        linked: those known who have got a reference to the dataset.
+        linkable: those known who would have, and have not for want of a key ring.
     """
 
     new: pl.DataFrame
     known: pl.DataFrame
     collided: pl.DataFrame
+    linked: pl.DataFrame = field(default_factory=_nobody)
+    linkable: pl.DataFrame = field(default_factory=_nobody)
 
-    def not_writing(self, candidates: pl.DataFrame, reason: str) -> "Decision":
-        """The decision without these new candidates, which are refused for a reason."""
+    def not_writing(
+        self, candidates: pl.DataFrame, reason: str, kind: Literal["refused", "not_written", "unknown"] = "not_written"
+    ) -> "Decision":
+        """The decision without these candidates, new or known, who are refused for a reason."""
         if candidates.is_empty():
             return self
-        return Decision(
+        return replace(
+            self,
             new=self.new.join(candidates, on="candidate_id", how="anti", maintain_order="left"),
-            known=self.known,
-            collided=pl.concat([self.collided, refusals(candidates, "not_written", reason)]),
+            known=self.known.join(candidates, on="candidate_id", how="anti", maintain_order="left"),
+            collided=pl.concat([self.collided, refusals(candidates, kind, reason)]),
         )
 
 
@@ -128,12 +140,19 @@ def _told_apart(candidates: pl.DataFrame, stored: pl.DataFrame) -> tuple[pl.Data
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a registration did; `attempted = inserted + skipped + failed`, always."""
+    """What a registration did; `attempted = inserted + skipped + failed`, always.
+
+    Attributes:
+        linked: of the skipped, those who have got a reference to the dataset.
+        linkable: of the skipped, those who would have, and have not for want of a key ring.
+    """
 
     inserted: int = 0
     skipped: int = 0
     failed: int = 0
     duplicates: int = 0
+    linked: int = 0
+    linkable: int = 0
 
     @property
     def attempted(self) -> int:
@@ -146,6 +165,8 @@ class Counts:
             self.skipped + other.skipped,
             self.failed + other.failed,
             self.duplicates + other.duplicates,
+            self.linked + other.linked,
+            self.linkable + other.linkable,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from subject_pipeline.registry.deciding import Counts, Decision, Failure
+from subject_pipeline.registry.vanished import Reconciliation
 from subject_pipeline.store.chunks import ChunkLayout
 
 MAX_NAMED_FAILURES = 10_000
@@ -36,15 +37,21 @@ class ChunkOutcome:
 
 @dataclass(slots=True)
 class Registration:
-    """What a registration has done so far; filled while it runs, so that an interrupted one can be reported too."""
+    """What a registration has done so far; filled while it runs, so that an interrupted one can be reported too.
+
+    Attributes:
+        reconciled: who refers to the dataset and was not staged, in the chunks done; None: it is not known of some.
+    """
 
     outcomes: list[ChunkOutcome] = field(default_factory=list)
     rows: int = 0
+    reconciled: Reconciliation | None = field(default_factory=Reconciliation)
 
-    def take(self, outcomes: list[ChunkOutcome]) -> None:
-        """Add a chunk group's outcomes."""
+    def take(self, outcomes: list[ChunkOutcome], reconciled: Reconciliation | None) -> None:
+        """Add a chunk group's outcomes, and what its subjects are beside what is staged; None: it is not known."""
         self.outcomes += outcomes
         self.rows += sum(outcome.rows for outcome in outcomes)
+        self.reconciled = self.reconciled + reconciled if self.reconciled and reconciled else None
 
     @property
     def counts(self) -> Counts:
@@ -57,13 +64,13 @@ class Registration:
         return [failure for outcome in self.outcomes for failure in outcome.failures][:MAX_NAMED_FAILURES]
 
 
-def with_earlier(outcome: ChunkOutcome, inserted: int) -> ChunkOutcome:
-    """The outcome with what this call itself inserted in an earlier pass counted as inserted, not as skipped."""
+def with_earlier(outcome: ChunkOutcome, earlier: Counts) -> ChunkOutcome:
+    """The outcome with what this call itself inserted or linked in an earlier pass counted as that."""
     counts = outcome.counts
-    carried = min(inserted, counts.skipped)
-    return replace(
-        outcome, counts=replace(counts, inserted=counts.inserted + carried, skipped=counts.skipped - carried)
-    )
+    carried = min(earlier.inserted, counts.skipped)
+    skipped = counts.skipped - carried
+    linked = min(counts.linked + earlier.linked, skipped)
+    return replace(outcome, counts=replace(counts, inserted=counts.inserted + carried, skipped=skipped, linked=linked))
 
 
 def outcomes_of(
@@ -90,6 +97,7 @@ def outcomes_of(
     scanned, tried = _per_chunk(rows), _per_chunk(unique)
     inserted = _per_chunk(decision.new) if decision else {}
     skipped = _per_chunk(decision.known) if decision else {}
+    linked, linkable = (_per_chunk(decision.linked), _per_chunk(decision.linkable)) if decision else ({}, {})
     lost, collided = _per_chunk(failed), _per_chunk(failed.filter(pl.col("kind") == "collision"))
     named: dict[int, list[Failure]] = defaultdict(list)
     for failure, index in named_failures(failed, layout):
@@ -104,6 +112,8 @@ def outcomes_of(
                 skipped=skipped.get(index, 0),
                 failed=lost.get(index, 0),
                 duplicates=scanned.get(index, 0) - tried.get(index, 0),
+                linked=linked.get(index, 0),
+                linkable=linkable.get(index, 0),
             ),
             collisions=collided.get(index, 0),
             failures=tuple(named[index]),

@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -18,9 +18,11 @@ from subject_pipeline.manifests.frames import new_rows
 from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.deciding import Decision, decide
+from subject_pipeline.registry.deciding import Counts, Decision, decide
+from subject_pipeline.registry.linking import link, unlinked
 from subject_pipeline.registry.outcomes import ChunkOutcome, Registration, outcomes_of, with_earlier
 from subject_pipeline.registry.returning import returning
+from subject_pipeline.registry.vanished import Reconciliation, reconciled
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -45,8 +47,8 @@ def register_dataset(
         limit: what the staging must have been made with; None: all rows.
         chunks: the chunks' names.
         declared: what the dataset is declared as now, which the staging must agree with; None: as it was staged.
-        evidence: records who comes back after a deletion; without it, nobody is registered in a store that has an
-            audit log.
+        evidence: records who comes back after a deletion, and who is linked; without it, nobody is registered in a
+            store that has an audit log, and nobody is linked.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring.
@@ -55,7 +57,7 @@ def register_dataset(
         StoreError: the store failed.
     """
     layout = store.layout_or_create()
-    earlier: dict[str, int] = {}
+    earlier: dict[str, Counts] = {}
     while True:
         staged = read_record(store.objects, dataset)
         staged.check_options(limit, declared)
@@ -68,9 +70,9 @@ def register_dataset(
             if read_record(store.objects, dataset) == staged:
                 raise
             for outcome in done.outcomes:
-                earlier[outcome.chunk] = earlier.get(outcome.chunk, 0) + outcome.counts.inserted
+                earlier[outcome.chunk] = earlier.get(outcome.chunk, Counts()) + outcome.counts
         else:
-            done.outcomes = [with_earlier(outcome, earlier.get(outcome.chunk, 0)) for outcome in done.outcomes]
+            done.outcomes = [with_earlier(outcome, earlier.get(outcome.chunk, Counts())) for outcome in done.outcomes]
             return done
 
 
@@ -83,7 +85,7 @@ def register_staged(
     advance: Callable[[Registration], None] = lambda _: None,
     evidence: ManifestEvidence | None = None,
 ) -> Registration:
-    """Give every staged candidate a manifest, unless it has one: existing manifests are never touched.
+    """Give every staged candidate a manifest, unless it has one; then it gets at most a reference to the dataset.
 
     One bad candidate, or a chunk group that the store refuses, does not stop the others. When interrupted, commits
     under way are finished first, and `into` holds what is done.
@@ -105,8 +107,7 @@ def register_staged(
     wanted = range(layout.count) if chunks is None else layout.indices(chunks)
     result = into if into is not None else Registration()
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
-    evidence.open()
-    job = _Job(store, staged, layout, evidence, dt.datetime.now(dt.UTC))
+    job = _Job(store, staged, layout, evidence, evidence.open(), dt.datetime.now(dt.UTC))
     work = [
         (group, mine)
         for group in staged.groups
@@ -118,12 +119,12 @@ def register_staged(
         for item in work:
             going = pool.submit(job.register, *item)
             try:
-                result.take(going.result())
+                result.take(*going.result())
             except StoreError as error:
                 unread.append(error)
             except BaseException:
                 if going.exception() is None:
-                    result.take(going.result())
+                    result.take(*going.result())
                 raise
             advance(result)
     result.outcomes.sort(key=lambda outcome: outcome.chunk)
@@ -134,47 +135,71 @@ def register_staged(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """A registration.
+
+    Attributes:
+        recording: changes of manifests are recorded in the audit log; else nobody is linked.
+    """
+
     store: SubjectStore
     staged: StagedCandidates
     layout: ChunkLayout
     evidence: ManifestEvidence
+    recording: bool
     now: dt.datetime
 
-    def register(self, group: ChunkGroup, indices: list[int]) -> list[ChunkOutcome]:
+    def register(self, group: ChunkGroup, indices: list[int]) -> tuple[list[ChunkOutcome], Reconciliation | None]:
         started = time.perf_counter()
         whole = len(indices) == group.last - group.first + 1
         rows = read_group(self.store.objects, group, None if whole else indices)
         unique = distinct(rows)
         accepted, refused = split_refused(unique)
+        decision: Decision | None = None
+        beside: Reconciliation | None = None
         try:
-            decision = self._commit(accepted, [self.layout.names[index] for index in indices])
+            decision, beside = self._commit(accepted, [self.layout.names[index] for index in indices])
             failed = pl.concat([decision.collided, refused])
         except OutcomeUnknownError as error:
-            decision = None
             reason = f"cannot tell whether it was written, a re-run settles it: {error}"
             failed = pl.concat([refused, refusals(accepted, "unknown", reason)])
         except StoreError as error:
-            decision = None
             failed = pl.concat([refused, refusals(accepted, "not_written", f"not written: {error}")])
-        return outcomes_of(self.layout, indices, rows, unique, decision, failed, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return outcomes_of(self.layout, indices, rows, unique, decision, failed, seconds=seconds), beside
 
-    def _commit(self, accepted: pl.DataFrame, chunks: list[str]) -> Decision:
-        """Decide against the latest version and commit against it; on a lost race, both again."""
+    def _commit(self, accepted: pl.DataFrame, chunks: list[str]) -> tuple[Decision, Reconciliation]:
+        """Decide against the latest version and commit against it; on a lost race, both again. Then link."""
 
-        def attempt() -> Decision:
+        def attempt() -> tuple[Decision, pl.DataFrame]:
             snapshot = ManifestTable(self.store).snapshot_or_create()
-            decision = decide(accepted, snapshot.stored_ids(chunks))
+            stored = snapshot.stored_ids(chunks, self.staged.dataset)
+            decision = decide(accepted, stored)
             if decision.new.is_empty():
-                return decision
+                return decision, stored
             returned = returning(self.store, self.evidence, self.layout, self._rows(decision.new))
             for reason, candidate_ids in returned.refused.items():
                 refused = pl.col("candidate_id").is_in(candidate_ids)
                 decision = decision.not_writing(decision.new.filter(refused), f"not written: {reason}")
             if not returned.rows.is_empty():
                 snapshot.insert(returned.rows)
-            return decision
+            return decision, stored
 
-        return self._confirmed(retrying(attempt), chunks)
+        decision, stored = retrying(attempt)
+        lacking = unlinked(decision.known, stored)
+        beside = reconciled(stored, decision.known.height - lacking.height)
+        return self._linked(self._confirmed(decision, chunks), lacking), beside
+
+    def _linked(self, decision: Decision, lacking: pl.DataFrame) -> Decision:
+        """The decision, and those without a reference to the dataset linked as far as that is asked and possible."""
+        if lacking.is_empty() or not self.staged.link:
+            return decision
+        if not self.recording:
+            return replace(decision, linkable=lacking)
+        done = link(self.store, self.evidence, self.layout, self.staged, lacking)
+        for (kind, reason), candidate_ids in done.failed.items():
+            theirs = lacking.filter(pl.col("candidate_id").is_in(candidate_ids))
+            decision = decision.not_writing(theirs, f"registered, but not linked to this dataset: {reason}", kind)
+        return replace(decision, linked=lacking.filter(pl.col("candidate_id").is_in(list(done.linked))))
 
     def _rows(self, new: pl.DataFrame) -> pl.DataFrame:
         return new_rows(

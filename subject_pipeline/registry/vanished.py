@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from subject_pipeline.candidates.staged import ROWS_PER_GROUP, StagedCandidates
-from subject_pipeline.candidates.staged_parts import read_group
+from subject_pipeline.candidates.staged_parts import read_group, read_record
 from subject_pipeline.candidates.staging import stage
+from subject_pipeline.errors import StagingError
 from subject_pipeline.manifests.rows import PROBLEM, REFERS
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
@@ -29,27 +30,47 @@ class Reconciliation:
     subjects: int = 0
     vanished: int = 0
 
+    def __add__(self, other: "Reconciliation") -> "Reconciliation":
+        return Reconciliation(self.subjects + other.subjects, self.vanished + other.vanished)
+
     @property
     def share(self) -> float:
         """The vanished of all; 0 where there is nobody."""
         return self.vanished / self.subjects if self.subjects else 0.0
 
 
+def reconciled(stored: pl.DataFrame, found: int) -> Reconciliation:
+    """What a dataset's subjects are beside its source.
+
+    Args:
+        stored: `STORED_IDS_SCHEMA` and `refers`, of all chunks that were looked at.
+        found: how many of them refer to the dataset and are in the source.
+    """
+    subjects = stored.filter(REFERS, pl.col(PROBLEM).is_null()).height
+    return Reconciliation(subjects, subjects - found)
+
+
 def reconcile(store: SubjectStore, staged: StagedCandidates) -> Reconciliation | None:
     """Count whoever refers to a dataset and is not in what was staged of it in the store.
 
     Returns:
-        None where not all rows of the source were staged, so that nothing can be said.
+        None where not all rows of the source were staged, or it was staged again meanwhile, so that nothing can be
+        said.
 
     Raises:
-        StagingError: a staged part is gone.
+        StagingError: a staged part is gone, or damaged.
         StoreError: the store failed.
     """
     if not staged.is_whole:
         return None
     found = Reconciliation()
-    for subjects, gone in _looked_up(store, store.objects, staged):
-        found = Reconciliation(found.subjects + subjects, found.vanished + gone.len())
+    try:
+        for subjects, gone in _looked_up(store, store.objects, staged):
+            found += Reconciliation(subjects, gone.len())
+    except StagingError:
+        if read_record(store.objects, staged.dataset).parts == staged.parts:
+            raise
+        return None
     return found
 
 

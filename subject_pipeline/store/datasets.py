@@ -34,6 +34,7 @@ class DatasetDeclaration(BaseModel):
     key_column: str = Field(min_length=1)
     candidate_id_prefix: str = ""
     safe_views: tuple[str, ...] = ()
+    link: bool = True
 
     @field_validator("name")
     @classmethod

@@ -164,6 +164,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "counts_add_up",
         "every_staged_candidate_has_a_manifest",
         "no_collisions",
+        "source_reconciled",
         "nothing_rejected",
         "every_events_subject_is_registered",
         "chains_intact",
@@ -225,7 +226,7 @@ def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> Non
         assert metadata["chunk_layout"] == f"{CHUNKS} chunks, log {layout.log_id}"
         assert metadata["package_version"]
     assert all(evaluation.passed for evaluation in checks(result).values())
-    assert len(checks(result)) == 3
+    assert len(checks(result)) == 4
 
 
 def test_a_re_run_inserts_nothing(bench: Bench) -> None:

@@ -3,15 +3,18 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from subject_pipeline.candidates import staged
+from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 
 
 def main() -> None:
-    """The one argument is JSON: `store`, `source`, `key_column`; if wanted `chunks`, `limit`, `rows_per_group`."""
+    """The one argument is JSON: `store`, `source`, `key_column`; if wanted, `chunks` and the others below."""
     asked = json.loads(sys.argv[1])
     staged.ROWS_PER_GROUP = asked.get("rows_per_group", staged.ROWS_PER_GROUP)
     store = SubjectStore.at(asked["store"], wanted_chunks=asked.get("chunks"))
@@ -19,7 +22,10 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
-    report = backfill(store, people, limit=asked.get("limit"))
+    ring = Path(asked["ring"]) if "ring" in asked else None
+    report = backfill(
+        store, people, limit=asked.get("limit"), evidence=ManifestEvidence(store, KeyRingFile(ring), "tester")
+    )
     told = {
         **asdict(report.counts),
         "failures": [(failure.candidate_id, failure.reason) for failure in report.failures],

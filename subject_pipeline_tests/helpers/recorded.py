@@ -61,8 +61,10 @@ def replay(objects: ObjectStore, first: States) -> States:
             assert (decision["kind"], name in states) == ("deleted", True), row
             del states[name]
             continue
-        assert decision.keys() == {"kind", "recorded_at", "changes"}
-        assert decision["kind"] == ("replaced" if name in states else "registered"), row
+        if "decision_id" not in decision:
+            linked = {"dataset"} if decision["kind"] == "linked" else set()
+            assert decision.keys() == {"kind", "recorded_at", "changes"} | linked
+            assert decision["kind"] in ({"replaced", "linked"} if name in states else {"registered"}), row
         document = states.get(name, {}) | decision["changes"]
         states[name] = {
             field: value for field, value in document.items() if decision["changes"].get(field, 0) is not None

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
+from subject_pipeline_tests.helpers.recorded import registry_rows_of, replay, table_of
 
 _SCRIPT = Path(__file__).parents[1] / "helpers" / "backfill_process.py"
 _PATIENCE_S = 120
@@ -58,10 +60,10 @@ def _worker(store: SubjectStore, source: Path, **options: Any) -> Iterator[_Work
             process.kill()
 
 
-def _at_once(store: SubjectStore, sources: Sequence[Path]) -> list[dict[str, Any]]:
+def _at_once(store: SubjectStore, sources: Sequence[Path], **options: Any) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         # Few chunks, so that every two commits conflict, and none of them takes long.
-        workers = [stack.enter_context(_worker(store, source, chunks=4)) for source in sources]
+        workers = [stack.enter_context(_worker(store, source, chunks=4, **options)) for source in sources]
         for worker in workers:
             worker.go()
         return [worker.counts() for worker in workers]
@@ -121,6 +123,25 @@ def test_two_processes_with_colliding_people(store: SubjectStore, parquet: Parqu
             assert owner in ids
             assert repr(candidate) in reason
             assert repr(owner) in reason
+
+
+@pytest.mark.parametrize("writers", [2, pytest.param(6, marks=pytest.mark.real)])
+def test_processes_that_link_the_same_people(
+    store: SubjectStore, declared: Declared, ring: KeyRingFile, writers: int
+) -> None:
+    """People of another dataset are linked once between writers at once, each with one row."""
+    keys = [f"P{number:03}" for number in range(400)]
+    backfill(SubjectStore.at(store.location.url, wanted_chunks=4), declared(keys, "others"))
+    first = table_of(store)
+
+    done = _at_once(store, [Path(declared(keys).source)] * writers, ring=str(ring.path))
+
+    assert sum(counts["linked"] for counts in done) == 400
+    assert all((counts["skipped"], counts["failed"]) == (400, 0) for counts in done)
+    table = table_of(store)
+    assert all([there["name"] for there in one["datasets"]] == ["others", "people"] for one in table.values())
+    assert len(registry_rows_of(store.objects)) == 400
+    assert replay(store.objects, first) == table
 
 
 @pytest.mark.real  # the next test kills at the two moments that matter most

@@ -99,6 +99,9 @@ def _as_json(report: use_case.BackfillReport) -> dict[str, Any]:
         "skipped": counts.skipped,
         "failed": counts.failed,
         "duplicates": counts.duplicates,
+        "linked": counts.linked,
+        "linkable": counts.linkable,
+        "vanished": report.vanished,
         "failures": [{"candidate_id": item.candidate_id, "reason": item.reason} for item in report.failures],
         "sample": list(report.sample),
         "subjects_total": report.subjects_total,
@@ -123,6 +126,16 @@ def _words(report: use_case.BackfillReport, dataset: str, limit: int | None) -> 
         f"subjects in the catalog now: {report.subjects_total:,}",
         f"took {report.elapsed_s:.2f} s",
     ]
+    at = len(lines) - 2
+    if counts.linked:
+        lines.insert(at, f"  linked      {counts.linked:>12,}   (of those skipped: {would}given a reference to it)")
+    if report.vanished:
+        lines.insert(at, f"  vanished    {report.vanished:>12,}   (refer to it, and are not in its source)")
+    if counts.linkable:
+        lines.append(
+            f"{counts.linkable:,} who are registered would be linked to {dataset}, but that needs a key ring: set "
+            "SUBJECT_KEY_RING, and run again"
+        )
     if report.sample:
         lines.insert(1, f"  first ids: {', '.join(report.sample)}")
     if report.dry_run:

@@ -22,6 +22,7 @@ def datasets() -> None:
 @click.option("--key-column", required=True, metavar="COL", help="Column that names the person.")
 @click.option("--candidate-id-prefix", default="", metavar="P", help="Put before each key to form the id.")
 @click.option("--safe-view", "safe_views", multiple=True, metavar="V", help="May be given again.")
+@click.option("--no-link", is_flag=True, help="Leave the manifests of people as they are who have one already.")
 @command_options
 def register(
     shell: Shell,
@@ -30,6 +31,7 @@ def register(
     key_column: str,
     candidate_id_prefix: str,
     safe_views: tuple[str, ...],
+    no_link: bool,
 ) -> None:
     """Record a dataset's declaration; one of the same name is replaced."""
     try:
@@ -39,6 +41,7 @@ def register(
             key_column=key_column,
             candidate_id_prefix=candidate_id_prefix,
             safe_views=safe_views,
+            link=not no_link,
         )
     except ValidationError as error:
         first = error.errors()[0]

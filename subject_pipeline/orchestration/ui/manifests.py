@@ -48,6 +48,9 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
         "would_skip": forecast.skipped,
         "would_fail": forecast.failed,
         "duplicates": forecast.duplicates,
+        "would_link": forecast.linked,
+        "linkable_with_key_ring": forecast.linkable,
+        **({} if report.vanished is None else {"vanished": report.vanished}),
         "first_ids": _ids(report.sample),
         "failures": failures_table(report.failures),
         "seconds": report.elapsed_s,
@@ -61,6 +64,8 @@ def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
         "attempted": counts.attempted,
         "inserted": counts.inserted,
         "skipped": counts.skipped,
+        "linked": counts.linked,
+        "linkable_with_key_ring": counts.linkable,
         _FAILED: counts.failed,
         _COLLISIONS: outcome.collisions,
         "duplicates": counts.duplicates,
@@ -97,7 +102,7 @@ def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
         COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates = staged rows. The sums are those "
         "of the run.",
         EVERY_CANDIDATE_REGISTERED: "Every distinct staged candidate was found in the table, read back after the "
-        "commit. The table names those of the run that were not, and why.",
+        "commit, and could be linked if it was there already. The table names those of the run that were not, and why.",
         NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the table names the others of "
         "the run.",
     }
@@ -116,6 +121,8 @@ def registration_findings(done: Registration) -> list[Finding]:
         "attempted": counts.attempted,
         "inserted": counts.inserted,
         "skipped": counts.skipped,
+        "linked": counts.linked,
+        "linkable_with_key_ring": counts.linkable,
         "failed": counts.failed,
         "duplicates": counts.duplicates,
     }

@@ -12,6 +12,7 @@ import pytest
 from subject_pipeline.candidates.source_keys import SourceKeys
 from subject_pipeline.cli.shell import Shell
 from subject_pipeline.errors import StoreError
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.registry import registering
 from subject_pipeline_tests.cli.conftest import Ran, Run
@@ -24,6 +25,9 @@ REPORT = {
     "skipped": int,
     "failed": int,
     "duplicates": int,
+    "linked": int,
+    "linkable": int,
+    "vanished": int,
     "failures": list,
     "sample": list,
     "subjects_total": int,
@@ -74,6 +78,9 @@ def test_the_json_has_these_keys_and_types(run: Run, register: Any) -> None:
         "skipped": 0,
         "failed": 2,
         "duplicates": 1,
+        "linked": 0,
+        "linkable": 0,
+        "vanished": 0,
         "sample": ["A", "A", "", "B", "CAND/1"],
         "subjects_total": 3,
         "dry_run": False,
@@ -369,7 +376,7 @@ def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch:
     ran = run("backfill", "--dataset", "people", "--json")
 
     assert ran.status == 130
-    assert {name: type(value) for name, value in ran.json.items()} == REPORT
+    assert {name: type(value) for name, value in ran.json.items()} == {**REPORT, "vanished": type(None)}
     assert "run the same command again" in ran.err
     assert (ran.json["inserted"], ran.json["subjects_total"]) == (2, 4), "the commit under way is done and counted"
 
@@ -393,7 +400,7 @@ def test_an_interruption_while_reading_says_how_many_rows_were_read(
     assert words.status == ran.status == 130
     assert "40 source rows scanned" in words.out
     assert "interrupted while reading, after 40 rows: nobody was registered" in words.err
-    assert {name: type(value) for name, value in ran.json.items()} == REPORT
+    assert {name: type(value) for name, value in ran.json.items()} == {**REPORT, "vanished": type(None)}
     assert (ran.json["rows_scanned"], ran.json["attempted"], ran.json["subjects_total"]) == (40, 0, 0)
     _nothing_written(workplace)
 
@@ -409,3 +416,38 @@ def test_an_interruption_elsewhere_is_130_too(run: Run, monkeypatch: pytest.Monk
 
     assert ran.status == 130
     assert ran.json == {"error": "interrupted"}
+
+
+def test_without_a_ring_the_words_say_who_would_be_linked(run: Run, register: Any, parquet: Parquet) -> None:
+    """Nobody is linked without a key ring: the words and the JSON say how many, and with `--no-link` nothing."""
+    register(["A", "B"])
+    run("backfill", "--dataset", "people")
+    source = str(parquet(["A", "B", "C"], "others.parquet"))
+    others = ["datasets", "register", "others", "--source", source, "--key-column", KEY_COLUMN]
+    assert run(*others, "--json").json["link"] is True
+
+    ran = run("backfill", "--dataset", "others", "--json")
+
+    assert (ran.status, ran.json["skipped"], ran.json["linked"], ran.json["linkable"]) == (0, 2, 0, 2)
+    assert "2 who are registered would be linked to others, but that needs a key ring: set SUBJECT_KEY_RING" in ran.err
+    assert run(*others, "--no-link", "--json").json["link"] is False
+    assert run("backfill", "--dataset", "others", "--json").json["linkable"] == 0
+
+
+def test_with_a_ring_the_words_say_who_was_linked_and_who_vanished(
+    run: Run, register: Any, parquet: Parquet, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links and people who are gone from the source are told where there are any."""
+    monkeypatch.setenv("SUBJECT_KEY_RING", str(ring.path))
+    register(["A", "B"])
+    run("backfill", "--dataset", "people")
+    source = str(parquet(["A", "C"], "others.parquet"))
+    run("datasets", "register", "others", "--source", source, "--key-column", KEY_COLUMN)
+
+    linked = run("backfill", "--dataset", "others")
+    parquet(["C"], "others.parquet")
+    vanished = run("backfill", "--dataset", "others", "--all", "--json")
+
+    assert "linked                 1   (of those skipped: given a reference to it)" in linked.out
+    assert (vanished.json["vanished"], vanished.json["linked"]) == (1, 0)
+    assert "vanished               1   (refer to it, and are not in its source)" in vanished.err

@@ -22,6 +22,7 @@ def test_a_declaration_is_recorded_as_given(run: Run, workplace: Path) -> None:
         "key_column": "id",
         "candidate_id_prefix": "W-",
         "safe_views": ["a", "b"],
+        "link": True,
     }
     assert ran.status == 0
     assert ran.json == declared
