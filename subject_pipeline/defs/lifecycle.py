@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.lifecycle.decision_inbox import apply_inbox
-from subject_pipeline.lifecycle.lists.review_counts import stored_review_counts
+from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor, clear_failures

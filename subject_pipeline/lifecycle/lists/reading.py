@@ -1,10 +1,12 @@
 """Reading the manifests of one version of the table, a group of chunks at a time."""
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from subject_pipeline.candidates.staged import plan_groups
-from subject_pipeline.lifecycle.lists.life_columns import Frames
+from subject_pipeline.lifecycle.lists.life_columns import LIFE_COLUMNS, Frames
+from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts, review_counts
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
@@ -38,3 +40,15 @@ def read_manifests(store: SubjectStore, columns: Sequence[str], reading: Callabl
 
     found = ManifestTable(store).read(read, None) if names else None
     return found[0] if found is not None else reading(iter(()))
+
+
+def stored_review_counts(store: SubjectStore, now: dt.datetime) -> ReviewCounts:
+    """Count all subjects of a store, of one version of its table.
+
+    Raises:
+        AmbiguousSubjectError: the table has a row that no honest writer makes.
+        StoreError: the store failed.
+    """
+    return read_manifests(
+        store, LIFE_COLUMNS, lambda frames: sum((review_counts(rows, now) for rows in frames), ReviewCounts())
+    )

@@ -11,15 +11,12 @@ from subject_pipeline.decisions.decision import SCOPES
 from subject_pipeline.lifecycle.lists.life_columns import (
     CONSENT,
     HELD,
-    LIFE_COLUMNS,
     ORDERED,
     PENDING,
     RESTRICTED,
     UNCLASSIFIED,
     due,
 )
-from subject_pipeline.lifecycle.lists.reading import read_manifests
-from subject_pipeline.store.opened import SubjectStore
 
 _AGES = {"under_30_days": 30, "30_to_90_days": 90, "90_to_365_days": 365}
 OLDER = "365_days_or_more"
@@ -92,18 +89,6 @@ def review_counts(rows: pl.DataFrame, now: dt.datetime) -> ReviewCounts:
         {age: pending.get(age, 0) for age in AGES},
         {scope: found.pop(f"due {scope}") for scope in SCOPES},
         **found,
-    )
-
-
-def stored_review_counts(store: SubjectStore, now: dt.datetime) -> ReviewCounts:
-    """Count all subjects of a store, of one version of its table.
-
-    Raises:
-        AmbiguousSubjectError: the table has a row that no honest writer makes.
-        StoreError: the store failed.
-    """
-    return read_manifests(
-        store, LIFE_COLUMNS, lambda frames: sum((review_counts(rows, now) for rows in frames), ReviewCounts())
     )
 
 
