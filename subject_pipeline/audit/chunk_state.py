@@ -3,12 +3,20 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from subject_pipeline.audit.events import AccessEvent, recorded_event
-from subject_pipeline.audit.index import KnownEvents, SegmentDelta, heads_with_evidence, subject_digest
+from subject_pipeline.audit.index import (
+    KnownEvents,
+    SegmentDelta,
+    hashes_with_evidence,
+    heads_with_evidence,
+    subject_digest,
+)
 from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, Written, evidence_of
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs
+from subject_pipeline.store.chunks import key_hash
+from subject_pipeline.store.ids import storage_key
 
 
 class ChunkState:
@@ -147,6 +155,11 @@ class ChunkState:
         """Where the chains end of all subjects that have a registry row, by their digests."""
         recent = {subject_digest(one): head for one, head in self._chains.items() if head.evidence is not None}
         return heads_with_evidence(self.base.heads) | recent
+
+    def hashes_with_evidence(self) -> set[int]:
+        """XXH64 of the storage keys of those subjects."""
+        recent = {key_hash(storage_key(one)) for one, head in self._chains.items() if head.evidence is not None}
+        return recent.union(hashes_with_evidence(self.base.heads))
 
     def events(self, month: str) -> KnownEvents:
         """All events of a month, read from the index at the month's first use.

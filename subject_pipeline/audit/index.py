@@ -1,6 +1,8 @@
 """The audit index: what a writer must know of a log without reading it. Derived, and never believed without its MAC.
 
 Records are of fixed width and sorted, so that one is found by bisection in the bytes as they were read.
+
+It is longer than other files because the form of every record stands beside what finds it.
 """
 
 import hashlib
@@ -19,15 +21,19 @@ from subject_pipeline.audit.segment import ChainHead, Evidence, ManifestState
 from subject_pipeline.errors import CanonicalJsonError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.keys.macs import INDEX_DOMAIN, Mac, Macs
+from subject_pipeline.store.chunks import key_hash
+from subject_pipeline.store.ids import storage_key
 
-INDEX_SCHEMA = "subject_audit_index.v3"
+INDEX_SCHEMA = "subject_audit_index.v4"
 DIGEST = 16
 """Bytes of the digest that a record begins with: a subject's, or an event's identity."""
 
 _STATES: tuple[ManifestState, ...] = get_args(ManifestState)
 _NONE = len(_STATES)
-_HEAD = struct.Struct(">16sQ32s32sBQ32s")
+_HEAD = struct.Struct(">16sQ32s32sBQ32sQ")
 _KIND_AT = struct.calcsize(">16sQ32s32s")
+_HASH_AT = struct.calcsize(">16sQ32s32sBQ32s")
+_HASH = struct.Struct(">Q")
 _POSTING = struct.Struct(">16sI")
 
 
@@ -88,13 +94,22 @@ def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
 
 def heads_with_evidence(heads: bytes) -> dict[bytes, ChainHead]:
     """The heads of the chains that have a registry row, by the digests of their subjects."""
+    return {heads[at : at + DIGEST]: _head_of(heads[at : at + _HEAD.size]) for at in _with_evidence(heads)}
+
+
+def hashes_with_evidence(heads: bytes) -> list[int]:
+    """XXH64 of the storage keys of those subjects: by it a column of ids is looked through, which no digest allows."""
+    return [_HASH.unpack_from(heads, at + _HASH_AT)[0] for at in _with_evidence(heads)]
+
+
+def _with_evidence(heads: bytes) -> Iterator[int]:
+    """Where the records begin whose subjects have a registry row."""
     kinds = heads[_KIND_AT :: _HEAD.size]
-    places = (at * _HEAD.size for at, kind in enumerate(kinds) if kind != _NONE)
-    return {heads[at : at + DIGEST]: _head_of(heads[at : at + _HEAD.size]) for at in places}
+    return (at * _HEAD.size for at, kind in enumerate(kinds) if kind != _NONE)
 
 
 def _head_of(record: bytes) -> ChainHead:
-    _, seq, last, root, kind, changed, sha256 = _HEAD.unpack(record)
+    _, seq, last, root, kind, changed, sha256, _ = _HEAD.unpack(record)
     if kind == _NONE:
         return ChainHead(seq, last.hex(), root.hex())
     state = _STATES[kind]
@@ -107,17 +122,18 @@ def merge_heads(heads: bytes, deltas: Iterable[SegmentDelta]) -> bytes:
     for delta in deltas:
         for candidate_id, head in delta.chains.items():
             digest = subject_digest(candidate_id)
-            merged[digest] = _head_record(digest, head)
+            merged[digest] = _head_record(digest, head, candidate_id)
     return b"".join(merged[digest] for digest in sorted(merged))
 
 
-def _head_record(digest: bytes, head: ChainHead) -> bytes:
+def _head_record(digest: bytes, head: ChainHead, candidate_id: str) -> bytes:
     evidence = head.evidence
-    kind, changed, sha256 = _NONE, 0, ""
+    kind, changed, sha256, hashed = _NONE, 0, "", 0
     if evidence is not None:
         kind, changed, sha256 = _STATES.index(evidence.state), evidence.seq, evidence.sha256
+        hashed = key_hash(storage_key(candidate_id))
     last, root = bytes.fromhex(head.sha256), bytes.fromhex(head.root)
-    return _HEAD.pack(digest, head.seq, last, root, kind, changed, bytes.fromhex(sha256) or bytes(32))
+    return _HEAD.pack(digest, head.seq, last, root, kind, changed, bytes.fromhex(sha256) or bytes(32), hashed)
 
 
 def postings(deltas: Iterable[SegmentDelta]) -> bytes:

@@ -17,8 +17,12 @@ def storage_key_expr(candidate_id: str) -> pl.Expr:
 
 def chunk_index_expr(layout: ChunkLayout, storage_key: str) -> pl.Expr:
     """The chunk's index (UInt32) of each value in the column `storage_key`."""
-    digest = plh.col(storage_key).nchash.xxhash64(seed=0)
-    return (digest % layout.count).cast(pl.UInt32)
+    return (key_hash_expr(storage_key) % layout.count).cast(pl.UInt32)
+
+
+def key_hash_expr(storage_key: str) -> pl.Expr:
+    """XXH64 (UInt64) of each value in the column `storage_key`."""
+    return plh.col(storage_key).nchash.xxhash64(seed=0)
 
 
 def differ(texts: pl.Series) -> bool:

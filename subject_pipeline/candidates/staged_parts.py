@@ -8,7 +8,7 @@ import datetime as dt
 import io
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +20,7 @@ from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.errors import StagingError, StoreError
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import STAGING
 
 _BUFFERED_ROWS = 1_500_000
@@ -189,33 +190,50 @@ def remove_stale(
     return len(gone)
 
 
-def forget(objects: ObjectStore, layout: ChunkLayout, storage_key: str, candidate_id: str) -> int:
-    """Take one candidate out of everything staged, so that no re-run brings it back; returns the parts rewritten.
+def forget(objects: ObjectStore, layout: ChunkLayout, candidate_ids: Collection[str]) -> int:
+    """Take candidates out of everything staged, so that no re-run brings them back; returns the parts rewritten.
 
     Raises:
         StoreError: the store failed.
     """
-    chunk = layout.chunk_of(storage_key)
+    chunks = {layout.chunk_of(storage_key(candidate_id)) for candidate_id in candidate_ids}
+    theirs = pl.col("candidate_id").is_in(list(candidate_ids))
+    return keep(objects, lambda rows: rows.filter(~theirs), chunks)
+
+
+def keep(
+    objects: ObjectStore, kept: Callable[[pl.DataFrame], pl.DataFrame], chunks: Collection[str] | None = None
+) -> int:
+    """Rewrite every staged part of which not all is to be kept; returns how many.
+
+    Args:
+        objects: where they are.
+        kept: gives what is kept of some candidates, `CANDIDATE_SCHEMA`.
+        chunks: look at parts alone that hold any of these; None: at all.
+
+    Raises:
+        StoreError: the store failed.
+    """
     rewritten = 0
-    for key in _parts_of(objects, chunk):
+    for key in _parts_of(objects, chunks):
         try:
             rows = _decode(objects, key)
         except StagingError:
             if objects.get(key) is None:
                 continue  # its dataset was staged again meanwhile
             raise
-        kept = rows.filter(pl.col("candidate_id") != candidate_id)
-        if kept.height < rows.height:
-            objects.replace(key, _encode(kept))
+        left = kept(rows)
+        if left.height < rows.height:
+            objects.replace(key, _encode(left))
             rewritten += 1
     return rewritten
 
 
-def _parts_of(objects: ObjectStore, chunk: str) -> Iterator[str]:
+def _parts_of(objects: ObjectStore, chunks: Collection[str] | None) -> Iterator[str]:
     for item in objects.list(STAGING):
         part = _PART.search(item.key)
         # Names of one layout have equal length, so they sort as their indices do.
-        if part and part["first"] <= chunk <= part["last"]:
+        if part and (chunks is None or any(part["first"] <= chunk <= part["last"] for chunk in chunks)):
             yield item.key
 
 

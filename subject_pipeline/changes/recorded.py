@@ -1,6 +1,7 @@
 """What the audit log says of one chunk's manifests, beside what the table has."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.index import subject_digest
 from subject_pipeline.audit.segment import ChainHead
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.candidates.columns import key_hash_expr
 from subject_pipeline.changes.anchored import anchored_states
 from subject_pipeline.changes.registry_rows import RegistryRow, registry_rows
 from subject_pipeline.changes.replaying import Anchored, Standing, standing
@@ -39,7 +41,44 @@ class RecordedChunk:
     @property
     def has_registry_rows(self) -> bool:
         """Whether anybody in the chunk has a registry row."""
-        return self._log is not None and bool(self._log[1].with_evidence())
+        return bool(self._recorded)
+
+    @cached_property
+    def _recorded(self) -> dict[bytes, ChainHead]:
+        """Where the chains end of those who have a registry row, by their digests."""
+        return {} if self._log is None else self._log[1].with_evidence()
+
+    @cached_property
+    def hashes(self) -> pl.Series:
+        """XXH64 of the storage keys of those who have a registry row."""
+        found = set[int]() if self._log is None else self._log[1].hashes_with_evidence()
+        return pl.Series(sorted(found), dtype=pl.UInt64)
+
+    @cached_property
+    def erased_heads(self) -> dict[bytes, ChainHead]:
+        """Where the chains end of those whose last registry row is an erasure, by their digests."""
+        return {
+            digest: head
+            for digest, head in self._recorded.items()
+            if head.evidence is not None and head.evidence.state == "erased"
+        }
+
+    def among(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of some rows that may be of somebody who has a registry row: all who have one, and nearly nobody else.
+
+        By column, so that a million rows of whom few are recorded cost no digest each.
+
+        Args:
+            rows: column `storage_key`.
+        """
+        if self.hashes.is_empty():
+            return rows.clear()
+        return rows.filter(key_hash_expr("storage_key").is_in(self.hashes.implode()))
+
+    def erased(self, candidate_ids: Collection[str]) -> set[str]:
+        """Those of some subjects whose last registry row is an erasure: they are not registered again."""
+        heads = self.erased_heads
+        return {one for one in candidate_ids if subject_digest(one) in heads} if heads else set()
 
     def roots(self, candidate_ids: Collection[str]) -> dict[str, str]:
         """The hash of the first row of each of these subjects; those without a chain are left out."""
@@ -58,7 +97,7 @@ class RecordedChunk:
             AuditLogError: the log is damaged, or the last checkpoint does not hold.
             StoreError: the store failed.
         """
-        if self._log is None or not (recorded := self._log[1].with_evidence()):
+        if self._log is None or not (recorded := self._recorded):
             return {}
         names = {digest: one for one in candidate_ids if (digest := subject_digest(one)) in recorded}
         return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
@@ -70,7 +109,7 @@ class RecordedChunk:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
-        if self._log is None or not (recorded := self._log[1].with_evidence()):
+        if self._log is None or not (recorded := self._recorded):
             return {}
         wanted = {digest: recorded[digest] for digest in map(subject_digest, candidate_ids) if digest in recorded}
         return registry_rows(*self._log, wanted) if wanted else {}
@@ -87,9 +126,10 @@ class RecordedChunk:
         Args:
             stored: `TABLE_SCHEMA`, all rows of the chunk.
         """
-        if self._log is None or not (recorded := self._log[1].with_evidence()):
+        if self._log is None or not (recorded := self._recorded):
             return {}
-        names = {digest: one for one in stored["candidate_id"] if (digest := subject_digest(one)) in recorded}
+        theirs = self.among(stored)["candidate_id"]
+        names = {digest: one for one in theirs if (digest := subject_digest(one)) in recorded}
         # Whoever is gone from both is not looked for: an erasure is read once, not at every maintenance.
         doubtful = {digest: head for digest, head in recorded.items() if digest in names or not _is_gone(head)}
         found = self._judged(*self._log, stored, doubtful, names)

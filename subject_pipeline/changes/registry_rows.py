@@ -1,6 +1,6 @@
 """The registry's rows of some subjects, read back to be replayed: only rows that lead to the known end of a chain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from subject_pipeline.audit.chunk_state import ChunkState
@@ -34,6 +34,20 @@ def registry_rows(
         StoreError: the store failed.
     """
     found: dict[str, list[RegistryRow]] = {}
+    for row, _ in chain_rows(segments, state, wanted):
+        evidence = evidence_of(row["seq"], row["action"], row.get("manifest_sha256"), row.get("decision"))
+        if evidence is not None:
+            found.setdefault(row["candidate_id"], []).append(RegistryRow(evidence, row["decision"]))
+    return found
+
+
+def chain_rows(
+    segments: AuditSegments, state: ChunkState, wanted: Mapping[bytes, ChainHead]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every row of some subjects' chains with its leaf hash, in the log's order; otherwise as `registry_rows`.
+
+    A chain counts only once all rows were taken: whether it ends where it is known to end is looked at last.
+    """
     ends = dict.fromkeys(wanted, (-1, NO_HASH))
     chunk = state.head.chunk
     for number, data in segments.read(chunk, state.segments_of(wanted.keys())):
@@ -51,12 +65,9 @@ def registry_rows(
             if (row["seq"], row["prev"]) != (seq + 1, before):
                 raise AuditLogError(f"the chain of {candidate_id!r} is broken at row {seq + 1}; {_ADVICE}")
             ends[digest] = (seq + 1, leaf.hex())
-            evidence = evidence_of(seq + 1, row["action"], row.get("manifest_sha256"), row.get("decision"))
-            if evidence is not None:
-                found.setdefault(candidate_id, []).append(RegistryRow(evidence, row["decision"]))
+            yield row, leaf.hex()
     if any(ends[digest] != (head.seq, head.sha256) for digest, head in wanted.items()):
         raise AuditLogError(f"a chain in the log of {chunk} does not end as it is known to end; {_ADVICE}")
-    return found
 
 
 def _lines(data: bytes | None) -> list[tuple[bytes, bytes]]:

@@ -80,7 +80,7 @@ class Decisions:
         for at, decision in enumerate(decisions):
             if refusal(decision.candidate_id, decision.candidate_id) is None:
                 by_chunk[homes.chunk_of(storage_key(decision.candidate_id))].append(at)
-        for chunks in _groups(by_chunk):
+        for chunks in chunk_groups(by_chunk):
             places = {chunk: by_chunk[chunk] for chunk in chunks}
             mine = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
             group = _Group(self._store, homes, self._evidence, policies, mine, dry_run)
@@ -100,8 +100,8 @@ class Decisions:
 _UNEXPLAINED = "the manifest is none that the audit log explains: see `subject-pipeline audit verify`"
 
 
-def _groups(by_chunk: Mapping[str, Sequence[int]]) -> Iterator[list[str]]:
-    """Chunks that one commit of the table changes together."""
+def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]]:
+    """Chunks that one commit of the table changes together, by what there is to do in each."""
     group: list[str] = []
     held = 0
     for chunk, places in sorted(by_chunk.items()):

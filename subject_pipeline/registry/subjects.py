@@ -143,7 +143,6 @@ class SubjectRegistry:
         """
         layout = self._check_known(candidate_id)
         recording = self._evidence.open()
-        key = storage_key(candidate_id)
         recorded: set[str] = set()
 
         def attempt() -> None:
@@ -161,7 +160,7 @@ class SubjectRegistry:
         forgotten = 0
         try:
             # Staged first: if killed in between, the subject is still registered, and a second call finishes the work.
-            forgotten = staged_parts.forget(self._store.objects, layout.chunks, key, candidate_id)
+            forgotten = staged_parts.forget(self._store.objects, layout.chunks, [candidate_id])
             retrying(attempt)
         except StoreError as error:
             if recorded or forgotten:

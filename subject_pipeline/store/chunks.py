@@ -47,7 +47,7 @@ class ChunkLayout:
 
     def index_of(self, storage_key: str) -> int:
         """Which of the chunks, counted from 0, holds this storage key."""
-        return xxhash.xxh64_intdigest(storage_key.encode(), 0) % self.count
+        return key_hash(storage_key) % self.count
 
     def indices(self, chunks: Iterable[str]) -> list[int]:
         """The indices of the named chunks, sorted, each once.
@@ -65,3 +65,8 @@ class ChunkLayout:
                 )
             found.add(known[chunk])
         return sorted(found)
+
+
+def key_hash(storage_key: str) -> int:
+    """XXH64 of a storage key, by which it falls into a chunk; keys that are alike in it need not be alike."""
+    return xxhash.xxh64_intdigest(storage_key.encode(), 0)

@@ -8,7 +8,9 @@ from subject_pipeline.audit.index import (
     POSTING_WIDTH,
     Records,
     SegmentDelta,
+    hashes_with_evidence,
     head_in,
+    heads_with_evidence,
     merge_heads,
     merge_records,
     postings,
@@ -19,6 +21,8 @@ from subject_pipeline.audit.index import (
 )
 from subject_pipeline.audit.segment import ChainHead, Evidence
 from subject_pipeline.keys.macs import INDEX_DOMAIN, ROW_DOMAIN, Macs
+from subject_pipeline.store.chunks import key_hash
+from subject_pipeline.store.ids import storage_key
 from subject_pipeline_tests.helpers.audit_samples import NEW_KEY, OLD_KEY, RING, STRANGE_KEY, canonical, key_id, mac_of
 
 
@@ -58,6 +62,9 @@ def test_heads_are_a_dictionary_by_subject(log: list[SegmentDelta], data: st.Dat
     assert {name: head_in(whole, name) for name in NAMES} == {name: model.get(name) for name in NAMES}
     assert head_in(whole, "nobody") is None
     assert whole == merge_heads(whole, [])
+    recorded = [name for name, head in model.items() if head.evidence is not None]
+    assert heads_with_evidence(whole) == {subject_digest(name): model[name] for name in recorded}
+    assert sorted(hashes_with_evidence(whole)) == sorted(key_hash(storage_key(name)) for name in recorded)
 
 
 @given(deltas(), st.data())
@@ -116,7 +123,7 @@ MACS = Macs(RING.get, INDEX_DOMAIN)
 def test_what_was_sealed_comes_back(header: dict[str, object], payload: bytes, key: bytes) -> None:
     """Header and payload are those sealed, LFs and all; the MAC is over both, under the index's own domain."""
     data = seal(header, payload, key_id=key_id(key), key=key)
-    expected = header | {"schema": "subject_audit_index.v3", "key_id": key_id(key)}
+    expected = header | {"schema": "subject_audit_index.v4", "key_id": key_id(key)}
 
     assert unseal(data, MACS) == (expected, payload)
     inner = canonical(expected)
@@ -156,9 +163,9 @@ def test_any_bit_of_any_object_counts(header: dict[str, object], payload: bytes,
 def test_an_object_under_another_key_or_domain_is_nothing() -> None:
     """A ring without the key, a key of the same id, and a MAC of another kind do not open it."""
     stranger = seal({}, b"", key_id=key_id(OLD_KEY), key=STRANGE_KEY)
-    inner = canonical({"schema": "subject_audit_index.v3", "key_id": key_id(OLD_KEY)})
+    inner = canonical({"schema": "subject_audit_index.v4", "key_id": key_id(OLD_KEY)})
     row = b'{"index":%b,"mac":"%b"}\n' % (inner, mac_of(inner + b"\n", OLD_KEY, ROW_DOMAIN.decode()).encode())
-    other = canonical({"schema": "subject_audit_index.v4", "key_id": key_id(OLD_KEY)})
+    other = canonical({"schema": "subject_audit_index.v5", "key_id": key_id(OLD_KEY)})
     newer = b'{"index":%b,"mac":"%b"}\n' % (
         other,
         mac_of(other + b"\n", OLD_KEY, INDEX_DOMAIN.decode()).encode(),

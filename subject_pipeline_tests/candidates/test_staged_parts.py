@@ -255,17 +255,17 @@ def test_a_forgotten_candidate_is_in_no_part(objects: ObjectStore, candidate: st
         *_stage(objects, PEOPLE, folder="staging/drivers/v9/"),
         *_stage(objects, PEOPLE, folder=staged_parts.private_folder_of("workers", "abc")),
     ]
-    assert staged_parts.forget(objects, LAYOUT, storage_key(candidate), candidate) == 3
+    assert staged_parts.forget(objects, LAYOUT, [candidate]) == 3
     read = pl.concat([staged_parts.read_group(objects, group) for group in staged])
     assert read.height == 3 * (PEOPLE.height - 1)
     assert candidate not in read["candidate_id"]
-    assert staged_parts.forget(objects, LAYOUT, storage_key(candidate), candidate) == 0
+    assert staged_parts.forget(objects, LAYOUT, [candidate]) == 0
 
 
 def test_forgetting_spares_another_id_with_the_same_storage_key(objects: ObjectStore) -> None:
     """`P_1` is not `P/1`: the id itself is compared."""
     staged = _stage(objects, PEOPLE)
-    assert staged_parts.forget(objects, LAYOUT, "P_1", "P_1") == 0
+    assert staged_parts.forget(objects, LAYOUT, ["P_1"]) == 0
     assert sum(staged_parts.read_group(objects, group).height for group in staged) == PEOPLE.height
 
 
@@ -283,14 +283,14 @@ def test_forgetting_reads_only_the_parts_of_its_chunk(monkeypatch: pytest.Monkey
     monkeypatch.setattr(objects, "get", get)
     key = storage_key("P/7")
     at = LAYOUT.indices([LAYOUT.chunk_of(key)])[0]
-    staged_parts.forget(objects, LAYOUT, key, "P/7")
+    staged_parts.forget(objects, LAYOUT, ["P/7"])
     assert read == [part for group in groups if group.first <= at <= group.last for part in group.parts]
 
 
 def test_forgetting_the_only_candidate_leaves_an_empty_part(objects: ObjectStore) -> None:
     """A part that loses its last row can still be read by a run that has its name."""
     groups = _stage(objects, PEOPLE.head(1))
-    staged_parts.forget(objects, LAYOUT, PEOPLE["storage_key"][0], PEOPLE["candidate_id"][0])
+    staged_parts.forget(objects, LAYOUT, [PEOPLE["candidate_id"][0]])
     assert all(staged_parts.read_group(objects, group).schema == CANDIDATE_SCHEMA for group in groups)
     assert sum(staged_parts.read_group(objects, group).height for group in groups) == 0
 
@@ -303,7 +303,7 @@ def test_a_part_that_vanishes_while_forgetting_is_forgotten(
     listed: list[ObjectInfo] = list(objects.list("staging/"))
     staged_parts.remove(objects, FOLDER)
     monkeypatch.setattr(objects, "list", lambda _: iter(listed))
-    assert staged_parts.forget(objects, LAYOUT, storage_key("P/7"), "P/7") == 0
+    assert staged_parts.forget(objects, LAYOUT, ["P/7"]) == 0
 
 
 @settings(max_examples=settings().max_examples * 20 // 100, suppress_health_check=[HealthCheck.function_scoped_fixture])
