@@ -107,3 +107,7 @@ class DecisionError(SubjectPipelineError):
 
 class PolicyError(ConfigurationError):
     """A policies file, or a rule in it, that cannot be used."""
+
+
+class HeldError(SubjectPipelineError):
+    """A legal hold keeps the subject from being deleted; nothing was written."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from subject_pipeline.decisions.decision import BIOMETRIC, GENERAL_PII
 from subject_pipeline.decisions.policies import Basis, Policies, Policy, Rule
+from subject_pipeline.errors import HeldError
 from subject_pipeline.formats.times import format_time
 
 Document = Mapping[str, Any]
@@ -82,6 +83,19 @@ def holds_biometrics(document: Document) -> bool:
 def is_held(document: Document) -> bool:
     """Whether a legal hold stands."""
     return bool(document.get("holds"))
+
+
+def check_not_held(document: Document) -> None:
+    """Refuse to delete somebody held.
+
+    Raises:
+        HeldError: the holds are named.
+    """
+    if is_held(document):
+        holds = ", ".join(hold["hold_id"] for hold in document["holds"])
+        raise HeldError(
+            f"{document['candidate_id']!r} is held ({holds}) and was not deleted: release the last hold first"
+        )
 
 
 def due(document: Document, now: str) -> tuple[str, ...]:

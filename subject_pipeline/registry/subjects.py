@@ -7,6 +7,7 @@ from subject_pipeline.changes.evidence import Change, ManifestEvidence, dated, i
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.changes.settling import IDS, settle_one
+from subject_pipeline.decisions.retention import check_not_held
 from subject_pipeline.errors import (
     CollisionError,
     ConflictError,
@@ -135,6 +136,7 @@ class SubjectRegistry:
 
         Raises:
             UnknownSubjectError: no manifest carries this id.
+            HeldError: a legal hold stands; nothing was deleted.
             KeyRingError: there is an audit log, and no usable key ring.
             AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
             AuditLogError: the log is damaged; the subject is still registered.
@@ -153,6 +155,8 @@ class SubjectRegistry:
             if recording and self._settles(snapshot, layout.chunks, candidate_id, there, recorded):
                 return
             if there.height:
+                if not recording:
+                    check_not_held(to_manifest(there.row(0, named=True)).as_json())
                 snapshot.delete(there.select(IDS))
             elif not recorded:
                 raise _unknown(candidate_id)
@@ -190,6 +194,7 @@ class SubjectRegistry:
             settle_one(snapshot, layout, there, standing)
             return True
         if before is not None:
+            check_not_held(before)
             if there.is_empty():
                 # Whoever recorded the manifest may be about to commit it. That must conflict with the deletion, and
                 # only a row that is there can be deleted.
@@ -199,18 +204,25 @@ class SubjectRegistry:
         return False
 
     def _check_known(self, candidate_id: str) -> StoreLayout:
-        """Refuse an id that neither the table nor, where it is ahead of the table, the log has a manifest of."""
+        """Refuse an id that neither the table nor, where it is ahead, the log has a manifest of, and somebody held."""
         layout = self._store.layout()
         if layout is None:
             raise _unknown(candidate_id)
+        there = (
+            ManifestTable(self._store)
+            .read(lambda snapshot: _of(snapshot, layout.chunks, candidate_id), pl.DataFrame(schema=TABLE_SCHEMA))
+            .filter(pl.col("candidate_id") == candidate_id)
+        )
+        self._evidence.open()
         try:
-            self.get(candidate_id)
-        except UnknownSubjectError:
-            if not self._evidence.open():
-                raise
-            recorded = self._evidence.recorded(layout.chunks.chunk_of(storage_key(candidate_id)))
-            if _standing(recorded, candidate_id, pl.DataFrame(schema=TABLE_SCHEMA))[1] is None:
-                raise
+            chains = self._evidence.recorded(layout.chunks.chunk_of(storage_key(candidate_id)))
+            document = _standing(chains, candidate_id, there)[1]
+        except ResurrectedError:
+            return layout
+        if document is not None:
+            check_not_held(document)
+        elif there.is_empty():
+            raise _unknown(candidate_id)
         return layout
 
     def count(self) -> int:

@@ -28,6 +28,11 @@ _DECIDE = f"{_LIFE}.decide"
             "Write what is held about a person to a new folder; it is recorded as an access on their request.",
         ),
         Lazy(
+            "erase",
+            "subject_pipeline.cli.commands.life.erase",
+            "Erase people: record the order, then the erasure, and keep them from being registered again.",
+        ),
+        Lazy(
             "explain",
             f"{_LIFE}.subject_explain",
             "Say why a subject's data is kept until when: by which rule, counted from which row of the log.",

@@ -48,7 +48,11 @@ def count(shell: Shell) -> None:
 @click.argument("candidate_id", metavar="ID")
 @command_options
 def delete(shell: Shell, candidate_id: str) -> None:
-    """Delete a subject's manifest, and what is staged for it."""
+    """Delete a subject's manifest, and what is staged for it.
+
+    For what was registered by mistake: the next registration takes the person again. To keep somebody from being
+    registered again, use `subjects erase`. Somebody held is not deleted.
+    """
     store = shell.existing_store()
     forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.key_ring(), shell.actor())).delete(candidate_id)
     shell.tell(
@@ -57,8 +61,8 @@ def delete(shell: Shell, candidate_id: str) -> None:
     )
     say(
         "The row is still in the files of earlier table versions below subjects/: "
-        "`subject-pipeline subjects compact` removes it for good. While the source holds the person, "
-        "the next backfill registers them again."
+        "`subject-pipeline subjects compact` removes it for good. Nothing is suppressed: while the source holds the "
+        "person, the next backfill registers them again; `subject-pipeline subjects erase` keeps them out."
     )
 
 

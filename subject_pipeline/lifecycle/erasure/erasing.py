@@ -18,7 +18,7 @@ from subject_pipeline.candidates import staged_parts
 from subject_pipeline.changes.evidence import Change, ManifestEvidence, incomplete
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.changes.settling import IDS, stored_rows
-from subject_pipeline.decisions.decision import Decision, Kind
+from subject_pipeline.decisions.decision import Decision, Kind, parse_decision
 from subject_pipeline.decisions.retention import is_held
 from subject_pipeline.decisions.transitions import is_ordered
 from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError, ManifestError, StoreError
@@ -45,6 +45,18 @@ class Order(NamedTuple):
     reason: str | None = None
     evidence: str | None = None
     approved_by: str | None = None
+
+    @classmethod
+    def of(cls, actor: str, reason: str | None, evidence: str | None, approved_by: str | None) -> "Order":
+        """The order that these texts make.
+
+        Raises:
+            DecisionError: one of them is not of its field's form.
+        """
+        given = {"actor": actor, "reason": reason, "evidence": evidence, "approved_by": approved_by}
+        now = format_time(dt.datetime.now(dt.UTC))
+        parse_decision({**given, "decision_id": "-", "candidate_id": "-", "kind": Kind.ERASURE_ORDERED, "ts": now})
+        return cls(actor, *(text or None for text in (reason, evidence, approved_by)))
 
     def decision(self, candidate_id: str, now: str) -> Decision:
         """The order to erase somebody."""
