@@ -6,11 +6,11 @@ from subject_pipeline.audit.events import AccessEvent, recorded_event
 from subject_pipeline.audit.index import (
     KnownEvents,
     SegmentDelta,
-    hashes_with_evidence,
     heads_with_evidence,
+    key_hashes,
     subject_digest,
 )
-from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, Written, evidence_of
+from subject_pipeline.audit.segment import ChainHead, LogHead, ManifestState, Segment, Written, evidence_of
 from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError
@@ -151,15 +151,22 @@ class ChunkState:
             found.update(range(self.base.head.number + 1))
         return sorted(found)
 
-    def with_evidence(self) -> dict[bytes, ChainHead]:
-        """Where the chains end of all subjects that have a registry row, by their digests."""
-        recent = {subject_digest(one): head for one, head in self._chains.items() if head.evidence is not None}
-        return heads_with_evidence(self.base.heads) | recent
+    def with_evidence(self, state: ManifestState | None = None) -> dict[bytes, ChainHead]:
+        """Where the chains end of all subjects that have a registry row, by their digests.
 
-    def hashes_with_evidence(self) -> set[int]:
-        """XXH64 of the storage keys of those subjects."""
+        Args:
+            state: only those whose last registry row leaves the manifest so; None: all.
+        """
+        recent = {subject_digest(one): head for one, head in self._chains.items() if head.evidence is not None}
+        found = heads_with_evidence(self.base.heads, state) | recent
+        if state is None:
+            return found
+        return {digest: head for digest, head in found.items() if head.evidence and head.evidence.state == state}
+
+    def key_hashes(self, state: ManifestState | None = None) -> set[int]:
+        """XXH64 of the storage keys of all those subjects, and perhaps of some whose state has changed since."""
         recent = {key_hash(storage_key(one)) for one, head in self._chains.items() if head.evidence is not None}
-        return recent.union(hashes_with_evidence(self.base.heads))
+        return recent.union(key_hashes(self.base.heads, state))
 
     def events(self, month: str) -> KnownEvents:
         """All events of a month, read from the index at the month's first use.

@@ -92,20 +92,26 @@ def head_in(heads: bytes, candidate_id: str) -> ChainHead | None:
     return next((_head_of(record) for record in found), None)
 
 
-def heads_with_evidence(heads: bytes) -> dict[bytes, ChainHead]:
-    """The heads of the chains that have a registry row, by the digests of their subjects."""
-    return {heads[at : at + DIGEST]: _head_of(heads[at : at + _HEAD.size]) for at in _with_evidence(heads)}
+def heads_with_evidence(heads: bytes, state: ManifestState | None = None) -> dict[bytes, ChainHead]:
+    """The heads of the chains that have a registry row, by the digests of their subjects.
+
+    Args:
+        heads: records.
+        state: only those whose last registry row leaves the manifest so; None: all.
+    """
+    return {heads[at : at + DIGEST]: _head_of(heads[at : at + _HEAD.size]) for at in _with_evidence(heads, state)}
 
 
-def hashes_with_evidence(heads: bytes) -> list[int]:
-    """XXH64 of the storage keys of those subjects: by it a column of ids is looked through, which no digest allows."""
-    return [_HASH.unpack_from(heads, at + _HASH_AT)[0] for at in _with_evidence(heads)]
+def key_hashes(heads: bytes, state: ManifestState | None = None) -> list[int]:
+    """XXH64 of the storage keys of the same: by it a column of ids is looked through, which no digest allows."""
+    return [_HASH.unpack_from(heads, at + _HASH_AT)[0] for at in _with_evidence(heads, state)]
 
 
-def _with_evidence(heads: bytes) -> Iterator[int]:
-    """Where the records begin whose subjects have a registry row."""
+def _with_evidence(heads: bytes, state: ManifestState | None) -> Iterator[int]:
+    """Where the records begin whose subjects have a registry row, in this state."""
     kinds = heads[_KIND_AT :: _HEAD.size]
-    return (at * _HEAD.size for at, kind in enumerate(kinds) if kind != _NONE)
+    wanted = None if state is None else _STATES.index(state)
+    return (at * _HEAD.size for at, kind in enumerate(kinds) if (kind != _NONE if wanted is None else kind == wanted))
 
 
 def _head_of(record: bytes) -> ChainHead:

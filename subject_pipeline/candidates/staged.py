@@ -32,6 +32,7 @@ class StagedCandidates(BaseModel):
         link: people who have a manifest already get a reference to this dataset.
         limit: at most so many rows were read; None: all.
         rows_scanned: rows that were read, repeated ones too.
+        suppressed: how many of them were left out, since their people were erased.
         source_rows: rows that the source has.
         sample: the first five candidate ids. Not stored, so that erasing an id need not look here.
     """
@@ -49,6 +50,7 @@ class StagedCandidates(BaseModel):
     limit: int | None
     chunk_count: int
     rows_scanned: int
+    suppressed: int = 0
     source_rows: int
     staged_at: dt.datetime
     groups: tuple[ChunkGroup, ...]

@@ -231,10 +231,15 @@ def keep(
 
 def _parts_of(objects: ObjectStore, chunks: Collection[str] | None) -> Iterator[str]:
     for item in objects.list(STAGING):
-        part = _PART.search(item.key)
-        # Names of one layout have equal length, so they sort as their indices do.
-        if part and (chunks is None or any(part["first"] <= chunk <= part["last"] for chunk in chunks)):
+        if _PART.search(item.key) and (chunks is None or any(may_hold(item.key, chunk) for chunk in chunks)):
             yield item.key
+
+
+def may_hold(key: str, chunk: str) -> bool:
+    """Whether a key is that of a part that has room for a chunk's candidates."""
+    part = _PART.search(key)
+    # Names of one layout have equal length, so they sort as their indices do.
+    return part is not None and part["first"] <= chunk <= part["last"]
 
 
 def root_of(dataset: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 
+import polars as pl
+
 from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.candidates import candidates
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
@@ -25,6 +27,13 @@ ABANDONED_AFTER = dt.timedelta(hours=24)
 Advance = Callable[[int, int], None]
 """Called with rows done, of how many."""
 
+Keep = Callable[[pl.DataFrame], pl.DataFrame]
+"""Gives those of some candidates, `CANDIDATE_SCHEMA`, who may be staged at all."""
+
+
+def _everybody(candidates: pl.DataFrame) -> pl.DataFrame:
+    return candidates
+
 
 def stage(
     objects: ObjectStore,
@@ -35,6 +44,7 @@ def stage(
     limit: int | None,
     concurrency: int = DEFAULT_CONCURRENCY,
     advance: Advance = lambda _done, _total: None,
+    keep: Keep = _everybody,
 ) -> StagedCandidates:
     """Read a source once, streaming, and stage its candidates; if that fails, nothing is left behind.
 
@@ -46,6 +56,7 @@ def stage(
         limit: read at most so many rows; None: all.
         concurrency: at most so many parts are written at once.
         advance: called after each batch.
+        keep: leaves out whoever is suppressed.
 
     Raises:
         SourceError: the source cannot be read, or holds a key that cannot form an id.
@@ -58,15 +69,16 @@ def stage(
     folder = folder or staged_parts.folder_of(declaration.name, version)
     groups = plan_groups(wanted, layout.count)
     writer = staged_parts.PartWriter(objects, folder, groups, layout, concurrency=concurrency)
-    scanned = 0
+    scanned = suppressed = 0
     sample: list[str] = []
     try:
         with closing(keys.batches(limit)) as batches:
             for batch in batches:
-                rows = candidates(batch, declaration.candidate_id_prefix, layout)
+                rows = keep(candidates(batch, declaration.candidate_id_prefix, layout))
+                suppressed += batch.height - rows.height
                 sample += rows["candidate_id"].head(SAMPLE_SIZE - len(sample)).to_list()
                 writer.write(rows)
-                scanned += rows.height
+                scanned += batch.height
                 advance(scanned, wanted)
         groups = writer.close()
     except BaseException:
@@ -83,6 +95,7 @@ def stage(
         limit=limit,
         chunk_count=layout.count,
         rows_scanned=scanned,
+        suppressed=suppressed,
         source_rows=keys.total_rows,
         staged_at=dt.datetime.now(dt.UTC),
         groups=groups,
@@ -96,8 +109,16 @@ def stage_dataset(
     *,
     limit: int | None,
     concurrency: int = DEFAULT_CONCURRENCY,
+    keep: Keep = _everybody,
 ) -> StagedCandidates:
     """Stage a dataset's candidates in the store, register its declaration, and clean older stagings up.
+
+    Args:
+        store: where to stage.
+        declaration: the dataset.
+        limit: read at most so many rows; None: all.
+        concurrency: at most so many parts are written at once.
+        keep: leaves out whoever is suppressed.
 
     Raises:
         SourceError: the source cannot be read; nothing was written, and what was staged before still counts.
@@ -106,7 +127,7 @@ def stage_dataset(
     """
     layout = store.intended_chunks()
     before = current(store, declaration.name)
-    staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency)
+    staged = stage(store.objects, None, declaration, layout, limit=limit, concurrency=concurrency, keep=keep)
     # The layout comes first: of two first runs that want different counts, the second must not have replaced anything.
     store.layout_or_create().check_wanted(layout.count)
     store.register(declaration)

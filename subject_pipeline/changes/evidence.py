@@ -22,13 +22,14 @@ from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing, changes_between
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
+from subject_pipeline.decisions.stored_policies import stored_policies
 from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.hashes import document_hash
-from subject_pipeline.manifests.manifest import SubjectManifest
+from subject_pipeline.manifests.manifest import SubjectManifest, Vocabulary
 from subject_pipeline.store.opened import SubjectStore
 
 if TYPE_CHECKING:
@@ -153,6 +154,16 @@ class ManifestEvidence:
                 "SUBJECT_KEY_RING to its key ring"
             )
         return False
+
+    def vocabulary(self) -> Vocabulary:
+        """The words that the stored policies let manifests hold.
+
+        Raises:
+            KeyRingError: policies are stored, and there is no usable key ring to check them with.
+            PolicyError: they cannot be used.
+            StoreError: the store failed.
+        """
+        return stored_policies(self._store.objects, self._ring).vocabulary
 
     def recorded(self, chunk: str) -> RecordedChunk:
         """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.

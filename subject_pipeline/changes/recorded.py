@@ -49,19 +49,19 @@ class RecordedChunk:
         return {} if self._log is None else self._log[1].with_evidence()
 
     @cached_property
-    def hashes(self) -> pl.Series:
+    def _hashes(self) -> pl.Series:
         """XXH64 of the storage keys of those who have a registry row."""
-        found = set[int]() if self._log is None else self._log[1].hashes_with_evidence()
+        found = set[int]() if self._log is None else self._log[1].key_hashes()
         return pl.Series(sorted(found), dtype=pl.UInt64)
 
     @cached_property
     def erased_heads(self) -> dict[bytes, ChainHead]:
         """Where the chains end of those whose last registry row is an erasure, by their digests."""
-        return {
-            digest: head
-            for digest, head in self._recorded.items()
-            if head.evidence is not None and head.evidence.state == "erased"
-        }
+        return {} if self._log is None else self._log[1].with_evidence("erased")
+
+    def erased_hashes(self) -> set[int]:
+        """XXH64 of the storage keys of all of them, and perhaps of some others."""
+        return set() if self._log is None else self._log[1].key_hashes("erased")
 
     def among(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Those of some rows that may be of somebody who has a registry row: all who have one, and nearly nobody else.
@@ -71,9 +71,9 @@ class RecordedChunk:
         Args:
             rows: column `storage_key`.
         """
-        if self.hashes.is_empty():
+        if self._hashes.is_empty():
             return rows.clear()
-        return rows.filter(key_hash_expr("storage_key").is_in(self.hashes.implode()))
+        return rows.filter(key_hash_expr("storage_key").is_in(self._hashes.implode()))
 
     def erased(self, candidate_ids: Collection[str]) -> set[str]:
         """Those of some subjects whose last registry row is an erasure: they are not registered again."""

@@ -1,6 +1,6 @@
 """Settling: what is recorded in the audit log and not in the table is applied to the table, and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -88,11 +88,13 @@ class Settled:
         rows: `TABLE_SCHEMA`; of two with one storage key, the last one is the table's, and keeps it.
         standings: what is recorded, by candidate id.
         roots: the hash of the first row of each chain, by candidate id.
+        erased: whose last registry row is an erasure.
     """
 
     rows: pl.DataFrame
     standings: Standings
     roots: Mapping[str, str]
+    erased: Collection[str] = ()
 
     @property
     def behind(self) -> set[str]:
@@ -120,12 +122,14 @@ def settled(evidence: ManifestEvidence, layout: ChunkLayout, wanted: pl.DataFram
     """
     standings: dict[str, Standing | AmbiguousSubjectError] = {}
     roots: dict[str, str] = {}
+    erased: set[str] = set()
     for (chunk,), part in wanted.group_by("chunk"):
         recorded = evidence.recorded(str(chunk))
         candidate_ids = part["candidate_id"].to_list()
         standings.update(recorded.standings(stored.filter(pl.col("chunk") == chunk), candidate_ids))
         roots.update(recorded.roots(candidate_ids))
-    found = Settled(stored, standings, roots)
+        erased |= recorded.erased(candidate_ids)
+    found = Settled(stored, standings, roots, erased)
     if not found.behind:
         return found
     others = stored.filter(~pl.col("candidate_id").is_in(list(found.behind)))
@@ -134,7 +138,7 @@ def settled(evidence: ManifestEvidence, layout: ChunkLayout, wanted: pl.DataFram
         for that in standings.values()
         if isinstance(that, Standing) and that.behind and that.document is not None
     ]
-    return Settled(pl.concat([to_rows(replayed, layout), others]), standings, roots)
+    return Settled(pl.concat([to_rows(replayed, layout), others]), standings, roots, erased)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from subject_pipeline.orchestration.ui.reconciliation import (
 )
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT, backfill
 from subject_pipeline.registry.registering import register_dataset
+from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.registry.vanished import Reconciliation, reconcile
 from subject_pipeline.settings import Settings
 from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
@@ -168,13 +169,14 @@ def _candidate_chunks(
         options: RegistrationOptions = getattr(context.resources, options_key)
         with clear_failures():
             store = context.resources.store.open()
+            evidence = context.resources.key_ring.evidence(store)
             if options.dry_run:
-                evidence = context.resources.key_ring.evidence(store)
                 forecast = backfill(store, declaration, limit=options.rows, dry_run=True, evidence=evidence)
                 context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
                 yield dg.AssetObservation(context.asset_key, metadata=forecast_metadata(forecast))
             else:
-                staged = stage_dataset(store, declaration, limit=options.rows)
+                suppression = Suppression.of(store, evidence)
+                staged = stage_dataset(store, declaration, limit=options.rows, keep=suppression.kept)
                 found = reconcile(store, staged)
                 yield dg.MaterializeResult(
                     metadata={**staging_metadata(staged), **reconciliation_metadata(found), **provenance(store)},

@@ -155,9 +155,9 @@ class SubjectManifest(_Part):
         """The word that a field of `VOCABULARY` holds."""
         return str(reduce(getattr, field.split("."), self))
 
-    def unknown_word(self) -> str | None:
+    def unknown_word(self, vocabulary: "Vocabulary" = VOCABULARY) -> str | None:
         """Why the manifest may not be written, with the words that there are; None where all its words are known."""
-        for field, words in VOCABULARY.items():
+        for field, words in vocabulary.items():
             if (word := self.word(field)) not in words:
                 return f"{field} is {shown(word)!r}, which is none of its words: {', '.join(words)}"
         return None
@@ -186,7 +186,11 @@ Translations = Mapping[str, Mapping[str, str]]
 """Words of another system and ours instead, by field of `VOCABULARY`."""
 
 
-def translations(pairs: Iterable[str]) -> Translations:
+Vocabulary = Mapping[str, tuple[str, ...]]
+"""The words that each closed field may hold: `VOCABULARY`, and those that policies declare."""
+
+
+def translations(pairs: Iterable[str], vocabulary: Vocabulary = VOCABULARY) -> Translations:
     """What `WORD=WORD` means: the left word is the right one, in each field that has the right one.
 
     Raises:
@@ -195,9 +199,9 @@ def translations(pairs: Iterable[str]) -> Translations:
     found: dict[str, dict[str, str]] = {}
     for pair in pairs:
         theirs, equals, ours = pair.rpartition("=")
-        fields = [field for field, words in VOCABULARY.items() if ours in words]
+        fields = [field for field, words in vocabulary.items() if ours in words]
         if not equals or not fields:
-            there = "; ".join(f"{field}: {', '.join(words)}" for field, words in VOCABULARY.items())
+            there = "; ".join(f"{field}: {', '.join(words)}" for field, words in vocabulary.items())
             raise ManifestError(f"cannot translate {pair!r}: THEIRS=OURS is wanted, OURS one of the words of {there}")
         for field in fields:
             if found.setdefault(field, {}).setdefault(theirs, ours) != ours:

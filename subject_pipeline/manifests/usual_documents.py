@@ -19,7 +19,7 @@ from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_exp
 from subject_pipeline.formats.strict_json import compact_json
 from subject_pipeline.formats.times import COLUMN_FORMAT, TIME_FORM
 from subject_pipeline.manifests.frames import MANIFEST_FIELDS, TABLE_SCHEMA, to_rows
-from subject_pipeline.manifests.manifest import MANIFEST_SCHEMA, VOCABULARY, SubjectManifest, Translations
+from subject_pipeline.manifests.manifest import MANIFEST_SCHEMA, VOCABULARY, SubjectManifest, Translations, Vocabulary
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
 
@@ -49,7 +49,7 @@ def usual_rows(documents: Sequence[bytes], layout: ChunkLayout, words: Translati
             pl.col("schema") == MANIFEST_SCHEMA,
             pl.col("candidate_id") != "",
             pl.col("storage_key").str.len_bytes() <= MAX_STORAGE_KEY_BYTES,
-            *_words_known(words),
+            *words_known(words),
             *(rule for name, dtype in MANIFEST_FIELDS.items() for rule in _times_fit(pl.col(name), dtype)),
         )
         .with_columns(_timed(pl.col(name), dtype).alias(name) for name, dtype in MANIFEST_FIELDS.items())
@@ -106,8 +106,9 @@ def _column(dtype: _Type, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, pa.large_string())
 
 
-def _words_known(words: Translations) -> Iterator[pl.Expr]:
-    for field, known in VOCABULARY.items():
+def words_known(words: Translations, vocabulary: Vocabulary = VOCABULARY) -> Iterator[pl.Expr]:
+    """Whether each closed field of a row holds a word of ours that is not to be translated."""
+    for field, known in vocabulary.items():
         name, *path = field.split(".")
         word = pl.col(name)
         for part in path:

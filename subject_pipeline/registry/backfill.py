@@ -3,7 +3,8 @@
 import contextlib
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from subject_pipeline.candidates import staged_parts
 from subject_pipeline.candidates.candidates import distinct, split_refused
 from subject_pipeline.candidates.staged import StagedCandidates
-from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, private_folder, stage
+from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, Keep, private_folder, stage
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
@@ -22,6 +23,7 @@ from subject_pipeline.registry.deciding import Counts, Failure, decide
 from subject_pipeline.registry.linking import unlinked
 from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES, Registration, named_failures
 from subject_pipeline.registry.registering import register_staged
+from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.registry.vanished import Reconciliation, reconciled
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
@@ -83,8 +85,8 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: called with progress.
         report: filled while running, so that an interrupted backfill can be reported too.
-        evidence: records who comes back after a deletion, and who is linked; without it, nobody is registered in a
-            store that has an audit log, and nobody is linked.
+        evidence: records who comes back after a deletion and who is linked, and knows who was erased. Without it nobody
+            is registered in a store that has an audit log, nobody is linked, and a dry run tells of nobody erased.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring; nothing was written.
@@ -97,7 +99,7 @@ def backfill(
     call = _Call(store, declaration, report, watcher, limit, concurrency)
     try:
         if dry_run:
-            call.forecast(recording=evidence is not None and evidence.configured)
+            call.forecast(evidence)
         else:
             evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
             evidence.open()
@@ -119,30 +121,40 @@ class _Call:
     def register(self, evidence: ManifestEvidence) -> None:
         folder = private_folder(self.declaration.name)
         done = Registration()
+        staged: StagedCandidates | None = None
         try:
-            staged = self._stage(self.store.objects, folder, self.store.layout_or_create().chunks)
+            layout = self.store.layout_or_create().chunks
+            staged = self._stage(self.store.objects, folder, layout, Suppression.of(self.store, evidence).kept)
             register_staged(
                 self.store,
                 staged,
                 into=done,
-                advance=lambda so_far: self.watcher.registering(so_far.rows, staged.rows_scanned),
+                advance=self._registering(staged),
                 evidence=evidence,
             )
             self._reconcile(staged, done.reconciled)
             ManifestTable(self.store).tidy()
         finally:
-            self.report.counts, self.report.failures = done.counts, done.failures
+            left_out = Counts(suppressed=staged.suppressed if staged else 0)
+            self.report.counts, self.report.failures = done.counts + left_out, done.failures
             # An interrupted backfill is reported too; whatever ended it outweighs a store that fails here as well.
             with contextlib.suppress(StoreError):
                 staged_parts.remove(self.store.objects, folder)
                 self.report.subjects_total = count_subjects(self.store)
 
-    def forecast(self, *, recording: bool) -> None:
-        layout, forecast, report = self.store.intended_chunks(), Counts(), self.report
+    def _registering(self, staged: StagedCandidates) -> Callable[[Registration], None]:
+        """Tells the watcher of rows registered, those left out already among them."""
+        return lambda so_far: self.watcher.registering(so_far.rows + staged.suppressed, staged.rows_scanned)
+
+    def forecast(self, evidence: ManifestEvidence | None) -> None:
+        layout, report = self.store.intended_chunks(), self.report
+        recording = evidence is not None and evidence.configured
+        keep = Suppression.of(self.store, evidence).kept if evidence and recording else None
         beside = Reconciliation()
         with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
             objects = LocalObjects(Path(scratch))
-            staged = self._stage(objects, None, layout)
+            staged = self._stage(objects, None, layout, keep)
+            forecast = Counts(suppressed=staged.suppressed)
             for group in staged.groups:
                 rows = staged_parts.read_group(objects, group)
                 unique = distinct(rows)
@@ -163,17 +175,20 @@ class _Call:
                     linked=lacking if staged.link and recording else 0,
                     linkable=lacking if staged.link and not recording else 0,
                 )
-                self.watcher.registering(forecast.attempted + forecast.duplicates, staged.rows_scanned)
+                done = forecast.attempted + forecast.duplicates + forecast.suppressed
+                self.watcher.registering(done, staged.rows_scanned)
         self._reconcile(staged, beside)
         report.forecast = forecast
-        report.counts = Counts(failed=forecast.failed, duplicates=forecast.duplicates)
+        report.counts = replace(forecast, inserted=0, skipped=0)
         report.subjects_total = count_subjects(self.store)
 
     def _reconcile(self, staged: StagedCandidates, beside: Reconciliation | None) -> None:
         """Report who has vanished, if all rows of the source were staged and all chunks looked at."""
         self.report.vanished = beside.vanished if beside is not None and staged.is_whole else None
 
-    def _stage(self, objects: ObjectStore, folder: str | None, layout: ChunkLayout) -> StagedCandidates:
+    def _stage(
+        self, objects: ObjectStore, folder: str | None, layout: ChunkLayout, keep: Keep | None
+    ) -> StagedCandidates:
         """Stage the source; the report knows how far it was read, so that an interrupted backfill can say so."""
 
         def counted(done: int, total: int) -> None:
@@ -188,6 +203,7 @@ class _Call:
             limit=self.limit,
             concurrency=self.concurrency,
             advance=counted,
+            **({"keep": keep} if keep else {}),
         )
         self.report.rows_scanned = staged.rows_scanned
         self.report.source_rows = staged.source_rows

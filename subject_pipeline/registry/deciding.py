@@ -1,5 +1,6 @@
 """What becomes of candidates once the stored ids are known: new, already there, or in collision."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -31,6 +32,7 @@ class Decision:
             candidate was to be inserted or linked and could not be.
         linked: those known who have got a reference to the dataset.
         linkable: those known who would have, and have not for want of a key ring.
+        suppressed: `CANDIDATE_SCHEMA`; erased, and so not registered again.
     """
 
     new: pl.DataFrame
@@ -38,6 +40,7 @@ class Decision:
     collided: pl.DataFrame
     linked: pl.DataFrame = field(default_factory=_nobody)
     linkable: pl.DataFrame = field(default_factory=_nobody)
+    suppressed: pl.DataFrame = field(default_factory=_nobody)
 
     def not_writing(
         self, candidates: pl.DataFrame, reason: str, kind: Literal["refused", "not_written", "unknown"] = "not_written"
@@ -51,6 +54,13 @@ class Decision:
             known=self.known.join(candidates, on="candidate_id", how="anti", maintain_order="left"),
             collided=pl.concat([self.collided, refusals(candidates, kind, reason)]),
         )
+
+    def suppressing(self, candidate_ids: Collection[str]) -> "Decision":
+        """The decision without these new candidates, who were erased."""
+        if not candidate_ids:
+            return self
+        erased = pl.col("candidate_id").is_in(list(candidate_ids))
+        return replace(self, new=self.new.filter(~erased), suppressed=self.new.filter(erased))
 
 
 def collision_reason(candidate_id: str, owner: str, storage_key: str) -> str:
@@ -145,6 +155,8 @@ class Counts:
     Attributes:
         linked: of the skipped, those who have got a reference to the dataset.
         linkable: of the skipped, those who would have, and have not for want of a key ring.
+        duplicates: rows of candidates who had one before.
+        suppressed: rows of people who were erased.
     """
 
     inserted: int = 0
@@ -153,6 +165,7 @@ class Counts:
     duplicates: int = 0
     linked: int = 0
     linkable: int = 0
+    suppressed: int = 0
 
     @property
     def attempted(self) -> int:
@@ -167,6 +180,7 @@ class Counts:
             self.duplicates + other.duplicates,
             self.linked + other.linked,
             self.linkable + other.linkable,
+            self.suppressed + other.suppressed,
         )
 
 

@@ -16,7 +16,9 @@ from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
+from subject_pipeline.registry.import_guards import import_refusal
 from subject_pipeline.registry.outcomes import ImportFailure
+from subject_pipeline.registry.suppressing import SUPPRESSED
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 
@@ -65,14 +67,18 @@ class ImportAttempt:
                 failures.append(ImportFailure(where, candidate_id, collision_reason(candidate_id, owner, key)))
             elif (reason := found.reason(candidate_id)) is not None:
                 failures.append(ImportFailure(where, candidate_id, reason))
+            elif candidate_id in found.erased:
+                failures.append(ImportFailure(where, candidate_id, SUPPRESSED))
             elif there.get(key) != lines[at] and candidate_id not in self.recorded:
                 wanted.append(at)
                 (self.replaced if key in there else self.inserted).add(candidate_id)
-        ready = _later(rows[wanted].drop("where"), found)
+        ready, refused = _guarded(_later(rows[wanted].drop("where"), found), found)
         if self.evidence.open():
             ready, unrecordable = self._record(ready, found)
+            refused |= unrecordable
+        if refused:
             where = dict(rows.select("candidate_id", "where").iter_rows())
-            failures += [ImportFailure(where[one], one, reason) for one, reason in unrecordable.items()]
+            failures += [ImportFailure(where[one], one, reason) for one, reason in refused.items()]
         # What was recorded before, by whomever, and is not in the table is committed with it.
         behind = found.behind - set(ready["candidate_id"])
         again = found.rows.filter(pl.col("candidate_id").is_in(list(behind)))
@@ -110,6 +116,22 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
     broken = every.filter(~sound)
     stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
     return stored, {*broken["candidate_id"], *broken["storage_key"]}
+
+
+def _guarded(rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The rows that undo no decision, and why the others may not be written; few manifests have one to be undone."""
+    guarded = found.rows.filter((pl.col("status") != "active") | pl.col("extra").is_not_null())
+    there = guarded.join(rows.select("candidate_id"), on="candidate_id", how="semi")
+    if there.is_empty():
+        return rows, {}
+    before = dict(zip(there["candidate_id"], _documents(there), strict=True))
+    theirs = rows.filter(pl.col("candidate_id").is_in(there["candidate_id"].implode()))
+    refused = {
+        one: reason
+        for one, document in zip(theirs["candidate_id"], _documents(theirs), strict=True)
+        if (reason := import_refusal(before[one], document)) is not None
+    }
+    return rows.filter(~pl.col("candidate_id").is_in(list(refused))), refused
 
 
 def _later(rows: pl.DataFrame, found: Settled) -> pl.DataFrame:

@@ -11,15 +11,19 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import ManifestError
 from subject_pipeline.manifests.files import Document
 from subject_pipeline.manifests.frames import to_rows
-from subject_pipeline.manifests.manifest import SubjectManifest, Translations, audit_log_path
-from subject_pipeline.manifests.usual_documents import AT, usual_rows
+from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, Translations, Vocabulary, audit_log_path
+from subject_pipeline.manifests.usual_documents import AT, usual_rows, words_known
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal
 
 
 def rows_of(
-    documents: Sequence[Document], words: Translations, layout: ChunkLayout, report: ImportReport
+    documents: Sequence[Document],
+    words: Translations,
+    vocabulary: Vocabulary,
+    layout: ChunkLayout,
+    report: ImportReport,
 ) -> pl.DataFrame:
     """The manifests that documents hold; what is none, or may not be written, is a failure of the report.
 
@@ -27,25 +31,29 @@ def rows_of(
         `TABLE_SCHEMA` and `where`, in the order of the documents.
     """
     usual = usual_rows([document.text for document in documents], layout, words)
+    if vocabulary != VOCABULARY:
+        usual = usual.filter(*words_known(words, vocabulary))
     done = set(usual[AT])
     others = {
         at: manifest
         for at, document in enumerate(documents)
-        if at not in done and (manifest := _manifest(document, words, report)) is not None
+        if at not in done and (manifest := _manifest(document, words, vocabulary, report)) is not None
     }
     rest = to_rows(others.values(), layout).with_columns(pl.Series(AT, list(others), pl.Int64))
     places = pl.Series([document.where for document in documents], dtype=pl.String)
     return pl.concat([usual, rest]).sort(AT).with_columns(where=pl.lit(places).gather(AT)).drop(AT)
 
 
-def _manifest(document: Document, words: Translations, report: ImportReport) -> SubjectManifest | None:
+def _manifest(
+    document: Document, words: Translations, vocabulary: Vocabulary, report: ImportReport
+) -> SubjectManifest | None:
     try:
         manifest = SubjectManifest.parse(document.text).translated(words)
     except ManifestError as error:
         report.fail(document.where, None, str(error))
         return None
     candidate_id = manifest.candidate_id
-    reason = refusal(candidate_id, candidate_id) or manifest.unknown_word()
+    reason = refusal(candidate_id, candidate_id) or manifest.unknown_word(vocabulary)
     if reason is not None:
         report.fail(document.where, candidate_id, reason)
         return None

@@ -33,10 +33,11 @@ def import_manifests(
 ) -> ImportReport:
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
-    A document that is not a manifest, one with a word that is in no vocabulary, and one whose storage key belongs to
-    another id, is named and does not stop the others. Of the same id twice, the later one is kept. `updated_at` becomes
-    the time of the import where a manifest is written, and is always later than the stored one's; one that differs in
-    nothing else is unchanged, and not written.
+    A document that is not a manifest, one with a word that neither we nor the stored policies have, one whose storage
+    key belongs to another id, one of somebody who was erased, and one that would remove a hold, lift a restriction or
+    cancel an order, is named and does not stop the others. Of the same id twice, the later one is kept. `updated_at`
+    becomes the time of the import where a manifest is written, and is always later than the stored one's; one that
+    differs in nothing else is unchanged, and not written.
     `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
     `imported_audit_log`. Once the store has an audit log, every replacement is recorded in it first, and
     `audit_log_chain_root` becomes what the log says.
@@ -49,7 +50,8 @@ def import_manifests(
         words: translates words of another system.
 
     Raises:
-        KeyRingError: there is an audit log, and no usable key ring.
+        KeyRingError: there is an audit log, or there are stored policies, and no usable key ring.
+        PolicyError: the stored policies cannot be used.
         AuditLogError: the log is damaged.
         SourceError: the file or folder cannot be read.
         StoreError: the store failed; what was imported so far stays, and a second call continues.
@@ -62,10 +64,10 @@ def import_manifests(
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
     evidence.open()
     layout = store.layout_or_create().chunks
-    now = dt.datetime.now(dt.UTC)
+    now, vocabulary = dt.datetime.now(dt.UTC), evidence.vocabulary()
     batch = [first, *islice(documents, _BATCH - 1)]
     while batch:
-        rows = at_home(rows_of(batch, words, layout, report), evidence, now)
+        rows = at_home(rows_of(batch, words, vocabulary, layout, report), evidence, now)
         _import_batch(store, layout, rows, report, evidence)
         batch = list(islice(documents, _BATCH))
     ManifestTable(store).tidy()

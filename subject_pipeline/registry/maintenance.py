@@ -9,6 +9,7 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.changes.settling import settle
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
+from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 
@@ -56,6 +57,8 @@ def compact(store: SubjectStore, evidence: ManifestEvidence | None = None) -> Co
 
     retrying(lambda: table.compact(more_than=1))
     retrying(vacuum)  # of two at once, one may find gone what the other has just removed
+    if evidence is not None:  # what a staging wrote that looked before an erasure was recorded
+        staged_parts.keep(store.objects, Suppression.of(store, evidence).kept)
     staged_removed = sum(clean_up(store, dataset) for dataset in staged_parts.datasets_staged(store.objects))
     store.objects.remove_abandoned(dt.datetime.now(dt.UTC) - ABANDONED_AFTER)
     files_after, size_after = _usage(store)

@@ -98,6 +98,7 @@ def outcomes_of(
     inserted = _per_chunk(decision.new) if decision else {}
     skipped = _per_chunk(decision.known) if decision else {}
     linked, linkable = (_per_chunk(decision.linked), _per_chunk(decision.linkable)) if decision else ({}, {})
+    suppressed = _per_chunk(decision.suppressed) if decision else {}
     lost, collided = _per_chunk(failed), _per_chunk(failed.filter(pl.col("kind") == "collision"))
     named: dict[int, list[Failure]] = defaultdict(list)
     for failure, index in named_failures(failed, layout):
@@ -114,6 +115,7 @@ def outcomes_of(
                 duplicates=scanned.get(index, 0) - tried.get(index, 0),
                 linked=linked.get(index, 0),
                 linkable=linkable.get(index, 0),
+                suppressed=suppressed.get(index, 0),
             ),
             collisions=collided.get(index, 0),
             failures=tuple(named[index]),

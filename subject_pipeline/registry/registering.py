@@ -180,6 +180,7 @@ class _Job:
             for reason, candidate_ids in returned.refused.items():
                 refused = pl.col("candidate_id").is_in(candidate_ids)
                 decision = decision.not_writing(decision.new.filter(refused), f"not written: {reason}")
+            decision = decision.suppressing(returned.suppressed)
             if not returned.rows.is_empty():
                 snapshot.insert(returned.rows)
             return decision, stored

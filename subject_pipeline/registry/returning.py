@@ -1,7 +1,7 @@
 """Registrations of people whom the audit log knows already: whoever was deleted comes back by a row that says so."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -26,10 +26,12 @@ class Returning:
     Attributes:
         rows: `TABLE_SCHEMA`: of whoever is registered again as recorded, of everybody else as given.
         refused: candidate ids that may not be registered, by the reason.
+        suppressed: whoever was erased.
     """
 
     rows: pl.DataFrame
     refused: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    suppressed: Collection[str] = ()
 
 
 def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayout, rows: pl.DataFrame) -> Returning:
@@ -37,7 +39,7 @@ def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayo
 
     What an earlier registration recorded and did not live to insert is inserted as it was recorded. Nobody is
     registered in a chunk whose log is damaged, since who comes back in it is not known, nor anybody whose manifest is
-    gone and the log does not say why.
+    gone and the log does not say why, nor whoever was erased.
 
     Args:
         store: where the log is.
@@ -53,19 +55,24 @@ def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayo
         return Returning(rows)
     nobody = rows.clear()
 
-    def look(part: pl.DataFrame) -> tuple[pl.DataFrame, Standings | AuditLogError]:
+    def look(part: pl.DataFrame) -> tuple[pl.DataFrame, set[str], Standings | AuditLogError]:
         try:
-            return part, evidence.recorded(str(part["chunk"][0])).standings(nobody, part["candidate_id"].to_list())
+            recorded = evidence.recorded(str(part["chunk"][0]))
+            known = recorded.among(part)["candidate_id"].to_list()
+            erased = recorded.erased(known)
+            return part, erased, recorded.standings(nobody, [one for one in known if one not in erased])
         except AuditLogError as error:
-            return part, error
+            return part, set(), error
 
+    suppressed: set[str] = set()
     refused: dict[str, list[str]] = defaultdict(list)
     instead: dict[str, SubjectManifest] = {}
     parts = rows.partition_by("chunk", maintain_order=True)
-    for part, standings in overlapped(look, parts, at_once(store.objects, _CHUNKS_AT_ONCE)):
+    for part, erased, standings in overlapped(look, parts, at_once(store.objects, _CHUNKS_AT_ONCE)):
         if isinstance(standings, AuditLogError):
             refused[str(standings)] += part["candidate_id"].to_list()
             continue
+        suppressed |= erased
         changes = []
         theirs = part.filter(pl.col("candidate_id").is_in(list(standings)))
         given = {row["candidate_id"]: row for row in theirs.iter_rows(named=True)}
@@ -78,8 +85,9 @@ def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayo
                 instead[candidate_id] = dated(to_manifest(given[candidate_id]), None, standing)
                 changes.append(Change(candidate_id, None, instead[candidate_id].as_json(), standing.last))
         evidence.record(str(part["chunk"][0]), changes, into=set())
-    apart = [candidate_id for candidate_ids in refused.values() for candidate_id in candidate_ids] + list(instead)
+    apart = [candidate_id for candidate_ids in refused.values() for candidate_id in candidate_ids]
+    apart += [*instead, *suppressed]
     if not apart:
         return Returning(rows)
     others = rows.filter(~pl.col("candidate_id").is_in(apart))
-    return Returning(pl.concat([others, to_rows(instead.values(), layout)]), refused)
+    return Returning(pl.concat([others, to_rows(instead.values(), layout)]), refused, suppressed)

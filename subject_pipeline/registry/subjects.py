@@ -23,6 +23,7 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import collision_reason
+from subject_pipeline.registry.suppressing import SUPPRESSED
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.layout import StoreLayout
@@ -55,12 +56,7 @@ class SubjectRegistry:
             StoreError: the store failed.
         """
         layout = self._store.layout()
-        if layout is None:
-            raise _unknown(candidate_id)
-        found = ManifestTable(self._store).read(
-            lambda snapshot: _of(snapshot, layout.chunks, candidate_id), pl.DataFrame(schema=TABLE_SCHEMA)
-        )
-        rows = found.filter(pl.col("candidate_id") == candidate_id)
+        rows = self._stored(layout.chunks, candidate_id) if layout else pl.DataFrame()
         if rows.is_empty():
             raise _unknown(candidate_id)
         return to_manifest(rows.row(0, named=True))
@@ -72,7 +68,7 @@ class SubjectRegistry:
         `updated_at` after the former one's.
 
         Raises:
-            ManifestError: the id cannot become a subject's, or the manifest holds what no row can record.
+            ManifestError: the id cannot become a subject's, the person was erased, or no row can record the manifest.
             CollisionError: the storage key belongs to another id, which is unchanged.
             KeyRingError: there is an audit log, and no usable key ring.
             AmbiguousSubjectError: the table has rows of this id or its storage key that no honest writer makes.
@@ -106,6 +102,8 @@ class SubjectRegistry:
             if recorded:
                 settle_one(snapshot, layout, there, standing)
                 return
+            if chains.erased([candidate_id]):
+                raise ManifestError(f"cannot register {candidate_id!r}: {SUPPRESSED}")
             created = before is None
             new = dated(manifest, before, standing).model_copy(
                 update={"audit_log_chain_root": chains.roots([candidate_id]).get(candidate_id, "")}
@@ -163,7 +161,7 @@ class SubjectRegistry:
 
         forgotten = 0
         try:
-            # Staged first: if killed in between, the subject is still registered, and a second call finishes the work.
+            # Staged first: if killed in between, the subject is still registered, and a second call does it all.
             forgotten = staged_parts.forget(self._store.objects, layout.chunks, [candidate_id])
             retrying(attempt)
         except StoreError as error:
@@ -171,6 +169,12 @@ class SubjectRegistry:
                 raise incomplete(f"the deletion of {candidate_id!r}", error) from error
             raise
         return forgotten
+
+    def _stored(self, layout: ChunkLayout, candidate_id: str) -> pl.DataFrame:
+        """The table's row of an id, `TABLE_SCHEMA`; or none."""
+        nobody = pl.DataFrame(schema=TABLE_SCHEMA)
+        found = ManifestTable(self._store).read(lambda snapshot: _of(snapshot, layout, candidate_id), nobody)
+        return found.filter(pl.col("candidate_id") == candidate_id)
 
     def _settles(
         self, snapshot: Snapshot, layout: ChunkLayout, candidate_id: str, there: pl.DataFrame, recorded: set[str]
@@ -208,11 +212,7 @@ class SubjectRegistry:
         layout = self._store.layout()
         if layout is None:
             raise _unknown(candidate_id)
-        there = (
-            ManifestTable(self._store)
-            .read(lambda snapshot: _of(snapshot, layout.chunks, candidate_id), pl.DataFrame(schema=TABLE_SCHEMA))
-            .filter(pl.col("candidate_id") == candidate_id)
-        )
+        there = self._stored(layout.chunks, candidate_id)
         self._evidence.open()
         try:
             chains = self._evidence.recorded(layout.chunks.chunk_of(storage_key(candidate_id)))

@@ -8,9 +8,9 @@ from subject_pipeline.audit.index import (
     POSTING_WIDTH,
     Records,
     SegmentDelta,
-    hashes_with_evidence,
     head_in,
     heads_with_evidence,
+    key_hashes,
     merge_heads,
     merge_records,
     postings,
@@ -62,9 +62,12 @@ def test_heads_are_a_dictionary_by_subject(log: list[SegmentDelta], data: st.Dat
     assert {name: head_in(whole, name) for name in NAMES} == {name: model.get(name) for name in NAMES}
     assert head_in(whole, "nobody") is None
     assert whole == merge_heads(whole, [])
-    recorded = [name for name, head in model.items() if head.evidence is not None]
-    assert heads_with_evidence(whole) == {subject_digest(name): model[name] for name in recorded}
-    assert sorted(hashes_with_evidence(whole)) == sorted(key_hash(storage_key(name)) for name in recorded)
+    for state in (None, "present", "deleted", "erased"):
+        recorded = [
+            name for name, head in model.items() if head.evidence is not None and state in {None, head.evidence.state}
+        ]
+        assert heads_with_evidence(whole, state) == {subject_digest(name): model[name] for name in recorded}
+        assert sorted(key_hashes(whole, state)) == sorted(key_hash(storage_key(name)) for name in recorded)
 
 
 @given(deltas(), st.data())

@@ -102,6 +102,7 @@ def _as_json(report: use_case.BackfillReport) -> dict[str, Any]:
         "linked": counts.linked,
         "linkable": counts.linkable,
         "vanished": report.vanished,
+        "suppressed": counts.suppressed,
         "failures": [{"candidate_id": item.candidate_id, "reason": item.reason} for item in report.failures],
         "sample": list(report.sample),
         "subjects_total": report.subjects_total,
@@ -123,6 +124,7 @@ def _words(report: use_case.BackfillReport, dataset: str, limit: int | None) -> 
         f"  skipped     {counts.skipped:>12,}   ({would}there already)",
         f"  failed      {counts.failed:>12,}",
         f"  duplicates  {counts.duplicates:>12,}   (repeated source rows)",
+        f"  suppressed  {counts.suppressed:>12,}   (rows of people who were erased)",
         f"subjects in the catalog now: {report.subjects_total:,}",
         f"took {report.elapsed_s:.2f} s",
     ]

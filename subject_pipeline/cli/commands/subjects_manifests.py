@@ -86,12 +86,13 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     A status, vertical or policy that is not one of our words is refused, with the list of words; --map translates.
     """
     started = time.perf_counter()
-    words = translations(pairs)
     report = ImportReport()
     status, ending = DONE, ""
     try:
         store = shell.open_store()
-        import_manifests(store, path, report, ManifestEvidence(store, shell.key_ring(), shell.actor()), words)
+        evidence = ManifestEvidence(store, shell.key_ring(), shell.actor())
+        words = translations(pairs, evidence.vocabulary())
+        import_manifests(store, path, report, evidence, words)
     except KeyboardInterrupt:
         status, ending = INTERRUPTED, "interrupted"
     except SubjectPipelineError as error:

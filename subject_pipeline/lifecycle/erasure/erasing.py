@@ -5,92 +5,21 @@ chain ends in an erasure whatever is still there is removed.
 """
 
 import datetime as dt
-import uuid
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import polars as pl
-
-from subject_pipeline.audit.events import ERASED
-from subject_pipeline.candidates import staged_parts
-from subject_pipeline.changes.evidence import Change, ManifestEvidence, incomplete
-from subject_pipeline.changes.replaying import Document, Standing
-from subject_pipeline.changes.settling import IDS, stored_rows
-from subject_pipeline.decisions.decision import Decision, Kind, parse_decision
-from subject_pipeline.decisions.retention import is_held
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.transitions import is_ordered
-from subject_pipeline.errors import AmbiguousSubjectError, KeyRingError, ManifestError, StoreError
+from subject_pipeline.errors import KeyRingError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.applying import Decisions, chunk_groups
-from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_documents
-from subject_pipeline.manifests.snapshot import Snapshot
+from subject_pipeline.lifecycle.erasure.group import Erasure, Group, Order
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.deciding import AMBIGUOUS
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
-
-ByChunk = Mapping[str, Sequence[str]]
-"""Candidate ids, by the chunks that they belong to."""
-
-
-class Order(NamedTuple):
-    """What all orders of one call have in common; as in `Decision`."""
-
-    actor: str
-    reason: str | None = None
-    evidence: str | None = None
-    approved_by: str | None = None
-
-    @classmethod
-    def of(cls, actor: str, reason: str | None, evidence: str | None, approved_by: str | None) -> "Order":
-        """The order that these texts make.
-
-        Raises:
-            DecisionError: one of them is not of its field's form.
-        """
-        given = {"actor": actor, "reason": reason, "evidence": evidence, "approved_by": approved_by}
-        now = format_time(dt.datetime.now(dt.UTC))
-        parse_decision({**given, "decision_id": "-", "candidate_id": "-", "kind": Kind.ERASURE_ORDERED, "ts": now})
-        return cls(actor, *(text or None for text in (reason, evidence, approved_by)))
-
-    def decision(self, candidate_id: str, now: str) -> Decision:
-        """The order to erase somebody."""
-        return Decision(uuid.uuid4().hex, candidate_id, Kind.ERASURE_ORDERED, now, *self)
-
-    def erasure(self, candidate_id: str, now: str) -> dict[str, Any]:
-        """What the row of the erasure itself records of it."""
-        return {**self.decision(candidate_id, now).order, "kind": ERASED}
-
-
-@dataclass(slots=True)
-class Erasure:
-    """What an erasure did, or, of a dry run, what it would do now.
-
-    Attributes:
-        ordered: orders that were recorded now, held people's too.
-        erased: people who were erased now.
-        already: who had been erased before; whatever was left of them is gone now too.
-        held: who is ordered to be erased, and is not while a legal hold stands.
-        unknown: of whom there is no manifest; nothing was written for them.
-        refused: why others were not erased.
-    """
-
-    ordered: int = 0
-    erased: int = 0
-    already: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether nobody asked for is left."""
-        return not (self.held or self.unknown or self.refused)
 
 
 class Erasures:
@@ -129,15 +58,14 @@ class Erasures:
         layout = self._store.layout()
         done = Erasure()
         by_chunk: dict[str, list[str]] = defaultdict(list)
+        chunks = layout.chunks if layout else ChunkLayout()
         for one in dict.fromkeys(candidate_ids):
             if layout is None or refusal(one, one) is not None:
                 done.unknown.append(one)
             else:
-                by_chunk[layout.chunks.chunk_of(storage_key(one))].append(one)
-        if layout is None:
-            return done
-        for chunks in chunk_groups(by_chunk):
-            group = _Group(self._store, layout.chunks, self._evidence, {one: by_chunk[one] for one in chunks})
+                by_chunk[chunks.chunk_of(storage_key(one))].append(one)
+        for names in chunk_groups(by_chunk):
+            group = Group(self._store, chunks, self._evidence, {name: by_chunk[name] for name in names})
             self._ordered(group, order, done, dry_run=dry_run)
             if not dry_run:
                 group.carry_out(order, self._decisions.policies().sha256)
@@ -146,7 +74,7 @@ class Erasures:
             ManifestTable(self._store).tidy()
         return done
 
-    def _ordered(self, group: "_Group", order: Order, done: Erasure, *, dry_run: bool) -> None:
+    def _ordered(self, group: "Group", order: Order, done: Erasure, *, dry_run: bool) -> None:
         """Record the orders that do not stand yet, and note why others are refused."""
         found = retrying(lambda: group.look()[1])
         wanted = [
@@ -166,142 +94,3 @@ class Erasures:
         """Finish what the log's writers do in the background."""
         self._decisions.close()
         self._evidence.close()
-
-
-@dataclass(slots=True)
-class _Found:
-    """One subject as table and log had it at one time.
-
-    Attributes:
-        document: the manifest's JSON as it must be; None: there is none.
-        last: the seq of the last registry row.
-        erased: the last registry row is an erasure.
-        refused: why nothing can be decided about it; empty where it can.
-    """
-
-    document: Document | None = None
-    last: int = -1
-    erased: bool = False
-    refused: str = ""
-
-
-@dataclass(slots=True)
-class _Group:
-    """People of some chunks, whom one commit takes out of the table.
-
-    Attributes:
-        refused: whose order was refused, and why.
-        ours: whose erasure this run has recorded.
-        outcomes: what became of each, by the names of `Erasure`'s attributes.
-    """
-
-    store: SubjectStore
-    layout: ChunkLayout
-    evidence: ManifestEvidence
-    ids: ByChunk
-    refused: dict[str, str] = field(default_factory=dict)
-    ours: set[str] = field(default_factory=set)
-    outcomes: dict[str, str] = field(default_factory=dict)
-
-    def look(self) -> tuple[Snapshot | None, dict[str, _Found], pl.DataFrame]:
-        """The table's latest version, what it and the chains read after it have of each, and the rows it has."""
-        snapshot = ManifestTable(self.store).snapshot()
-        wanted = pl.DataFrame(
-            [(chunk, storage_key(one), one) for chunk, theirs in self.ids.items() for one in theirs],
-            schema=dict.fromkeys(IDS, pl.String),
-            orient="row",
-        )
-        stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
-        stored = stored.join(wanted.select("candidate_id"), on="candidate_id", how="semi")
-        found: dict[str, _Found] = {}
-        for chunk, theirs in self.ids.items():
-            rows = stored.filter(pl.col("chunk") == chunk)
-            documents, recorded = to_documents(rows), self.evidence.recorded(chunk)
-            standings, erased = recorded.standings(rows, theirs), recorded.erased(theirs)
-            for one in theirs:
-                broken = one in astray or storage_key(one) in astray
-                that = standings.get(one, Standing())
-                found[one] = (
-                    _Found(refused=AMBIGUOUS) if broken else _found(documents.get(one), that, erased=one in erased)
-                )
-        return snapshot, found, stored
-
-    def judge(self, found: Mapping[str, _Found], ordered: Collection[str] = ()) -> list[str]:
-        """Note what becomes of each, and give those who are to be erased now.
-
-        Args:
-            found: as `look` gives it.
-            ordered: who would be ordered by now, in a dry run.
-        """
-        going = []
-        for one, that in found.items():
-            if that.refused:
-                self.refused[one] = that.refused
-                self.outcomes[one] = "refused"
-            elif that.document is None:
-                known = "erased" if one in self.ours else "already"
-                self.outcomes[one] = known if that.erased else "unknown"
-            elif not (is_ordered(that.document) or one in ordered):
-                self.refused.setdefault(one, _CANCELLED)
-                self.outcomes[one] = "refused"
-            elif is_held(that.document):
-                self.outcomes[one] = "held"
-            else:
-                self.outcomes[one] = "erased"
-                going.append(one)
-        return going
-
-    def carry_out(self, order: Order, policies_sha256: str) -> None:
-        """Record the erasure of everybody whose order stands and whom no hold keeps, then take them out.
-
-        The rows are conditional: if a chain gained a registry row meanwhile, such as a hold, all is judged again.
-        """
-
-        def attempt() -> None:
-            snapshot, found, stored = self.look()
-            going = set(self.judge(found))
-            now = format_time(dt.datetime.now(dt.UTC))
-            about = {"policies_sha256": policies_sha256, "table_version": snapshot.version if snapshot else -1}
-            for chunk, theirs in self.ids.items():
-                changes = [
-                    Change(one, that.document, None, that.last, {**order.erasure(one, now), **about})
-                    for one in theirs
-                    if one in going and (that := found[one])
-                ]
-                self.evidence.record(chunk, changes, into=self.ours)
-            gone = [*going, *(one for one, what in self.outcomes.items() if what in {"already", "erased"})]
-            if gone:
-                staged_parts.forget(self.store.objects, self.layout, set(gone))
-            rows = stored.filter(pl.col("candidate_id").is_in(gone))
-            if snapshot is not None and rows.height:
-                snapshot.delete(rows.select(IDS))
-
-        try:
-            retrying(attempt)
-        except StoreError as error:
-            if self.ours:
-                raise incomplete("an erasure", error) from error
-            raise
-
-    def tell(self, done: Erasure) -> None:
-        """Add what became of each to a report."""
-        done.erased += sum(what == "erased" for what in self.outcomes.values())
-        for name, ids in (("already", done.already), ("held", done.held), ("unknown", done.unknown)):
-            ids += [one for one, what in self.outcomes.items() if what == name]
-        done.refused |= {one: self.refused[one] for one, what in self.outcomes.items() if what == "refused"}
-
-
-def _found(
-    document: Document | ManifestError | None, standing: Standing | AmbiguousSubjectError, *, erased: bool
-) -> _Found:
-    if isinstance(standing, AmbiguousSubjectError):
-        # Whoever was erased may be deleted from a table that was restored, whatever it has of them.
-        return _Found(erased=True) if erased else _Found(refused=str(standing))
-    if standing.behind:
-        return _Found(standing.document, standing.last, erased)
-    if isinstance(document, ManifestError):
-        return _Found(refused=str(document))
-    return _Found(document, standing.last, erased)
-
-
-_CANCELLED = "its order was cancelled meanwhile, so it was not erased"

@@ -25,6 +25,7 @@ def staging_metadata(staged: StagedCandidates) -> Metadata:
     return {
         "dagster/row_count": staged.rows_scanned,
         "rows_scanned": staged.rows_scanned,
+        "suppressed": staged.suppressed,
         "source_rows": staged.source_rows,
         "rows_taken": describe_limit(staged.limit),
         "source": dg.MetadataValue.path(staged.source),
@@ -51,6 +52,7 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
         "would_link": forecast.linked,
         "linkable_with_key_ring": forecast.linkable,
         **({} if report.vanished is None else {"vanished": report.vanished}),
+        "suppressed": forecast.suppressed,
         "first_ids": _ids(report.sample),
         "failures": failures_table(report.failures),
         "seconds": report.elapsed_s,
@@ -69,6 +71,7 @@ def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
         _FAILED: counts.failed,
         _COLLISIONS: outcome.collisions,
         "duplicates": counts.duplicates,
+        "suppressed": counts.suppressed,
         _ASTRAY: _astray(outcome),
         "seconds": round(outcome.seconds, 3),
         "first_ids": _ids(outcome.sample),
@@ -99,8 +102,8 @@ def failures_table(failures: Iterable[Failure]) -> dg.MetadataValue:
 def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
     """The checks that every registration reports."""
     told = {
-        COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates = staged rows. The sums are those "
-        "of the run.",
+        COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates + suppressed = staged rows. The "
+        "sums are those of the run.",
         EVERY_CANDIDATE_REGISTERED: "Every distinct staged candidate was found in the table, read back after the "
         "commit, and could be linked if it was there already. The table names those of the run that were not, and why.",
         NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the table names the others of "
@@ -125,6 +128,7 @@ def registration_findings(done: Registration) -> list[Finding]:
         "linkable_with_key_ring": counts.linkable,
         "failed": counts.failed,
         "duplicates": counts.duplicates,
+        "suppressed": counts.suppressed,
     }
     return [
         Finding(
@@ -160,7 +164,8 @@ def _failures(
 
 def _astray(outcome: ChunkOutcome) -> int:
     """Staged rows that are not accounted for."""
-    return abs(outcome.rows - outcome.counts.attempted - outcome.counts.duplicates)
+    counts = outcome.counts
+    return abs(outcome.rows - counts.attempted - counts.duplicates - counts.suppressed)
 
 
 def _ids(sample: Iterable[str]) -> str:

@@ -10,7 +10,8 @@ from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.decisions.decision import Decision, Kind
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.lifecycle.applying import Decisions
-from subject_pipeline.lifecycle.erasure.erasing import Erasure, Erasures, Order
+from subject_pipeline.lifecycle.erasure.erasing import Erasures
+from subject_pipeline.lifecycle.erasure.group import Erasure, Order
 from subject_pipeline.registry.backfill import BackfillReport, backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.conftest import Declared
@@ -53,9 +54,9 @@ class People:
         """Register everybody again."""
         return backfill(self.place.store, self.dataset, evidence=self.place.evidence(), **options)
 
-    def stage(self) -> None:
+    def stage(self, **options: Any) -> None:
         """Stage everybody again, as nightly runs do."""
-        stage_dataset(self.place.store, self.dataset, limit=None)
+        stage_dataset(self.place.store, self.dataset, limit=None, **options)
 
     def table(self) -> States:
         """The table's manifests."""

@@ -10,7 +10,8 @@ from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import store_policies
 from subject_pipeline.errors import IncompleteError, KeyRingError
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.lifecycle.erasure.erasing import Erasures, Order, _Group
+from subject_pipeline.lifecycle.erasure.erasing import Erasures
+from subject_pipeline.lifecycle.erasure.group import Group, Order
 from subject_pipeline.lifecycle.erasure.selecting import ordered, past_date
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline_tests.helpers.audit_stores import (
@@ -189,7 +190,7 @@ def test_a_hold_that_comes_between_look_and_row_keeps_the_person(
 ) -> None:
     """The row is conditional: overtaken by a hold, the erasure is judged again and stops there."""
     three.decide(Kind.ERASURE_ORDERED)
-    meanwhile(monkeypatch, _Group, "judge", lambda: three.decide(Kind.HOLD_PLACED, hold_id="h"))
+    meanwhile(monkeypatch, Group, "judge", lambda: three.decide(Kind.HOLD_PLACED, hold_id="h"))
 
     done = three.erase(P)
 
@@ -203,7 +204,7 @@ def test_an_order_that_is_cancelled_meanwhile_is_not_carried_out(
 ) -> None:
     """Likewise; the report says so."""
     three.decide(Kind.ERASURE_ORDERED)
-    meanwhile(monkeypatch, _Group, "judge", lambda: three.decide(Kind.ERASURE_CANCELLED))
+    meanwhile(monkeypatch, Group, "judge", lambda: three.decide(Kind.ERASURE_CANCELLED))
 
     done = three.erase(P)
 

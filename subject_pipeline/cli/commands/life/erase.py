@@ -10,7 +10,8 @@ from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_op
 from subject_pipeline.errors import ConfigurationError, DecisionError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure import selecting
-from subject_pipeline.lifecycle.erasure.erasing import Erasure, Erasures, Order
+from subject_pipeline.lifecycle.erasure.erasing import Erasures
+from subject_pipeline.lifecycle.erasure.group import Erasure, Order
 from subject_pipeline.lifecycle.id_files import read_ids
 from subject_pipeline.store.opened import SubjectStore
 
