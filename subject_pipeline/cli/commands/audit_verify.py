@@ -15,6 +15,7 @@ from subject_pipeline.cli.commands.audit_reports import (
     verification_json,
     verification_words,
 )
+from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
@@ -75,6 +76,7 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
             store, ring, known_notes=[_note(path) for path in notes], progress=shown
         )
     written, listed = report.written, _listed(store, report.verification)
+    certificates = issue(store, ring)
     shell.tell(
         {
             "number": written.number if written else None,
@@ -83,6 +85,7 @@ def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
             "note": written.note if written else None,
             "entries": report.entries,
             "carried": sorted([*report.carried, *report.pending]),
+            **certificates,
             "verification": verification_json(report.verification, listed),
         },
         checkpoint_words(report, listed),

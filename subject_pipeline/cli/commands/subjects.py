@@ -13,6 +13,11 @@ _DECIDE = f"{_LIFE}.decide"
 @click.group(
     cls=LazyGroup,
     lazy=(
+        Lazy(
+            "certificate",
+            "subject_pipeline.cli.commands.life.certificates",
+            "Write the certificate of an erasure, which names nobody; docs/verify_certificate.py checks it.",
+        ),
         Lazy("classify", _DECIDE, "Set somebody's vertical."),
         Lazy(
             "compact",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.moments import MOMENT
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
@@ -132,8 +133,9 @@ def compact(shell: Shell) -> None:
     """
     store, ring = shell.existing_store(), shell.key_ring()
     done = compact_store(store, ManifestEvidence(store, ring, shell.actor()) if ring.configured else None)
+    certificates = issue(store, ring) if ring.configured else {}
     shell.tell(
-        asdict(done),
+        {**asdict(done), **certificates},
         f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "
         f"{done.staged_removed:,} stale staged objects removed; {done.settled:,} recorded changes applied",
     )

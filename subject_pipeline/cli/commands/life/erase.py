@@ -1,15 +1,19 @@
 """`subjects erase`: people are erased, and not registered again."""
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import ConfigurationError, DecisionError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.lifecycle.erasure import again as certified_again
 from subject_pipeline.lifecycle.erasure import selecting
+from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.erasing import Erasures
 from subject_pipeline.lifecycle.erasure.group import Erasure, Order
 from subject_pipeline.lifecycle.id_files import read_ids
@@ -19,11 +23,12 @@ _SHOWN = 20
 
 
 @click.command()
-@click.argument("candidate_ids", metavar="ID...", nargs=-1)
+@click.argument("candidate_ids", metavar="ID...|CERTIFICATES...", nargs=-1)
 @click.option("--file", "path", type=click.Path(path_type=Path), metavar="FILE",
               help="Everybody whom a file names, in place of ids: one a line, or a column candidate_id.")  # fmt: skip
 @click.option("--due", is_flag=True, help="Everybody past the date of general personal data: order and erase them.")
 @click.option("--ordered", is_flag=True, help="Everybody whose erasure is ordered, and stands.")
+@click.option("--again", is_flag=True, help="After a restore: everybody whom certificates name, files in place of ids.")
 @click.option("--reason", metavar="TEXT", help="Up to 200 characters, no personal data.")
 @click.option("--evidence", metavar="URI|sha256:HEX", help="The document that the order rests on.")
 @click.option("--actor", metavar="NAME", help="Who orders it. Default: $SUBJECT_ACTOR, else the system user.")
@@ -36,6 +41,7 @@ def erase(
     path: Path | None,
     due: bool,
     ordered: bool,
+    again: bool,
     reason: str | None,
     evidence: str | None,
     actor: str | None,
@@ -47,16 +53,24 @@ def erase(
     Whoever is held is ordered to be erased, and is once the last hold is released, by `--ordered`. What earlier
     versions of the table still hold goes with `subjects compact`.
     """
-    if sum((bool(candidate_ids), path is not None, due, ordered)) != 1:
-        raise ConfigurationError("say whom to erase: ids, --file FILE, --due or --ordered")
+    if sum((bool(candidate_ids), path is not None, due, ordered)) != 1 or (again and not candidate_ids):
+        raise ConfigurationError(
+            "say whom to erase: ids, --file FILE, --due, --ordered, or --again and files of certificates"
+        )
     order = _order(actor or shell.actor(), reason, evidence, approved_by)
-    named = read_ids(path) if path is not None else list(candidate_ids)
+    wanted = read_ids(path) if path is not None else list(candidate_ids)
     store, ring = shell.existing_store(), shell.usable_key_ring()
-    wanted = _selected(store, ring, shell.actor(), due=due) if due or ordered else named
+    if due or ordered:
+        wanted = _selected(store, ring, shell.actor(), due=due)
+    elif again:
+        wanted = certified_again.named(
+            store, ring, certified_again.read_certificates(store, ring, list(map(Path, wanted)))
+        )
     erasures = Erasures(store, ring, shell.actor())
     done = erasures.erase(wanted, order, dry_run=dry_run)
     erasures.close()
-    _tell(shell, done, dry_run=dry_run)
+    pending = {"certificates": 0, "certificates_pending": Certificates(store, ring).pending()} if dry_run else None
+    _tell(shell, done, pending or issue(store, ring), dry_run=dry_run)
     end(DONE if done.complete else SOMETHING_FAILED)
 
 
@@ -73,7 +87,7 @@ def _selected(store: SubjectStore, ring: KeyRingFile, actor: str, *, due: bool) 
     return selecting.past_date(store, evidence, dt.datetime.now(dt.UTC)) if due else selecting.ordered(store, evidence)
 
 
-def _tell(shell: Shell, done: Erasure, *, dry_run: bool) -> None:
+def _tell(shell: Shell, done: Erasure, certificates: Mapping[str, int], *, dry_run: bool) -> None:
     told = [
         *((one, "held: ordered, and erased once the last hold is released") for one in done.held),
         *((one, "unknown: no manifest carries this id, so nothing was written for it") for one in done.unknown),
@@ -92,8 +106,10 @@ def _tell(shell: Shell, done: Erasure, *, dry_run: bool) -> None:
             "held": done.held,
             "unknown": done.unknown,
             "refused": [{"candidate_id": one, "reason": why} for one, why in done.refused.items()],
+            **certificates,
             "dry_run": dry_run,
         },
         f"{done.erased:,} {would}erased, {done.ordered:,} {would}newly ordered; {len(done.already):,} erased before, "
-        f"{len(done.held):,} held, {len(done.unknown):,} unknown, {len(done.refused):,} refused",
+        f"{len(done.held):,} held, {len(done.unknown):,} unknown, {len(done.refused):,} refused; "
+        f"{certificates['certificates_pending']:,} certificates pending",
     )

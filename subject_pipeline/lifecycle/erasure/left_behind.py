@@ -1,0 +1,70 @@
+"""What an erasure left behind: files of the table that went, and staged parts that were written again."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import orjson
+
+from subject_pipeline.candidates import staged_parts
+from subject_pipeline.lifecycle.erasure.traces import Traces
+from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.objects.protocol import ObjectInfo
+from subject_pipeline.store.layout import STAGING, TABLE
+from subject_pipeline.store.opened import SubjectStore
+
+_LOG = f"{TABLE}/_delta_log/"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """The table and the staging at the time of a look.
+
+    Attributes:
+        version: the table's.
+        removed: by chunk, the versions that dropped files which are gone from the store, as far as Delta's log goes.
+        listed: what the look listed.
+    """
+
+    version: int
+    removed: Mapping[str, list[int]] = field(repr=False)
+    listed: Mapping[str, ObjectInfo] = field(repr=False)
+
+    @classmethod
+    def of(cls, store: SubjectStore, traces: Traces) -> "LeftBehind":
+        """What there is.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        snapshot = ManifestTable(store).snapshot()
+        removed: dict[str, list[int]] = {}
+        for key in traces.listed:
+            name = key.removeprefix(_LOG)
+            if key.startswith(_LOG) and name.endswith(".json") and name.removesuffix(".json").isdigit():
+                for path in _dropped(store.objects.get(key) or b""):
+                    if f"{TABLE}/{path}" not in traces.listed:
+                        chunk = path.partition("/")[0].removeprefix("chunk=")
+                        removed.setdefault(chunk, []).append(int(name.removesuffix(".json")))
+        return cls(snapshot.version if snapshot else 0, removed, traces.listed)
+
+    def files_removed(self, chunk: str, since: int) -> int:
+        """How many files of a chunk the table dropped after a version, that are gone."""
+        return sum(version > since for version in self.removed.get(chunk, ()))
+
+    def parts_rewritten(self, chunk: str, since: str) -> int:
+        """How many staged parts that may hold people of a chunk were written after a time."""
+        then = dt.datetime.fromisoformat(since)
+        return sum(
+            key.startswith(STAGING) and item.modified >= then and staged_parts.may_hold(key, chunk)
+            for key, item in self.listed.items()
+        )
+
+
+def _dropped(commit: bytes) -> Iterator[str]:
+    """The paths of the files that a commit of Delta's log drops; of one that is damaged, none."""
+    for line in commit.splitlines():
+        with contextlib.suppress(orjson.JSONDecodeError, LookupError, TypeError):
+            yield unquote(orjson.loads(line)["remove"]["path"])
