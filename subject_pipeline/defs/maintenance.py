@@ -1,21 +1,27 @@
 """The store's maintenance, as a job."""
 
+import datetime as dt
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.lifecycle.erasure.certificates import Certificates
+from subject_pipeline.lifecycle.erasure.expiring import remove_remaining
 from subject_pipeline.orchestration.lineage import MANIFESTS
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.registry.maintenance import Compaction, compact
+from subject_pipeline.store.opened import SubjectStore
 
 
 @dg.op(
     out={"maintained": dg.Out(dg.Nothing)},
     description="Applies what killed runs recorded in the audit log and did not apply, rewrites the table's small "
     "files into few, removes for good what only its earlier versions need, and cleans up what killed runs staged. "
+    "Issues certificates of erasures, and removes what those older than thirty days name as remaining. "
     "Reading, registering and ingesting may continue meanwhile.",
     tags={"dagster/kind/deltalake": ""},
 )
@@ -28,7 +34,8 @@ def compact_vacuum_and_clean(
         started = time.perf_counter()
         ring = key_ring.file()
         done = compact(opened, key_ring.evidence(opened) if ring.configured else None)
-        numbers = _numbers(done, time.perf_counter() - started)
+        erasures = _erasures(opened, ring) if ring.configured else {}
+        numbers = _numbers(done, time.perf_counter() - started) | erasures
         datasets = [dataset.name for dataset in opened.catalog.datasets()]
     for dataset in datasets:
         key = dg.AssetKey([dataset, MANIFESTS])
@@ -44,11 +51,25 @@ def compact_vacuum_and_clean(
     description="Compact and vacuum the table of manifests, and clean up stagings. Needs no config; safe to run again "
     "at any time, while anything else runs.",
     tags={"subject/job": "maintenance"},
-    metadata={"writes": "subjects/, staging/", "deletes": "files that no current manifest needs"},
+    metadata={
+        "writes": "subjects/, staging/, erasures/",
+        "deletes": "files that no current manifest needs, and what certificates older than thirty days name",
+    },
 )
 def maintain_store() -> None:
     """One op, which continues where an earlier run was stopped."""
     compact_vacuum_and_clean()
+
+
+def _erasures(store: SubjectStore, ring: KeyRingFile) -> dict[str, Any]:
+    """Certificates that may be issued now are, and what old ones name as remaining goes."""
+    removed = remove_remaining(store, ring, dt.datetime.now(dt.UTC))
+    issued = Certificates(store, ring).issue()
+    return {
+        "remaining_removed": removed,
+        "certificates": issued.certificates,
+        "certificates_pending": issued.pending,
+    }
 
 
 def _numbers(done: Compaction, seconds: float) -> dict[str, Any]:

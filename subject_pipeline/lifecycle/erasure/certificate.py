@@ -13,7 +13,7 @@ from subject_pipeline.checkpoints.fields import hold, hold_text, is_count, is_ha
 from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note
 from subject_pipeline.checkpoints.tree_head import is_log_id, origin
 from subject_pipeline.errors import CanonicalJsonError, CheckpointError
-from subject_pipeline.formats.canonical_json import canonical_json
+from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.formats.times import is_time
 from subject_pipeline.keys.macs import KeyLookup, Mac
 
@@ -107,7 +107,7 @@ class Certificate:
 
     def line(self) -> bytes:
         """It as it is stored, with its LF."""
-        return canonical_json({"certificate": dict(self.document), "signature": self.signature}) + b"\n"
+        return canonical_row({"certificate": dict(self.document), "signature": self.signature}) + b"\n"
 
     def signed_by(self, lines: Iterable[str]) -> bool:
         """Whether a key of these verifier lines has signed it."""
@@ -125,7 +125,7 @@ class Certificate:
 
 
 def _text(document: Mapping[str, Any]) -> str:
-    return f"{origin(document['log_id'])}/erasure\n{canonical_json(dict(document)).decode()}\n"
+    return f"{origin(document['log_id'])}/erasure\n{canonical_row(dict(document)).decode()}\n"
 
 
 def _check(found: Mapping[str, Any]) -> None:

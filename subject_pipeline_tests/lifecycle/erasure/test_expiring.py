@@ -1,0 +1,45 @@
+"""What certificates name as remaining is removed after thirty days, and nothing else."""
+
+import datetime as dt
+
+from subject_pipeline.anchoring.checkpointing import write_checkpoint
+from subject_pipeline.ingestion.inbox import ingest_inbox
+from subject_pipeline.lifecycle.erasure.certificates import Certificates
+from subject_pipeline.lifecycle.erasure.expiring import remove_remaining
+from subject_pipeline.registry.maintenance import compact
+from subject_pipeline_tests.helpers.audit_stores import JUNE
+from subject_pipeline_tests.lifecycle.erasure.conftest import OTHER, P, People
+
+
+def _event(candidate_id: str, name: str) -> bytes:
+    return (
+        f'{{"candidate_id":"{candidate_id}","event_id":"{name}","ts":"{JUNE}","actor":"ada","action":"read",'
+        '"result":"success"}\n'
+    ).encode()
+
+
+def test_what_remains_goes_after_thirty_days(three: People) -> None:
+    """An ingested file and a report go; what waits, what came later, and what is of others stays."""
+    place = three.place
+    place.objects.replace("inbox/old.jsonl", _event(P, "1"))
+    place.objects.replace("inbox/other.jsonl", _event(OTHER, "2"))
+    log = place.log()
+    assert ingest_inbox(log).appended == 2
+    log.close()
+    place.objects.replace("inbox/waits.jsonl", _event(P, "3"))
+    place.objects.replace("inbox/notes.txt", P.encode())
+    place.objects.replace("reports/then/page.html", f"<td>{P}</td>".encode())
+    place.objects.replace("reports/then/again.html", f"<td>{P}</td>".encode())
+    three.erase(P)
+    compact(place.store, place.evidence())
+    write_checkpoint(place.store, place.ring)
+    assert Certificates(place.store, place.ring).issue().certificates == 1
+    (certificate,) = Certificates(place.store, place.ring).stored()
+    looked = dt.datetime.fromisoformat(certificate.document["looked"]["at"])
+    place.objects.replace("reports/then/again.html", b"written again since")
+
+    assert remove_remaining(place.store, place.ring, looked + dt.timedelta(days=29)) == 0
+    assert remove_remaining(place.store, place.ring, looked + dt.timedelta(days=31)) == 2
+
+    left = [item.key for prefix in ("inbox/", "reports/") for item in place.objects.list(prefix)]
+    assert left == ["inbox/notes.txt", "inbox/other.jsonl", "inbox/waits.jsonl", "reports/then/again.html"]
