@@ -1,4 +1,7 @@
-"""People of some chunks, erased together: looked up, judged, recorded, and taken out by one commit."""
+"""People of some chunks, erased together: looked up, judged, recorded, and taken out by one commit.
+
+It is longer than other files because the order of these four is what has to be reviewed.
+"""
 
 import datetime as dt
 import json
@@ -17,9 +20,10 @@ from subject_pipeline.changes.settling import IDS, stored_rows
 from subject_pipeline.decisions.decision import Decision, Kind, parse_decision
 from subject_pipeline.decisions.retention import is_held
 from subject_pipeline.decisions.transitions import is_ordered
-from subject_pipeline.errors import AmbiguousSubjectError, ManifestError, StoreError
+from subject_pipeline.errors import AmbiguousSubjectError, ConflictError, ManifestError, StoreError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.manifests.frames import TABLE_SCHEMA
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_rows
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
@@ -179,6 +183,7 @@ class Group:
         def attempt() -> None:
             snapshot, found, stored = self.look()
             going = set(self.judge(found))
+            self._check_committed(found, going - set(stored["candidate_id"]))
             now = format_time(dt.datetime.now(dt.UTC))
             about = {"policies_sha256": policies_sha256, "table_version": snapshot.version if snapshot else -1}
             for chunk, theirs in self.ids.items():
@@ -201,6 +206,20 @@ class Group:
             if self.ours:
                 raise incomplete("an erasure", error) from error
             raise
+
+    def _check_committed(self, found: Mapping[str, _Found], absent: Collection[str]) -> None:
+        """Commit what is recorded of those whom the table does not have yet, and decide again.
+
+        Whoever recorded it may be about to commit it. That must conflict with the erasure, and only a row that is there
+        can be deleted.
+
+        Raises:
+            ConflictError: there were such.
+        """
+        if absent:
+            manifests = [SubjectManifest.parse(dict(found[one].document or {})) for one in absent]
+            ManifestTable(self.store).snapshot_or_create().upsert(to_rows(manifests, self.layout))
+            raise ConflictError("what was recorded of people who are to be erased was not in the table yet")
 
     def tell(self, done: Erasure) -> None:
         """Add what became of each to a report."""

@@ -1,7 +1,12 @@
 """Erasing: ordered, recorded, then gone; held, unknown and killed ones too."""
 
 import datetime as dt
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 
+import polars as pl
 import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
@@ -13,8 +18,10 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.erasing import Erasures
 from subject_pipeline.lifecycle.erasure.group import Group, Order
 from subject_pipeline.lifecycle.erasure.selecting import ordered, past_date
+from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline_tests.helpers.audit_stores import (
+    JUNE,
     Place,
     PlugPulledError,
     assert_sound,
@@ -23,10 +30,12 @@ from subject_pipeline_tests.helpers.audit_stores import (
     failing,
     found_by,
     holding,
+    manifest,
 )
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
 from subject_pipeline_tests.lifecycle.erasure.conftest import ELSEWHERE, EVERYBODY, ORDER, OTHER, P, People
+from subject_pipeline_tests.lifecycle.erasure.processes import erase_in, hold_in, killed_after
 
 _MUCH_LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=366 * 4)
 
@@ -229,6 +238,68 @@ def test_an_old_table_put_back_is_found_at_once_and_erased_again(three: People) 
     assert three.erase(P).already == [P]
     assert registry_rows_of(place.objects) == rows
     assert_sound(place)
+
+
+def test_somebody_whose_registration_is_recorded_and_not_committed_yet_stays_erased(
+    three: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever recorded it may commit it after the erasure: it is committed first, so that theirs conflicts."""
+    place = three.place
+    place.registry().delete(P)
+    ordered_one = manifest(P, status="erasure_ordered", erasure_ordered_at=JUNE)
+    held = threading.Event()
+    going = threading.Event()
+    real = Snapshot.upsert
+
+    def waits(self: Snapshot, rows: pl.DataFrame) -> None:
+        if threading.current_thread().name == "putter" and not going.is_set():
+            held.set()
+            assert going.wait(60)
+        real(self, rows)
+
+    monkeypatch.setattr(Snapshot, "upsert", waits)
+    putter = threading.Thread(target=lambda: place.registry().put(ordered_one), name="putter")
+    putter.start()
+    assert held.wait(60)
+    assert three.erase(P).erased == 1
+    going.set()
+    putter.join()
+    assert P not in three.table()
+    assert three.kinds() == ["deleted", "registered", "erased"]
+    assert_sound(place)
+
+
+def test_two_processes_that_erase_and_place_a_hold_at_once_are_decided_by_the_row(three: People) -> None:
+    """Either the hold is in the chain first, and the person stays; or the erasure is, and the hold is refused."""
+    place = three.place
+    for turn in range(4):
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            erased = pool.submit(erase_in, place.folder.parent, P)
+            told = pool.submit(hold_in, place.folder.parent, P, f"h-{turn}")
+        if erased.result() == "erased":
+            assert told.result() == "applied" or "erased" in told.result()
+            assert three.kinds()[-1] == "erased"
+            assert P not in three.table()
+            break
+        assert (erased.result(), told.result()) == ("held", "applied")
+        assert P in three.table()
+        three.decide(Kind.HOLD_RELEASED, hold_id=f"h-{turn}")
+    assert_sound(place)
+
+
+@pytest.mark.parametrize("after", ["audit/", "staging/", "subjects/_delta_log/"])
+def test_a_process_that_is_killed_is_completed_by_running_it_again(three: People, after: str) -> None:
+    """SIGKILL once the order, the erasure, the staging or the table was written: whatever is left is found."""
+    folder = three.place.folder.parent
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, pytest.raises(BrokenProcessPool):
+        pool.submit(killed_after, folder, after, P).result()
+    assert three.erase(P, OTHER).complete
+    assert three.table().keys() == {ELSEWHERE}
+    assert three.kinds() == ["erasure_ordered", "erased"]
+    assert three.erase(P).already == [P]
+    compact(three.place.store, three.place.evidence())
+    assert all("/audit/" in path for path in holding(three.place.folder, P.encode()))
+    assert_sound(three.place)
 
 
 def test_no_ring_is_refused(three: People, place: Place) -> None:
