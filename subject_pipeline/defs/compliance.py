@@ -21,9 +21,9 @@ _VERIFICATION = dg.AssetKey("audit_verification")
     kinds={"html"},
     code_version="1",
     check_specs=report_check_specs("compliance_report"),
-    description="One report a run, of all subjects and all accesses as of its time: who is held, on which consent, "
-    "until when, who accessed it, and what proves that. A page to print, its numbers as parquet and CSV, in "
-    "`reports/<time>/` of the store; no report ever replaces another.",
+    description="One report a run, of all subjects and all accesses as of its time: how many, on which consent, "
+    "until when, what was decided, who accessed the data, and what proves that. It names nobody. A page to print, its "
+    "numbers as parquet and CSV, in `reports/<time>/` of the store; no report ever replaces another.",
 )
 def compliance_report(
     context: dg.AssetExecutionContext, store: StoreResource, key_ring: KeyRingResource

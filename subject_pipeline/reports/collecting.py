@@ -6,6 +6,7 @@
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -28,6 +29,7 @@ from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import overlapped
+from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.reports.counting import (
     MANIFEST_COLUMNS,
     ROW_SCHEMA,
@@ -36,16 +38,15 @@ from subject_pipeline.reports.counting import (
     SubjectCounts,
 )
 from subject_pipeline.reports.numbers import (
-    NAMED,
     AccessNumbers,
     CheckpointState,
     ComplianceNumbers,
-    Problem,
     SubjectNumbers,
     VerificationHistory,
     VerificationState,
 )
 from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline.store.layout import ERASURES
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.questionable import begins, questionable
 from subject_pipeline.verification.whole_store import Progress, Verification, verify
@@ -85,7 +86,7 @@ def collect_numbers(
     progress: Progress | None = None,
     clock: Callable[[], dt.datetime] = _utc_now,
 ) -> ComplianceNumbers:
-    """One report's numbers; what is damaged is counted and named, never an error.
+    """One report's numbers; what is damaged is counted, never an error.
 
     Args:
         store: whose numbers.
@@ -127,6 +128,7 @@ def collect_numbers(
         verification_state(verification),
         checkpoint_state(verification.checkpoint, now),
         history,
+        _certificates(store.objects),
     )
 
 
@@ -222,15 +224,22 @@ def address(url: str) -> str:
 
 def verification_state(report: Verification) -> VerificationState:
     """What a verification found, as the report says it."""
-    everything = [
-        *(Problem(one.chunk or "whole store", one.kind, one.detail) for one in report.broken_logs),
-        *(Problem(one.subject or "chains", one.kind, f"row {one.seq}: {one.detail}") for one in report.broken_chains),
-        *(Problem(one.subject or "manifests", one.kind, one.detail) for one in report.broken_manifests),
-    ]
-    named = everything[:NAMED]
+    kinds = Counter(one.kind for one in report.broken_logs)
+    kinds.update(one.kind for one in report.broken_chains)
+    kinds.update(one.kind for one in report.broken_manifests)
     return VerificationState(
-        report.chains, report.rows, report.broken, report.unreadable, max(len(everything), report.unreadable), named
+        report.chains,
+        report.rows,
+        report.broken,
+        report.unreadable,
+        max(kinds.total(), report.unreadable),
+        dict(sorted(kinds.items())),
     )
+
+
+def _certificates(objects: ObjectStore) -> int:
+    """How many certificates of erasures the store has, one a line."""
+    return sum((objects.get(item.key) or b"").count(b"\n") for item in objects.list(ERASURES))
 
 
 def checkpoint_state(checkpoint: Checkpoint | None, now: dt.datetime) -> CheckpointState | None:

@@ -6,48 +6,42 @@ Both are in this one file, longer than most: they share how counts are kept, put
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from subject_pipeline.audit.events import EVIDENCE_PREFIX, MANIFEST_DELETED, MAX_TEXT
+from subject_pipeline.audit.events import ERASED, EVIDENCE_PREFIX, MANIFEST_DELETED, MAX_TEXT
 from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.decisions.decision import BIOMETRIC, GENERAL_PII, SCOPES, Kind
+from subject_pipeline.lifecycle.lists.life_columns import DATASETS, PENDING, POLICY, UNTIL, due
+from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts, review_counts
 from subject_pipeline.reports.numbers import (
-    MOST_ACCESSED,
-    NAMED,
     OVERDUE,
     PURPOSES,
     RECENT_DAYS,
     RETENTION_BANDS,
-    AccessedSubject,
     AccessNumbers,
-    HeldSubject,
     Results,
     SubjectNumbers,
 )
 
-MANIFEST_COLUMNS = ("chunk", "candidate_id", "created_at", "status", "vertical", "consent", "retention", "datasets")
+MANIFEST_COLUMNS = (
+    "chunk", "candidate_id", "created_at", "status", "vertical", "consent", "retention", "datasets", "extra",
+)  # fmt: skip
 """What `SubjectCounts` takes of the table."""
 
-ROW_SCHEMA = pl.Schema(dict.fromkeys(("candidate_id", "ts", "actor", "action", "result", "purpose"), pl.String))
+_NEEDED = ("candidate_id", "ts", "actor", "action", "result")
+ROW_SCHEMA = pl.Schema(
+    {**dict.fromkeys((*_NEEDED, "purpose"), pl.String()), "decision": pl.Struct({"kind": pl.String()})}
+)
 """What `SegmentCounts` takes of a segment's rows; null where a row does not have it, as one need not have a purpose."""
 
+DECIDED = (*(kind.value for kind in Kind), ERASED)
+"""Kinds of registry rows that record an order; the others the registry records by itself."""
+
 _DAYS = {"within_30_days": 30, "within_90_days": 90, "within_365_days": 365}
-_GENERAL = pl.col("consent").struct.field("general_pii").struct.field("status")
-_BIOMETRIC = pl.col("consent").struct.field("biometric")
-_UNTIL = pl.col("retention").struct.field("general_pii_until")
-_POLICY = pl.col("retention").struct.field("policy")
-_BREAKDOWNS = {
-    "status": pl.col("status"),
-    "vertical": pl.col("vertical"),
-    "general": _GENERAL,
-    "biometric": _BIOMETRIC.struct.field("status"),
-    "policy": _POLICY,
-}
-_DATASETS = pl.col("datasets").list.eval(pl.element().struct.field("name")).list.unique()
-_DATES = {"general_pii": _UNTIL, "biometric": _BIOMETRIC.struct.field("retention_until")}
-_PENDING = "pending"
+_BREAKDOWNS = {"status": pl.col("status"), "vertical": pl.col("vertical"), "policy": POLICY}
 
 ACCESSES_BY = ("day", "action", "actor", "purpose")
 """What accesses are broken down by, each of them by result too."""
@@ -65,12 +59,11 @@ class SubjectCounts:
         """
         self._now = now
         self._pending_days = pending_days
-        self._subjects = self._overdue = self._pending = 0
+        self._reviews = ReviewCounts()
+        self._overdue = self._pending = 0
         self._breakdowns: dict[str, Counter[str]] = {name: Counter() for name in _BREAKDOWNS}
         self._datasets: Counter[str] = Counter()
-        self._bands = {data: dict.fromkeys(RETENTION_BANDS, 0) for data in _DATES}
-        self._overdue_named: list[HeldSubject] = []
-        self._pending_named: list[HeldSubject] = []
+        self._bands = {scope: dict.fromkeys(RETENTION_BANDS, 0) for scope in SCOPES}
 
     def add(self, rows: pl.DataFrame) -> None:
         """Count manifests.
@@ -78,55 +71,45 @@ class SubjectCounts:
         Args:
             rows: `MANIFEST_COLUMNS` of the table.
         """
-        self._subjects += rows.height
+        self._reviews += review_counts(rows, self._now)
         for name, value in _BREAKDOWNS.items():
             counted = rows.group_by(value.fill_null("").alias("name")).len()
             self._breakdowns[name].update(dict(counted.iter_rows()))
-        names = rows.select(name=_DATASETS).explode("name", empty_as_null=True).fill_null("")
+        names = rows.select(name=DATASETS).explode("name", empty_as_null=True).fill_null("")
         self._datasets.update(dict(names.group_by("name").len().iter_rows()))
-        for data, until in _DATES.items():
-            counted = rows.group_by(self._band(until).alias("band")).len().drop_nulls()
+        for scope in SCOPES:
+            counted = rows.group_by(self._band(scope).alias("band")).len().drop_nulls()
             for band, count in counted.iter_rows():
-                self._bands[data][band] += count
-            late = rows.filter(until < self._now).select("candidate_id", since=until, why=_POLICY)
-            self._overdue_named = self._oldest(self._overdue_named, late, data)
-        self._overdue += rows.filter(pl.any_horizontal(until < self._now for until in _DATES.values())).height
+                self._bands[scope][band] += count
+        self._overdue += rows.filter(pl.any_horizontal(due(scope, self._now) for scope in SCOPES)).height
         latest = self._now - dt.timedelta(days=self._pending_days)
-        waiting = rows.filter(_GENERAL.str.starts_with(_PENDING) & (pl.col("created_at") < latest))
-        self._pending += waiting.height
-        named = waiting.select("candidate_id", since="created_at", why=_GENERAL)
-        self._pending_named = self._oldest(self._pending_named, named, "general_pii")
+        self._pending += rows.filter(PENDING, pl.col("created_at") < latest).height
 
     def numbers(self) -> SubjectNumbers:
         """What was counted so far."""
-        status, vertical, general, biometric, policy = (_frequent(self._breakdowns[name]) for name in _BREAKDOWNS)
+        status, vertical, policy = (_frequent(self._breakdowns[name]) for name in _BREAKDOWNS)
+        consent = {scope: Counter(_frequent(counts)) for scope, counts in self._reviews.consent.items()}
         return SubjectNumbers(
-            self._subjects,
+            replace(self._reviews, consent=consent),
             status,
             vertical,
-            general,
-            biometric,
             policy,
             _frequent(self._datasets),
-            self._bands["general_pii"],
-            self._bands["biometric"],
+            self._bands[GENERAL_PII],
+            self._bands[BIOMETRIC],
             self._overdue,
-            self._overdue_named,
             self._pending,
-            self._pending_named,
             self._pending_days,
         )
 
-    def _band(self, until: pl.Expr) -> pl.Expr:
-        band: pl.Expr = pl.when(until.is_not_null()).then(pl.lit(RETENTION_BANDS[-1]))
+    def _band(self, scope: str) -> pl.Expr:
+        """When the time of a scope's data is over; null where it has no date, or the data is not there."""
+        until = UNTIL[scope]
+        band: pl.Expr = pl.lit(RETENTION_BANDS[-1])
         for name, days in reversed(_DAYS.items()):
             band = pl.when(until <= self._now + dt.timedelta(days=days)).then(pl.lit(name)).otherwise(band)
-        return pl.when(until < self._now).then(pl.lit(OVERDUE)).otherwise(band)
-
-    def _oldest(self, known: Sequence[HeldSubject], found: pl.DataFrame, data: str) -> list[HeldSubject]:
-        rows = found.sort("since", "candidate_id").head(NAMED).iter_rows()
-        new = [HeldSubject(one, data, since, (self._now - since).days, why) for one, since, why in rows]
-        return sorted([*known, *new], key=lambda held: (held.since, held.candidate_id, held.data))[:NAMED]
+        band = pl.when(until > self._now).then(band)
+        return pl.when(due(scope, self._now)).then(pl.lit(OVERDUE)).otherwise(band)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +120,16 @@ class SegmentCounts:
         accesses: for each of `ACCESSES_BY`, accesses by (its value, result), in the order of the rows. Days are of UTC;
             the purpose is empty where there is none.
         registry_rows: rows of the registry's own, by action.
-        subjects: columns `candidate_id`, `rows`, `accesses`, `denied`, `error`, one subject a row.
-        last_change: the action of each subject's last row of the registry's own.
+        decisions: those that record an order, by (month of their time, kind).
+        subjects: columns `candidate_id`, `accessed`, and `answered`: has rows other than denied accesses; a subject a
+            row.
+        last_change: the action of each subject's last row of the registry's own; `ERASED` where that is an erasure.
         unreadable: lines that are no row.
     """
 
     accesses: Mapping[str, Mapping[tuple[Any, str], int]]
     registry_rows: Mapping[str, int]
+    decisions: Mapping[tuple[str, str], int]
     subjects: pl.DataFrame
     last_change: Mapping[str, str]
     unreadable: int
@@ -160,24 +146,25 @@ class SegmentCounts:
         dated = rows.with_columns(
             day=pl.col("ts").str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False),
             purpose=pl.col("purpose").fill_null("").str.head(MAX_TEXT),
+            kind=pl.col("decision").struct.field("kind"),
         )
         sound = dated.filter(
-            pl.all_horizontal(pl.all().is_not_null()), pl.col("result").is_in(RESULT_STATES)
+            pl.all_horizontal(pl.col(*_NEEDED, "day").is_not_null()), pl.col("result").is_in(RESULT_STATES)
         ).with_columns(access=~pl.col("action").str.starts_with(EVIDENCE_PREFIX))
         accesses = sound.filter("access")
         changes = sound.filter(~pl.col("access"))
-        access = pl.col("access")
+        ordered = changes.filter(pl.col("kind").is_in(DECIDED)).group_by(pl.col("ts").str.slice(0, 7), "kind").len()
         subjects = sound.group_by("candidate_id").agg(
-            rows=pl.len(),
-            accesses=access.sum(),
-            denied=(access & (pl.col("result") == "denied")).sum(),
-            error=(access & (pl.col("result") == "error")).sum(),
+            accessed=pl.col("access").any(),
+            answered=(~pl.col("access") | (pl.col("result") != "denied")).any(),
         )
+        change = pl.when(pl.col("kind") == ERASED).then(pl.lit(ERASED)).otherwise("action")
         return cls(
             {name: _counted(accesses, name) for name in ACCESSES_BY},
             dict(changes.group_by("action").len().iter_rows()),
+            {(month, kind): count for month, kind, count in ordered.iter_rows()},
             subjects,
-            dict(changes.select("candidate_id", "action").iter_rows()),
+            dict(changes.select("candidate_id", change).iter_rows()),
             unreadable + rows.height - sound.height,
         )
 
@@ -191,9 +178,8 @@ class AccessCounts:
         self._by: dict[str, dict[Any, dict[str, int]]] = {name: {} for name in ACCESSES_BY}
         self._other_purposes: dict[str, int] = dict.fromkeys(RESULT_STATES, 0)
         self._registry: Counter[str] = Counter()
-        self._subjects = self._unregistered = self._segments = self._unreadable = 0
-        self._most: list[AccessedSubject] = []
-        self._unregistered_named: list[str] = []
+        self._decisions: Counter[tuple[str, str]] = Counter()
+        self._subjects = self._unregistered = self._erased = self._segments = self._unreadable = 0
         self._lost: list[str] = []
         self._questionable = 0
 
@@ -217,6 +203,7 @@ class AccessCounts:
             for name, counts in one.accesses.items():
                 self._add_accesses(name, counts)
             self._registry.update(one.registry_rows)
+            self._decisions.update(one.decisions)
             self._unreadable += one.unreadable
             last_change.update(one.last_change)
         self._segments += len(segments)
@@ -225,21 +212,14 @@ class AccessCounts:
         subjects = (
             pl.concat(one.subjects for one in segments)
             .group_by("candidate_id")
-            .agg(pl.col("accesses", "denied", "error", "rows").sum())
+            .agg(pl.col("accessed", "answered").any())
             .with_columns(registered=pl.col("candidate_id").is_in(registered.implode()))
         )
-        deleted = pl.Series([one for one, action in last_change.items() if action == MANIFEST_DELETED], dtype=pl.String)
-        answered = pl.col("rows") > pl.col("denied")
-        strangers = subjects.filter(answered, ~pl.col("registered"), ~pl.col("candidate_id").is_in(deleted.implode()))
-        self._unregistered += strangers.height
-        names = strangers["candidate_id"].sort().head(NAMED).to_list()
-        self._unregistered_named = sorted([*self._unregistered_named, *names])[:NAMED]
-        top = subjects.filter(pl.col("accesses") > 0).sort("accesses", "candidate_id", descending=[True, False])
-        self._subjects += top.height
-        first = top.head(MOST_ACCESSED).drop("rows")
-        most = [AccessedSubject(*row) for row in first.iter_rows()]
-        both = sorted([*self._most, *most], key=lambda one: (-one.accesses, one.candidate_id))
-        self._most = both[:MOST_ACCESSED]
+        gone = [one for one, change in last_change.items() if change in {MANIFEST_DELETED, ERASED}]
+        deleted = pl.col("candidate_id").is_in(pl.Series(gone, dtype=pl.String).implode())
+        self._erased += sum(change == ERASED for change in last_change.values())
+        self._unregistered += subjects.filter("answered", ~pl.col("registered"), ~deleted).height
+        self._subjects += subjects.filter("accessed").height
 
     def _add_accesses(self, name: str, counts: Mapping[tuple[Any, str], int]) -> None:
         known = self._by[name]
@@ -262,15 +242,21 @@ class AccessCounts:
             self._other_purposes,
             {result: sum(one[result] for one in recent) for result in RESULT_STATES},
             _frequent(self._registry),
+            self._by_month(),
+            self._erased,
             self._subjects,
-            self._most,
             self._unregistered,
-            self._unregistered_named,
             self._segments,
             self._unreadable,
             self._lost,
             self._questionable,
         )
+
+    def _by_month(self) -> dict[str, dict[str, int]]:
+        months = {month: Counter[str]() for month in sorted({month for month, _ in self._decisions}, reverse=True)}
+        for (month, kind), count in self._decisions.items():
+            months[month][kind] = count
+        return {month: _frequent(kinds) for month, kinds in months.items()}
 
 
 def _counted(rows: pl.DataFrame, name: str) -> dict[tuple[Any, str], int]:

@@ -27,8 +27,8 @@ class Number:
 
 
 def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
-    """Every number of a report, a row each, in a fixed order; of named subjects the most accessed alone."""
-    subjects, accesses = numbers.subjects, numbers.accesses
+    """Every number of a report, a row each, in a fixed order."""
+    subjects, accesses, reviews = numbers.subjects, numbers.accesses, numbers.subjects.reviews
     yield Number("report", "time", text=numbers.time.isoformat().replace("+00:00", "Z"))
     yield Number("report", "store", text=numbers.store)
     yield Number("report", "chunks", value=numbers.chunks)
@@ -37,12 +37,15 @@ def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
         yield Number("headline", name, value=value)
     yield from _counts("subjects_by_status", subjects.by_status)
     yield from _counts("subjects_by_vertical", subjects.by_vertical)
-    yield from _counts("subjects_by_general_pii_consent", subjects.by_general_pii_consent)
-    yield from _counts("subjects_by_biometric_consent", subjects.by_biometric_consent)
+    for scope, counts in reviews.consent.items():
+        yield from _counts(f"subjects_by_{scope}_consent", counts)
+    yield from _counts("consent_pending_by_age", reviews.pending)
     yield from _counts("subjects_by_policy", subjects.by_policy)
     yield from _counts("subjects_by_dataset", subjects.by_dataset)
     yield from _counts("retention_general_pii", subjects.retention)
     yield from _counts("retention_biometric", subjects.biometric_retention)
+    for month, kinds in accesses.decisions.items():
+        yield from (Number("decisions_by_month", month, kind, count) for kind, count in kinds.items())
     yield from _results("accesses_by_day", {day.isoformat(): counts for day, counts in accesses.by_day.items()})
     yield from _counts("accesses_by_result", accesses.results)
     yield from _results("accesses_by_action", accesses.by_action)
@@ -50,10 +53,6 @@ def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
     yield from _results("accesses_by_purpose", accesses.by_purpose)
     yield from _counts("accesses_for_other_purposes", accesses.other_purposes)
     yield from _counts("registry_rows_by_action", accesses.registry_rows)
-    for one in accesses.most_accessed:
-        parts = {"accesses": one.accesses, "denied": one.denied, "error": one.error, "registered": int(one.registered)}
-        for part, value in parts.items():
-            yield Number("most_accessed_subjects", one.candidate_id, part, value)
     yield from _evidence(numbers)
 
 
@@ -62,8 +61,7 @@ def _evidence(numbers: ComplianceNumbers) -> Iterator[Number]:
     yield Number("verification", "mode", text="incremental")
     for name in ("chains", "rows", "broken", "unreadable", "problems"):
         yield Number("verification", name, value=getattr(state, name))
-    for one in state.named:
-        yield Number("verification_problem", one.where, one.kind, text=one.detail)
+    yield from _counts("verification_problems_by_kind", state.by_kind)
     if checkpoint is not None:
         yield Number("checkpoint", "number", value=checkpoint.number)
         yield Number("checkpoint", "age_days", value=checkpoint.age_days)

@@ -1,4 +1,6 @@
-"""What a compliance report says, as values: who is held and on which consent, until when, and who touched it.
+"""What a compliance report says, as values: how many, on which consent, until when, and who touched it.
+
+It counts and names nobody, so it may lie where ids may not, and outlive whoever is erased.
 
 All of it is in this one file, longer than most, so that a report's whole content can be read from top to bottom.
 """
@@ -9,14 +11,11 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from subject_pipeline.audit.result_state import RESULT_STATES
-
-NAMED = 500
-"""At most so many subjects are named of any kind; all are counted."""
+from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts
 
 PURPOSES = 10_000
 """Purposes are free text: at most so many are counted by name, those that the log has later are counted together."""
 
-MOST_ACCESSED = 20
 RECENT_DAYS = 30
 
 OVERDUE = "overdue"
@@ -28,77 +27,51 @@ Results = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSubject:
-    """A subject of whom more is held than may be, or longer undecided than it should.
-
-    Attributes:
-        candidate_id: whose manifest.
-        data: `general_pii` or `biometric`.
-        since: when the retention ended, or when the manifest that still waits was made.
-        days: whole days from then to the report.
-        why: the retention's policy, or the consent's status.
-    """
-
-    candidate_id: str
-    data: str
-    since: dt.datetime
-    days: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class SubjectNumbers:
     """Counts over all manifests of one version of the table.
 
     Attributes:
-        subjects: manifests there are.
-        by_status: and the four after it: subjects by that field's value.
+        reviews: consents by status, each scope's most frequent first, and what waits for a decision.
+        by_status: and the two after it: subjects by that field's value.
         by_dataset: subjects of each dataset; one of several counts in each, one of none under an empty name.
         retention: general personal data, subjects by `RETENTION_BANDS`.
-        biometric_retention: the same of biometric data, of those who have such a date.
-        overdue: subjects of whom anything is overdue, each once.
-        overdue_named: at most `NAMED` overdue dates, the oldest first.
+        biometric_retention: the same of biometric data that is there and has such a date.
+        overdue: subjects of whom anything is past its date, held or not, each once.
         pending_too_long: subjects whose consent is undecided for longer than `pending_days`.
-        pending_named: at most `NAMED` of them, the oldest first.
         pending_days: how long consent may be undecided.
     """
 
-    subjects: int = 0
+    reviews: ReviewCounts = field(default_factory=ReviewCounts)
     by_status: Mapping[str, int] = field(default_factory=dict)
     by_vertical: Mapping[str, int] = field(default_factory=dict)
-    by_general_pii_consent: Mapping[str, int] = field(default_factory=dict)
-    by_biometric_consent: Mapping[str, int] = field(default_factory=dict)
     by_policy: Mapping[str, int] = field(default_factory=dict)
     by_dataset: Mapping[str, int] = field(default_factory=dict)
     retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
     biometric_retention: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RETENTION_BANDS, 0))
     overdue: int = 0
-    overdue_named: Sequence[HeldSubject] = ()
     pending_too_long: int = 0
-    pending_named: Sequence[HeldSubject] = ()
     pending_days: float = 0.0
 
     @property
+    def subjects(self) -> int:
+        """Manifests there are."""
+        return self.reviews.subjects
+
+    @property
     def consent_pending(self) -> int:
-        """Subjects whose consent to hold general personal data is undecided."""
-        return sum(count for status, count in self.by_general_pii_consent.items() if status.startswith("pending"))
+        """Subjects whose consent to general personal data is undecided."""
+        return sum(self.reviews.pending.values())
+
+    @property
+    def overdue_unheld(self) -> int:
+        """Subjects of whom anything is past its date, and whom no legal hold keeps."""
+        return self.overdue - self.reviews.due_held
 
     def due_within(self, band: str) -> int:
         """General retention dates from the report's time up to the end of a band."""
         ahead = RETENTION_BANDS[1:-1]
         totals = dict(zip(ahead, accumulate(self.retention[one] for one in ahead), strict=True))
         return totals[band]
-
-
-@dataclass(frozen=True, slots=True)
-class AccessedSubject:
-    """One subject's accesses."""
-
-    candidate_id: str
-    accesses: int
-    denied: int
-    error: int
-    registered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +88,17 @@ class AccessNumbers:
         other_purposes: accesses for any further purpose, by result.
         recent: by result, of the last `RECENT_DAYS` days.
         registry_rows: rows of the registry's own, by action.
+        decisions: by the month of their time, UTC, the latest first, then by kind, the most frequent first; what
+            registration records by itself is no decision.
+        erased: subjects whose last row of the registry's own is an erasure.
         subjects: who was accessed at all.
-        most_accessed: the first `MOST_ACCESSED`.
         unregistered: subjects that have rows other than denied ones, but neither a manifest nor a row that records its
             deletion.
-        unregistered_named: at most `NAMED` of them, sorted.
         questionable: accesses that were answered although a consent was withdrawn, use was restricted, or erasure was
             ordered or done.
         segments: objects read.
         unreadable_rows: lines that are no row.
-        unreadable_segments: objects that the store did not give, at most `NAMED` of them, with the reason.
+        unreadable_segments: why each object could not be read that the store did not give.
     """
 
     by_day: Mapping[dt.date, Results] = field(default_factory=dict)
@@ -134,10 +108,10 @@ class AccessNumbers:
     other_purposes: Results = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
     recent: Results = field(default_factory=lambda: dict.fromkeys(RESULT_STATES, 0))
     registry_rows: Mapping[str, int] = field(default_factory=dict)
+    decisions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    erased: int = 0
     subjects: int = 0
-    most_accessed: Sequence[AccessedSubject] = ()
     unregistered: int = 0
-    unregistered_named: Sequence[str] = ()
     segments: int = 0
     unreadable_rows: int = 0
     unreadable_segments: Sequence[str] = ()
@@ -161,15 +135,6 @@ def rate(results: Results, result: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that the report's own verification found."""
-
-    where: str
-    kind: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class VerificationState:
     """What the report's own incremental verification looked at and found.
 
@@ -179,7 +144,7 @@ class VerificationState:
         broken: chains that are not as they were written.
         unreadable: chains that the store did not give.
         problems: everything found.
-        named: at most `NAMED` of them.
+        by_kind: what was found in chains, logs and manifests, by kind in the order of the alphabet.
     """
 
     chains: int = 0
@@ -187,7 +152,12 @@ class VerificationState:
     broken: int = 0
     unreadable: int = 0
     problems: int = 0
-    named: Sequence[Problem] = ()
+    by_kind: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def resurrected(self) -> int:
+        """Manifests that stand although their chain says that they were deleted."""
+        return self.by_kind.get("resurrected", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +202,7 @@ class ComplianceNumbers:
         table_version: of the manifests' table; None where there is none.
         checkpoint: None where there is none, or none that holds.
         history: None where Dagster's event log was not at hand.
+        certificates: of erasures, that lie in the store.
     """
 
     time: dt.datetime
@@ -243,19 +214,27 @@ class ComplianceNumbers:
     verification: VerificationState
     checkpoint: CheckpointState | None
     history: VerificationHistory | None = None
+    certificates: int = 0
 
     @property
     def headline(self) -> dict[str, int | float]:
         """The numbers to watch over time."""
-        subjects, accesses = self.subjects, self.accesses
+        subjects, accesses, reviews = self.subjects, self.accesses, self.subjects.reviews
         numbers: dict[str, int | float] = {
             "subjects": subjects.subjects,
             "retention_overdue": subjects.overdue,
+            "retention_overdue_held": reviews.due_held,
             "retention_due_30_days": subjects.due_within("within_30_days"),
             "retention_due_90_days": subjects.due_within("within_90_days"),
             "retention_due_365_days": subjects.due_within("within_365_days"),
             "consent_pending": subjects.consent_pending,
             "consent_pending_too_long": subjects.pending_too_long,
+            "held": reviews.held,
+            "restricted": reviews.restricted,
+            "erasure_ordered": reviews.ordered,
+            "erased": accesses.erased,
+            "certificates": self.certificates,
+            "resurrected": self.verification.resurrected,
             "accesses": accesses.accesses,
             "accesses_30_days": sum(accesses.recent.values()),
             "denied_rate": round(rate(accesses.results, "denied"), 6),

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import jinja2
 
+from subject_pipeline.decisions.decision import BIOMETRIC, GENERAL_PII
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.reports.charts import (
     BAND_COLOURS,
@@ -28,16 +29,16 @@ from subject_pipeline.reports.tables import (
     by_result_table,
     counts_table,
     datasets_table,
-    held_table,
-    most_accessed_table,
+    decisions_table,
+    lists_table,
+    pending_table,
     problems_table,
     purposes_table,
     results_table,
     retention_table,
-    unregistered_table,
     verification_table,
 )
-from subject_pipeline.reports.words import TIME, age, findings, moment, people, plural, things
+from subject_pipeline.reports.words import TIME, age, findings, moment, plural, things
 from subject_pipeline.store.layout import note_key
 
 _TEMPLATE, _STYLE, _CHART = "compliance_report.html.j2", "compliance_report.css", "chart.svg.j2"
@@ -66,32 +67,22 @@ def page(numbers: ComplianceNumbers) -> str:
             store=shown(numbers.store, 400),
             tiles=_tiles(numbers),
             findings=findings(numbers),
+            lists=lists_table(numbers),
             subject_tables=[
                 counts_table("Subjects by status", "Status", subjects.by_status, subjects.subjects),
                 datasets_table(numbers),
                 counts_table("Subjects by vertical", "Vertical", subjects.by_vertical, subjects.subjects),
-                counts_table("Consent to general personal data", "Consent", subjects.by_general_pii_consent,
-                        subjects.subjects),
-                counts_table("Consent to biometric data", "Consent", subjects.by_biometric_consent, subjects.subjects),
+                *(
+                    counts_table(f"Consent to {words} data", "Consent", subjects.reviews.consent[scope],
+                                 subjects.subjects)
+                    for scope, words in ((GENERAL_PII, "general personal"), (BIOMETRIC, "biometric"))
+                ),
+                pending_table(numbers),
                 counts_table("Retention policies", "Policy", subjects.by_policy, subjects.subjects),
             ],
-            pending=held_table(
-                f"Consent undecided for more than {subjects.pending_days:g} days",
-                subjects.pending_named,
-                subjects.pending_too_long,
-                ("Consent", "Since", "Days"),
-                "consent_pending.csv",
-            ),
+            decisions=decisions_table(numbers),
             retention_chart=retention_chart(numbers),
             retention=retention_table(numbers),
-            overdue=held_table(
-                "Held past the retention date",
-                subjects.overdue_named,
-                None,
-                ("Policy", "Retention ended", "Days overdue"),
-                "retention_overdue.csv",
-                f"{people(subjects.overdue)} in all.",
-            ),
             accesses=accesses.accesses,
             accesses_chart=accesses_chart(numbers),
             actors_chart=actors_chart(numbers),
@@ -101,8 +92,6 @@ def page(numbers: ComplianceNumbers) -> str:
             by_action=results_table("Accesses by action", "Action", accesses.by_action, ROWS),
             by_actor=results_table("Accesses by actor", "Actor", accesses.by_actor, ROWS),
             by_purpose=purposes_table(numbers),
-            most_accessed=most_accessed_table(numbers),
-            unregistered=unregistered_table(numbers),
             checkpoint=checkpoint and {
                 "number": checkpoint.number,
                 "time": checkpoint.time,
@@ -142,12 +131,12 @@ def _environment() -> jinja2.Environment:
 
 def _tiles(numbers: ComplianceNumbers) -> list[Tile]:
     subjects, accesses, checkpoint = numbers.subjects, numbers.accesses, numbers.checkpoint
-    held, late, undecided = subjects.subjects, subjects.overdue, subjects.pending_too_long
+    there, late, undecided = subjects.subjects, subjects.overdue_unheld, subjects.pending_too_long
     recent, denied, failed = sum(accesses.recent.values()), accesses.recent["denied"], accesses.recent["error"]
     days, problems = subjects.pending_days, numbers.verification.problems
     return [
-        Tile(f"{held:,}", f"{things(held, 'subject')} held"),
-        Tile(f"{late:,}", f"{things(late, 'subject')} held past the retention date", _level(late)),
+        Tile(f"{there:,}", f"{things(there, 'subject')} registered"),
+        Tile(f"{late:,}", f"{things(late, 'subject')} past the retention date and under no legal hold", _level(late)),
         Tile(
             f"{undecided:,}", f"{things(undecided, 'consent')} undecided for more than {days:g} days", _level(undecided)
         ),

@@ -6,20 +6,11 @@ from dataclasses import dataclass, replace
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.reports.charts import BAND_NAMES, RESULT_NAMES
-from subject_pipeline.reports.numbers import (
-    NAMED,
-    RECENT_DAYS,
-    RETENTION_BANDS,
-    ComplianceNumbers,
-    HeldSubject,
-    Results,
-    rate,
-)
-from subject_pipeline.reports.words import people, percent, plural
+from subject_pipeline.reports.numbers import RECENT_DAYS, RETENTION_BANDS, ComplianceNumbers, Results, rate
+from subject_pipeline.reports.words import AGE_NAMES, lists, people, percent, plural
 
 ROWS = 20
 DAYS = 14
-_HELD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +74,31 @@ def retention_table(numbers: ComplianceNumbers) -> Table:
     )
 
 
-def held_table(
-    caption: str,
-    named: Sequence[HeldSubject],
-    total: int | None,
-    titles: tuple[str, str, str],
-    file: str,
-    note: str = "",
-) -> Table:
-    """Named subjects, the longest held first.
+def lists_table(numbers: ComplianceNumbers) -> Table:
+    """How many there are of whom something is to be known, and the command that lists them."""
+    rows = [(one.what, f"{one.count:,}", f"subject-pipeline {one.command}") for one in lists(numbers)]
+    columns = [Column("What", number=False), Column("Count"), Column("Listed by", number=False)]
+    return Table("Who is meant", columns, rows, "Anyone who may read the store can list them; this report names nobody.")
 
-    Args:
-        caption: the table's.
-        named: in that order.
-        total: how many there are; None: `note` says it.
-        titles: of the columns why, since and days.
-        file: which has more of them.
-        note: what is said below.
-    """
+
+def pending_table(numbers: ComplianceNumbers) -> Table:
+    """Consents to general personal data that nobody has decided, by age."""
+    subjects = numbers.subjects
+    pending = {AGE_NAMES[age]: count for age, count in subjects.reviews.pending.items() if subjects.subjects}
+    return counts_table("Consent undecided, by age", "Since registration", pending, subjects.subjects)
+
+
+def decisions_table(numbers: ComplianceNumbers) -> Table:
+    """Decisions by month, the latest first."""
+    months = numbers.accesses.decisions
     rows = [
-        (shown(one.candidate_id), one.data.replace("general_pii", "general"), shown(one.why), f"{one.since:%Y-%m-%d}",
-         f"{one.days:,}")
-        for one in named[:_HELD]
-    ]  # fmt: skip
-    why, since, days = titles
-    columns = [Column("Subject", number=False), Column("Data", number=False), Column(why, number=False),
-               Column(since, number=False), Column(days)]  # fmt: skip
-    more = ""
-    if len(named) > _HELD:
-        more = f"The {_HELD} longest are named here, the first {NAMED} in {file}."
-    if total is not None:
-        note = f"{people(total)} in all."
-    return Table(caption, columns, rows, f"{note} {more}".strip() if named else "")
+        (month, f"{sum(kinds.values()):,}", ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()))
+        for month, kinds in list(months.items())[:ROWS]
+    ]
+    columns = [Column("Month (UTC)", number=False), Column("Decisions"), Column("Of which", number=False)]
+    certificates = plural(numbers.certificates, "certificate")
+    stored = f"{people(numbers.accesses.erased)} erased; the store has {certificates} of erasures."
+    return Table("Decisions by month", columns, rows, f"{stored} {_more(len(months), ROWS)}".strip())
 
 
 def by_result_table(numbers: ComplianceNumbers) -> Table:
@@ -153,26 +137,6 @@ def purposes_table(numbers: ComplianceNumbers) -> Table:
     return replace(table, note=f"{table.note} {note}".strip())
 
 
-def most_accessed_table(numbers: ComplianceNumbers) -> Table:
-    """Who was accessed most."""
-    rows = [
-        (shown(one.candidate_id), "yes" if one.registered else "no", f"{one.accesses:,}", f"{one.denied:,}",
-         f"{one.error:,}")
-        for one in numbers.accesses.most_accessed
-    ]  # fmt: skip
-    columns = [Column("Subject", number=False), Column("Has a manifest", number=False), Column("Accesses"),
-               Column("Denied"), Column("Error")]  # fmt: skip
-    return Table("The most accessed subjects", columns, rows, f"Of {numbers.accesses.subjects:,} who were accessed.")
-
-
-def unregistered_table(numbers: ComplianceNumbers) -> Table:
-    """Who has rows and no manifest."""
-    accesses = numbers.accesses
-    rows = [(shown(one),) for one in accesses.unregistered_named[:_HELD]]
-    note = f"{people(accesses.unregistered)} in all; the first {NAMED} are in unregistered.csv." if rows else ""
-    return Table("Subjects in the log without a manifest", [Column("Subject", number=False)], rows, note, wide=False)
-
-
 def verification_table(numbers: ComplianceNumbers) -> Table:
     """What the report's own verification read and found."""
     state = numbers.verification
@@ -187,11 +151,10 @@ def verification_table(numbers: ComplianceNumbers) -> Table:
 
 
 def problems_table(numbers: ComplianceNumbers) -> Table:
-    """What it found, by name."""
-    named = numbers.verification.named
-    rows = [(shown(one.where), one.kind, shown(one.detail, 300)) for one in named[:ROWS]]
-    columns = [Column(title, number=False) for title in ("Where", "Kind", "What is wrong")]
-    return Table("Problems found", columns, rows, _more(numbers.verification.problems, ROWS))
+    """What it found, by kind."""
+    rows = [(kind, f"{count:,}") for kind, count in numbers.verification.by_kind.items()]
+    columns = [Column("Kind", number=False), Column("Count")]
+    return Table("Problems found", columns, rows, "subject-pipeline audit verify lists them.", wide=False)
 
 
 def _more(count: int, limit: int) -> str:

@@ -1,12 +1,17 @@
 """A report's sentences: what to act upon, to look at, and what is in order; and counts, shares and ages in words."""
 
 from dataclasses import dataclass
+from math import ceil
 
+from subject_pipeline.lifecycle.lists.review_counts import AGES
 from subject_pipeline.reports.numbers import ComplianceNumbers
 
 TIME = "%d %B %Y, %H:%M:%S UTC"
 _MARKS = {"good": "In order", "warn": "Look at", "bad": "Act"}
 _NAMED = 10
+
+AGE_NAMES = dict(zip(AGES, ("less than 30 days", "30 to 89 days", "90 to 364 days", "365 days or more"), strict=True))
+DUE_LIST = "subjects list --due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +27,61 @@ class Finding:
         return _MARKS[self.level]
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How many there are of something, and the command, after `subject-pipeline`, that lists them."""
+
+    what: str
+    count: int
+    command: str
+
+
+def pending_list(days: float) -> str:
+    """The command that lists whose consent is undecided for at least so many days."""
+    return f"reviews export pending_consent --older-than {ceil(days)}d --out FILE"
+
+
+def lists(numbers: ComplianceNumbers) -> list[Listing]:
+    """What a reader may want to have by name."""
+    subjects, reviews, accesses, state = (
+        numbers.subjects, numbers.subjects.reviews, numbers.accesses, numbers.verification
+    )  # fmt: skip
+    days = subjects.pending_days
+    return [
+        Listing("Consent undecided", subjects.consent_pending, "reviews export pending_consent --out FILE"),
+        Listing(f"Consent undecided for more than {days:g} days", subjects.pending_too_long, pending_list(days)),
+        Listing("Past the retention date", subjects.overdue, DUE_LIST),
+        *(Listing(f"- of {scope} data", count, DUE_LIST) for scope, count in reviews.due.items()),
+        Listing("- under a legal hold", reviews.due_held, f"{DUE_LIST} --held"),
+        Listing("Under a legal hold", reviews.held, "subjects list --held"),
+        Listing("Use restricted, erasure ordered or not", reviews.restricted, "subjects list --status restricted"),
+        Listing("Erasure ordered", reviews.ordered, "subjects list --status erasure_ordered"),
+        Listing("Erased", accesses.erased, "decisions list --kind erased"),
+        Listing("In the table again though deleted or erased", state.resurrected, "audit verify"),
+        Listing("Vertical unknown", reviews.unclassified, "subjects list --vertical unknown"),
+        Listing("Ever accessed", accesses.subjects, "audit search --by subject"),
+        Listing("In the log without a manifest", accesses.unregistered, "audit search --by subject"),
+        Listing("Accesses that should not have been", accesses.questionable, "audit verify"),
+        Listing("Problems that verification found", state.problems, "audit verify"),
+    ]
+
+
 def findings(numbers: ComplianceNumbers) -> list[Finding]:
     """What a reader should act upon, look at, and need not: in this order."""
     subjects, accesses, state = numbers.subjects, numbers.accesses, numbers.verification
     found = [
         _finding(
-            subjects.overdue,
+            subjects.overdue_unheld,
             "warn",
-            f"{people(subjects.overdue)} held past the retention date: delete the data, or record why it may stay.",
-            "Nobody is held past the retention date.",
+            f"{people(subjects.overdue_unheld)} past the retention date and under no legal hold: erase them, or record "
+            f"why the data may stay. `{DUE_LIST}` lists them.",
+            "Nobody is past the retention date, or those who are stand under a legal hold.",
         ),
         _finding(
             subjects.pending_too_long,
             "warn",
             f"The consent of {people(subjects.pending_too_long)} is undecided for more than "
-            f"{subjects.pending_days:g} days: review it.",
+            f"{subjects.pending_days:g} days: review it. `reviews export pending_consent` lists them.",
             f"No consent is undecided for more than {subjects.pending_days:g} days.",
         ),
         _finding(
@@ -51,6 +96,12 @@ def findings(numbers: ComplianceNumbers) -> list[Finding]:
             f"{plural(accesses.questionable, 'access')} answered although a consent was withdrawn, use was restricted, "
             "or erasure was ordered or done: `audit verify` lists them.",
             "No access was answered against a withdrawal, a restriction or an erasure.",
+        ),
+        _finding(
+            state.resurrected,
+            "bad",
+            f"{people(state.resurrected)} in the table again though deleted or erased: `audit verify` lists them.",
+            "Nobody who was deleted or erased is in the part of the table that was verified.",
         ),
         _finding(
             state.problems,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.result_state import RESULT_STATES
+from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts
 from subject_pipeline.reports.charts import (
     COLUMNS,
     WIDTH,
@@ -38,7 +39,9 @@ def numbers(
     by_day: Mapping[dt.date, Any] = {}, by_actor: Mapping[str, Any] = {}, retention: Mapping[str, int] | None = None
 ) -> ComplianceNumbers:
     """A report of these numbers."""
-    subjects = SubjectNumbers() if retention is None else SubjectNumbers(sum(retention.values()), retention=retention)
+    subjects = SubjectNumbers()
+    if retention is not None:
+        subjects = SubjectNumbers(ReviewCounts(sum(retention.values())), retention=retention)
     accesses = AccessNumbers(by_day=by_day, by_actor=by_actor)
     return ComplianceNumbers(NOW, "file:///store", 4, 7, subjects, accesses, VerificationState(), None)
 

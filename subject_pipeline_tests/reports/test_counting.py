@@ -51,9 +51,10 @@ def rows(*values: tuple[Any, ...]) -> pl.DataFrame:
 
 
 def row(candidate_id: str = "a", ts: str = "2026-11-24T00:00:00.000000Z", actor: str | None = "ada",
-        action: str = "read", result: str = "success", purpose: str | None = None) -> tuple[Any, ...]:  # fmt: skip
+        action: str = "read", result: str = "success", purpose: str | None = None,
+        kind: str | None = None) -> tuple[Any, ...]:  # fmt: skip
     """One row."""
-    return candidate_id, ts, actor, action, result, purpose
+    return candidate_id, ts, actor, action, result, purpose, {"kind": kind}
 
 
 def accessed(*segments: pl.DataFrame, registered: tuple[str, ...] = ()) -> AccessNumbers:
@@ -64,44 +65,50 @@ def accessed(*segments: pl.DataFrame, registered: tuple[str, ...] = ()) -> Acces
 
 
 def test_retention_is_overdue_from_its_second_on() -> None:
-    """A date that is the report's time is not overdue yet, one before it is, and bands end with their last second."""
+    """A date that is the report's time is overdue, one after it is not yet, and bands end with their last second."""
     days = {0: NOW, -1: NOW - SECOND, 30: NOW + dt.timedelta(days=30), 31: NOW + dt.timedelta(days=30, seconds=1)}
     days |= {90: NOW + dt.timedelta(days=90), 365: NOW + dt.timedelta(days=365)}
     days |= {366: NOW + dt.timedelta(days=365, seconds=1)}
     numbers = counted(*(subject(f"P-{name}", until) for name, until in days.items()))
     assert numbers.retention == {
-        "overdue": 1,
-        "within_30_days": 2,
+        "overdue": 2,
+        "within_30_days": 1,
         "within_90_days": 2,
         "within_365_days": 1,
         "later": 1,
     }
-    assert [numbers.due_within(f"within_{name}_days") for name in (30, 90, 365)] == [2, 4, 5]
-    assert [(one.candidate_id, one.days, one.why) for one in numbers.overdue_named] == [("P--1", 0, "4_year_default")]
+    assert [numbers.due_within(f"within_{name}_days") for name in (30, 90, 365)] == [1, 3, 4]
 
 
 def test_biometric_data_has_its_own_date() -> None:
-    """Who has no such date is in no band; who is overdue in both is one subject and two named dates."""
+    """Who has no such date is in no band, nor who has no such data left; who is overdue in both is one subject."""
     past = NOW - dt.timedelta(days=10)
-    both = {"biometric": {"status": "granted", "retention_until": past - dt.timedelta(days=1)}}
-    late = {"biometric": {"status": "granted", "retention_until": past}}
+    both = {"biometric": {"status": "given", "retention_until": past}}
+    later, gone = NOW + SECOND, {"biometric": {"status": "destroyed", "retention_until": past}}
     numbers = counted(
-        subject("both", past, consent=both), subject("late", NOW, consent=late), subject("none", NOW)
-    )  # fmt: skip
+        subject("both", past, consent=both),
+        subject("late", later, consent=both),
+        subject("gone", later, consent=gone),
+        subject("none", later),
+    )
     assert numbers.biometric_retention["overdue"] == 2
     assert sum(numbers.biometric_retention.values()) == 2
     assert numbers.overdue == 2
-    assert [(one.candidate_id, one.data) for one in numbers.overdue_named] == [
-        ("both", "biometric"),
-        ("both", "general_pii"),
-        ("late", "biometric"),
-    ]
+    assert numbers.reviews.due == {"general_pii": 1, "biometric": 2}
+
+
+def test_who_is_overdue_and_held_waits_for_nobody() -> None:
+    """Both are counted; what is left to do is about the others."""
+    hold = {"hold_id": "H-1", "placed_at": "2026-11-01T00:00:00Z"}
+    numbers = counted(subject("held", NOW, holds=[hold]), subject("late", NOW), subject("no", NOW + SECOND))
+    assert (numbers.overdue, numbers.reviews.due_held, numbers.overdue_unheld) == (2, 1, 1)
 
 
 def test_consent_is_pending_too_long_after_so_many_days() -> None:
-    """Any status that begins with pending counts, from the manifest's making on; a decided one never does."""
+    """From the manifest's making on; a decided one never is."""
     old, young = NOW - dt.timedelta(days=30, seconds=1), NOW - dt.timedelta(days=30)
-    consents = {"old": ("pending_review", old), "young": ("pending_review", young), "granted": ("granted", old)}
+    pending = "pending_backfill_review"
+    consents = {"old": (pending, old), "young": (pending, young), "given": ("given", old)}
     numbers = counted(
         *(
             subject(name, NOW, created_at=made, consent={"general_pii": {"status": status}})
@@ -110,19 +117,47 @@ def test_consent_is_pending_too_long_after_so_many_days() -> None:
     )
     assert numbers.consent_pending == 2
     assert numbers.pending_too_long == 1
-    (named,) = numbers.pending_named
-    assert (named.candidate_id, named.why, named.days) == ("old", "pending_review", 30)
 
 
-def test_at_most_five_hundred_are_named_and_all_are_counted() -> None:
-    """Of several frames the oldest are named, whichever frame they are in."""
+def test_frames_add_up() -> None:
+    """Of several frames everybody is counted once, and the most frequent value comes first."""
     counts = SubjectCounts(NOW, 30)
     for part in range(3):
-        manifests = [subject(f"P-{n}", NOW - dt.timedelta(days=1 + n)) for n in range(part, 900, 3)]
+        verticals = ["general"] if part == 0 else ["healthcare", "general"]
+        manifests = [subject(f"P-{part}-{one}", NOW, vertical=one) for one in verticals]
         counts.add(to_rows(manifests, LAYOUT).select(MANIFEST_COLUMNS))
     numbers = counts.numbers()
-    assert numbers.overdue == numbers.subjects == 900
-    assert [one.candidate_id for one in numbers.overdue_named] == [f"P-{n}" for n in reversed(range(400, 900))]
+    assert numbers.overdue == numbers.subjects == 5
+    assert list(numbers.by_vertical.items()) == [("general", 3), ("healthcare", 2)]
+    assert numbers.reviews.consent["general_pii"] == {"pending_backfill_review": 5}
+
+
+def test_decisions_are_counted_by_month_and_kind() -> None:
+    """In the month of their own time, the latest first; what the registry records by itself is none."""
+
+    def decided(kind: str | None, ts: str = "2026-10-31T23:59:59.999999Z") -> tuple[Any, ...]:
+        return row(action="manifest_updated", kind=kind, ts=ts)
+
+    kinds = ["hold_placed", "consent_given", "consent_given", "registered", "linked", "replaced", None, "made_up"]
+    november = decided("erasure_ordered", "2026-11-01T00:00:00.000000Z")
+    numbers = accessed(rows(*map(decided, kinds), row(kind="classified"), november))
+    assert [(month, list(kinds.items())) for month, kinds in numbers.decisions.items()] == [
+        ("2026-11", [("erasure_ordered", 1)]),
+        ("2026-10", [("consent_given", 2), ("hold_placed", 1)]),
+    ]
+
+
+def test_who_stays_erased_is_counted() -> None:
+    """Whose last row of the registry's own is the erasure, in whichever segment; nobody of them is unregistered."""
+
+    def gone(candidate_id: str, kind: str) -> tuple[Any, ...]:
+        return row(candidate_id, action="manifest_deleted", kind=kind)
+
+    numbers = accessed(
+        rows(gone("stays", "erased"), gone("back", "erased"), gone("deleted", "deleted")),
+        rows(gone("back", "readmitted"), row("stays", result="denied")),
+    )
+    assert (numbers.erased, numbers.unregistered) == (1, 0)
 
 
 def test_the_registrys_own_rows_are_no_accesses() -> None:
@@ -130,9 +165,8 @@ def test_the_registrys_own_rows_are_no_accesses() -> None:
     numbers = accessed(rows(row("a"), row("b", action="manifest_updated"), row("b", action="manifest_updated")))
     assert numbers.accesses == 1
     assert numbers.registry_rows == {"manifest_updated": 2}
-    assert [one.candidate_id for one in numbers.most_accessed] == ["a"]
     assert numbers.subjects == 1
-    assert numbers.unregistered_named == ["a", "b"]
+    assert numbers.unregistered == 2
 
 
 def test_who_was_deleted_is_not_unregistered() -> None:
@@ -142,8 +176,7 @@ def test_who_was_deleted_is_not_unregistered() -> None:
         rows(row("gone", action="manifest_deleted"), row("back", action="manifest_updated")),
         registered=("here",),
     )
-    assert numbers.unregistered_named == ["back"]
-    assert numbers.unregistered == 1
+    assert numbers.unregistered == 1, "the one that is back"
 
 
 def test_rows_that_are_none_are_counted_apart() -> None:
@@ -161,21 +194,6 @@ def test_the_last_thirty_days_end_today() -> None:
     assert [day.isoformat() for day in numbers.by_day] == days
 
 
-def test_the_most_accessed_come_first() -> None:
-    """By accesses, then by id; twenty at most; of several chunks the busiest of all."""
-    counts = AccessCounts(NOW)
-    for chunk in range(2):
-        names = [f"{chunk}-{n:02}" for n in range(15)]
-        counts.add(
-            [SegmentCounts.of(rows(*(row(name) for n, name in enumerate(names) for _ in range(n + 1))))],
-            pl.Series(names),
-        )
-    most = counts.numbers().most_accessed
-    assert len(most) == 20
-    assert [(one.candidate_id, one.accesses) for one in most[:3]] == [("0-14", 15), ("1-14", 15), ("0-13", 14)]
-    assert all(one.registered for one in most)
-
-
 ANY_ROW = st.builds(
     row,
     st.sampled_from(["a", "b", "c", "=d"]),
@@ -184,6 +202,7 @@ ANY_ROW = st.builds(
     st.sampled_from(["read", "export", "manifest_updated", "manifest_deleted"]),
     st.sampled_from(["success", "denied", "error", "not_found", "other"]),
     st.sampled_from(["audit", "care", "research", "<b>", "", None]),
+    st.sampled_from(["hold_placed", "erased", "registered", None]),
 )
 
 
@@ -205,10 +224,11 @@ def test_numbers_do_not_depend_on_where_segments_end(values: list[tuple[Any, ...
         "other_purposes",
         "recent",
         "registry_rows",
+        "decisions",
+        "erased",
         "subjects",
-        "most_accessed",
     ]
-    for name in [*same, "unregistered", "unregistered_named", "unreadable_rows"]:
+    for name in [*same, "unregistered", "unreadable_rows"]:
         assert getattr(one, name) == getattr(two, name), name
     assert one.accesses + sum(one.registry_rows.values()) + one.unreadable_rows == len(values)
     assert sum(sum(counts.values()) for counts in one.by_actor.values()) == one.accesses
@@ -263,8 +283,15 @@ def test_the_long_form_has_every_number_once() -> None:
         4,
         7,
         counted(subject("a", NOW), subject("b", NOW - SECOND)),
-        accessed(rows(row("a"), row("a", action="export", result="denied", purpose="care"), row("b", actor="bob"))),
-        VerificationState(2, 3),
+        accessed(
+            rows(
+                row("a"),
+                row("a", action="export", result="denied", purpose="care"),
+                row("b", actor="bob"),
+                row("b", action="manifest_updated", kind="hold_placed"),
+            )
+        ),
+        VerificationState(2, 3, problems=1, by_kind={"bad_mac": 1}),
         CheckpointState(1, "ab", "cd", "2026-11-23T00:00:00Z", 1.0),
     )
     found = list(long_form(numbers))
@@ -278,6 +305,9 @@ def test_the_long_form_has_every_number_once() -> None:
     assert values["accesses_by_purpose", "", "success"] == 2
     assert values["accesses_for_other_purposes", "denied", ""] == 0
     assert values["subjects_by_dataset", "", ""] == 2
+    assert values["decisions_by_month", "2026-11", "hold_placed"] == 1
+    assert values["consent_pending_by_age", "under_30_days", ""] == 2
+    assert values["verification_problems_by_kind", "bad_mac", ""] == 1
     assert {name: values["headline", name, ""] for name in numbers.headline} == numbers.headline
     assert numbers.headline["denied_rate"] == round(1 / 3, 6)
     assert rate(dict.fromkeys(("success", "error", "denied", "not_found"), 0), "denied") == 0

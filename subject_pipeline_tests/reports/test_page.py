@@ -1,24 +1,25 @@
 import datetime as dt
 import itertools
 import re
+from collections import Counter
 from dataclasses import replace
 
+import click
 import pytest
 
+from subject_pipeline.cli.main import cli
+from subject_pipeline.lifecycle.lists.review_counts import AGES, ReviewCounts
 from subject_pipeline.reports.charts import RESULT_COLOURS
 from subject_pipeline.reports.numbers import (
-    AccessedSubject,
     AccessNumbers,
     CheckpointState,
     ComplianceNumbers,
-    HeldSubject,
-    Problem,
     SubjectNumbers,
     VerificationHistory,
     VerificationState,
 )
 from subject_pipeline.reports.page import page
-from subject_pipeline.reports.words import findings
+from subject_pipeline.reports.words import findings, lists
 from subject_pipeline_tests.helpers.html_pages import Element, Style, contrast, parse
 
 NOW = dt.datetime(2026, 11, 24, 3, 15, tzinfo=dt.UTC)
@@ -50,10 +51,11 @@ def results(success: int, *, denied: int = 0) -> dict[str, int]:
 
 def hostile(days: int = 40) -> ComplianceNumbers:
     """A report in which every text that comes from outside tries something."""
-    held = [HeldSubject(one, "general_pii", NOW - dt.timedelta(days=9), 9, one) for one in HOSTILE]
     counts = dict.fromkeys(HOSTILE, 3)
     bands = {"overdue": 14, "within_30_days": 1, "within_90_days": 2, "within_365_days": 3, "later": 4}
-    subjects = SubjectNumbers(24, counts, counts, counts, counts, counts, counts, bands, bands, 14, held, 14, held, 30)
+    consent = {scope: Counter(counts) for scope in ("general_pii", "biometric")}
+    reviews = ReviewCounts(24, consent, dict.fromkeys(AGES, 3), dict.fromkeys(consent, 9), 4, 5, 6, 7, 8)
+    subjects = SubjectNumbers(reviews, counts, counts, counts, counts, bands, bands, 14, 14, 30)
     accesses = AccessNumbers(
         {(NOW - dt.timedelta(days=ago)).date(): results(ago + 1, denied=2) for ago in reversed(range(days))},
         {one: results(4) for one in HOSTILE},
@@ -62,15 +64,14 @@ def hostile(days: int = 40) -> ComplianceNumbers:
         results(2),
         results(90),
         {"manifest_updated": 3},
+        {"2026-11": {"consent_given": 2_000, "hold_placed": 1}, "2026-10": {"erased": 1}},
+        1,
         14,
-        [AccessedSubject(one, 9, 1, 0, registered=False) for one in HOSTILE],
         14,
-        HOSTILE,
         7,
         1,
         [f"cannot read {one}" for one in HOSTILE],
     )
-    problems = [Problem(one, "bad_mac", one) for one in HOSTILE]
     return ComplianceNumbers(
         NOW,
         f"file:///{HOSTILE[1]}",
@@ -78,7 +79,7 @@ def hostile(days: int = 40) -> ComplianceNumbers:
         7,
         subjects,
         accesses,
-        VerificationState(14, 30, 14, 0, 14, problems),
+        VerificationState(14, 30, 14, 0, 14, {"bad_mac": 13, "resurrected": 1}),
         CheckpointState(3, "ab" * 32, "cd" * 32, "2026-11-23T01:30:12.000000Z", 1.07),
         VerificationHistory(NOW - dt.timedelta(days=2), (), ("chunk-1",)),
     )
@@ -87,7 +88,7 @@ def hostile(days: int = 40) -> ComplianceNumbers:
 SOUND = replace(
     hostile(1),
     store="s3://bucket/store",
-    subjects=SubjectNumbers(1, {"active": 1}, {"unknown": 1}, {"granted": 1}, {"never_collected": 1}, {"p": 1}),
+    subjects=SubjectNumbers(ReviewCounts(1), {"active": 1}, {"unknown": 1}, {"p": 1}),
     accesses=AccessNumbers({NOW.date(): results(1)}, {"read": results(1)}, {"ada": results(1)}, recent=results(1)),
     verification=VerificationState(),
 )
@@ -241,7 +242,7 @@ def test_a_page_asks_for_nothing_outside_itself(numbers: ComplianceNumbers) -> N
     assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?https?:""", html)
 
 
-def test_whatever_ids_and_actors_hold_is_text() -> None:
+def test_whatever_actors_and_purposes_hold_is_text() -> None:
     """Each is shown as text, with what is invisible or turns the direction spelt out, and is never interpreted."""
     html = shown(BAD)
     root = parse(html)
@@ -272,8 +273,26 @@ def test_datasets_and_purposes_are_on_the_page() -> None:
     assert "Not named: 5 accesses for further purposes." in parse(shown(BAD)).text
     assert "A subject of several datasets counts in each." in parse(shown(BAD)).text
     assert "Not named" not in parse(shown(SOUND)).text
-    of_one = replace(SOUND, subjects=SubjectNumbers(1, by_dataset={"": 1}))
+    of_one = replace(SOUND, subjects=SubjectNumbers(ReviewCounts(1), by_dataset={"": 1}))
     assert "(in no dataset)" in parse(page(of_one)).text
+
+
+def test_numbers_come_with_the_command_that_lists_whom_they_count() -> None:
+    """Each command is one there is, and decisions stand month by month."""
+    tables = {next(one.all("caption")).text: one for one in parse(shown(BAD)).all("table")}
+    assert "subject-pipeline subjects list --due" in tables["Who is meant"].text
+    assert "1 subject erased; the store has 0 certificates of erasures." in parse(shown(BAD)).text
+    context = click.Context(cli)
+    for one in lists(BAD):
+        group, name, *options = one.command.split()
+        found = cli.get_command(context, group)
+        assert isinstance(found, click.Group)
+        command = found.get_command(context, name)
+        assert command is not None, one.command
+        there = {option for parameter in command.params for option in parameter.opts}
+        assert {option for option in options if option.startswith("--")} <= there
+    months = [[cell.text for cell in row.all("th", "td")] for row in tables["Decisions by month"].all("tr")][1:]
+    assert months == [["2026-11", "2,001", "2,000 consent_given, 1 hold_placed"], ["2026-10", "1", "1 erased"]]
 
 
 def test_an_empty_store_has_a_page() -> None:
@@ -319,13 +338,13 @@ def test_a_tile_reads_as_one_sentence() -> None:
     """One is singular, any other count plural, and what was denied stands with what it is out of."""
     once = {"success": 0, "error": 0, "denied": 1, "not_found": 0}
     one = tiles(
-        SubjectNumbers(1, overdue=1, pending_too_long=1, pending_days=30),
+        SubjectNumbers(ReviewCounts(1), overdue=1, pending_too_long=1, pending_days=30),
         AccessNumbers({NOW.date(): once}, recent=once, unregistered=1),
         problems=1,
     )
     assert one[:7] == [
-        "1 subject held",
-        "1 subject held past the retention date",
+        "1 subject registered",
+        "1 subject past the retention date and under no legal hold",
         "1 consent undecided for more than 30 days",
         "1 subject in the log without a manifest",
         "1 access in the last 30 days, 1 in all",
@@ -334,12 +353,12 @@ def test_a_tile_reads_as_one_sentence() -> None:
     ]
     twelve = {"success": 7, "error": 1, "denied": 3, "not_found": 1}
     many = tiles(
-        SubjectNumbers(2_000, pending_days=7.5),
+        SubjectNumbers(ReviewCounts(2_000, due_held=3), overdue=3, pending_days=7.5),
         AccessNumbers({NOW.date(): twelve, dt.date(2020, 1, 1): twelve}, recent=twelve),
     )
     assert many[:7] == [
-        "2,000 subjects held",
-        "0 subjects held past the retention date",
+        "2,000 subjects registered",
+        "0 subjects past the retention date and under no legal hold",
         "0 consents undecided for more than 7.5 days",
         "0 subjects in the log without a manifest",
         "12 accesses in the last 30 days, 24 in all",

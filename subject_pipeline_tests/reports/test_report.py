@@ -14,13 +14,16 @@ import pytest
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import ConflictError, KeyRingError, SourceError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.reports.collecting import address, collect_numbers, count_rows
 from subject_pipeline.reports.files import report_files
 from subject_pipeline.reports.long_form import long_form
-from subject_pipeline.reports.numbers import ComplianceNumbers
+from subject_pipeline.reports.numbers import ComplianceNumbers, VerificationHistory
 from subject_pipeline.reports.report import copy_report, write_compliance_report
+from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.layout import ERASURES
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
@@ -54,9 +57,9 @@ def furnish(place: Place) -> dict[str, str]:
     registry = place.registry()
     until = {"retention": {"general_pii_until": "2027-01-01T00:00:00Z", "policy": "two_years"}}
     registry.put(manifest(ids["busy"], vertical="nursing", **until))
-    registry.put(manifest(ids["quiet"], consent={"general_pii": {"status": "granted"}}, **until))
+    registry.put(manifest(ids["quiet"], consent={"general_pii": {"status": "given"}}, **until))
     registry.put(manifest(ids["gone"], **until))
-    registry.put(manifest(ids["odd"], status="withdrawn", consent={"biometric": {"status": "granted"}}, **until))
+    registry.put(manifest(ids["odd"], status="restricted", consent={"biometric": {"status": "given"}}, **until))
     registry.put(manifest(ids["late"]))  # its retention ended a day before the report
     place.append(
         *(event(ids["busy"], f"e-{n}", result=result) for n, result in enumerate(["success", "denied", "error"]))
@@ -72,17 +75,19 @@ def furnish(place: Place) -> dict[str, str]:
 
 def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     """Every breakdown of a store of five manifests and seven rows, with one subject deleted and one unknown."""
-    ids = furnish(place)
+    furnish(place)
     checkpoint = write_checkpoint(place.store, place.fresh_ring(), clock=at(NOW - dt.timedelta(hours=6))).written
     found = numbers_of(place)
     subjects, accesses = found.subjects, found.accesses
     assert (found.time, found.chunks, found.history) == (NOW, 4, None)
     assert found.table_version == ManifestTable(place.store).read(lambda snapshot: snapshot.version, -1)
     assert subjects.subjects == 4
-    assert subjects.by_status == {"active": 3, "withdrawn": 1}
+    assert subjects.by_status == {"active": 3, "restricted": 1}
     assert subjects.by_vertical == {"unknown": 3, "nursing": 1}
-    assert subjects.by_general_pii_consent == {"pending_backfill_review": 3, "granted": 1}
-    assert subjects.by_biometric_consent == {"never_collected": 3, "granted": 1}
+    assert subjects.reviews.consent == {
+        "general_pii": {"pending_backfill_review": 3, "given": 1},
+        "biometric": {"never_collected": 3, "given": 1},
+    }
     assert subjects.by_policy == {"two_years": 3, "4_year_default": 1}
     assert subjects.by_dataset == {"": 4}
     assert subjects.retention == {
@@ -92,7 +97,8 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
         "within_365_days": 3,
         "later": 0,
     }
-    assert [(one.candidate_id, one.days) for one in subjects.overdue_named] == [(ids["late"], 1)]
+    assert (subjects.overdue, subjects.reviews.due) == (1, {"general_pii": 1, "biometric": 0})
+    assert subjects.reviews.restricted == 1
     assert subjects.pending_too_long == 3, "made a day before the report, half a day is allowed"
     none = {"success": 0, "error": 0, "denied": 0, "not_found": 0}
     june = {"success": 2, "error": 1, "denied": 1, "not_found": 0}
@@ -112,10 +118,7 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     }
     assert accesses.recent == {**june, "not_found": 1}
     assert accesses.registry_rows == {"manifest_deleted": 1}
-    busiest = accesses.most_accessed[0]
-    assert (busiest.candidate_id, busiest.accesses, busiest.registered) == (ids["busy"], 3, True)
-    assert {one.candidate_id: one.registered for one in accesses.most_accessed}[ids["gone"]] is False
-    assert (accesses.subjects, accesses.unregistered_named) == (4, [ids["stranger"]])
+    assert (accesses.subjects, accesses.unregistered, accesses.erased) == (4, 1, 0)
     assert (accesses.unreadable_rows, accesses.unreadable_segments) == (0, [])
     assert found.headline["denied_rate"] == round(1 / 6, 6)
     assert found.verification.problems == 0
@@ -143,8 +146,8 @@ def test_a_log_without_a_table_is_counted(place: Place) -> None:
 
 
 def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
-    """After a checkpoint nothing is read again; what is tampered with is named, with the subject."""
-    ids = furnish(place)
+    """After a checkpoint nothing is read again; what is tampered with is counted by kind."""
+    furnish(place)
     write_checkpoint(place.store, place.fresh_ring())
     assert numbers_of(place).verification.rows == 0
     key = segments_of(place.objects, LAYOUT.names[0])[0]
@@ -152,7 +155,7 @@ def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
     path.write_bytes(path.read_bytes().replace(b'"result":"denied"', b'"result":"success"'))
     found = numbers_of(place)
     assert found.verification.broken == 1
-    assert [one.kind for one in found.verification.named if one.where == ids["busy"]] == ["bad_mac"]
+    assert found.verification.by_kind["bad_mac"] == 1
     assert found.accesses.results["denied"] == 0, "rows are counted as they stand"
     assert found.headline["verification_problems"] == found.verification.problems > 0
 
@@ -164,7 +167,7 @@ def test_a_checkpoint_known_elsewhere_must_be_there(place: Place) -> None:
     assert written is not None
     for item in list(place.objects.list("checkpoints/")):
         place.objects.delete(item.key)
-    assert "bad_checkpoint" in [one.kind for one in numbers_of(place, known_notes=[written.note]).verification.named]
+    assert "bad_checkpoint" in numbers_of(place, known_notes=[written.note]).verification.by_kind
 
 
 def test_damaged_lines_are_counted_and_the_others_too(place: Place) -> None:
@@ -353,6 +356,46 @@ def test_a_report_is_all_of_its_files(place: Place) -> None:
     assert next(row["value"] for row in read if row["name"] == "accesses") == "6"
 
 
+def test_a_report_names_nobody(place: Place) -> None:
+    """No file of it, decoded, holds an id or a storage key: not of who is due, undecided, unregistered or broken."""
+    ids = furnish(place)
+    write_checkpoint(place.store, place.fresh_ring())
+    path = place.folder / segments_of(place.objects, LAYOUT.names[0])[0]
+    path.write_bytes(path.read_bytes().replace(b'"result":"denied"', b'"result":"success"'))
+    numbers = numbers_of(place, history=VerificationHistory(NOW, (), (LAYOUT.names[0],)))
+    report = write_compliance_report(place.store, numbers)
+    assert numbers.headline["retention_overdue"]
+    assert numbers.headline["consent_pending_too_long"]
+    assert numbers.headline["unregistered_subjects"]
+    assert numbers.verification.broken
+    texts = {name: data.decode() for name, data in report.files.items() if name != "numbers.parquet"}
+    texts["numbers.parquet"] = json.dumps(pl.read_parquet(io.BytesIO(report.files["numbers.parquet"])).to_dicts())
+    assert set(texts) == {"report.html", "numbers.csv", "numbers.parquet", "contents.json"}
+    assert "a move" in texts["report.html"], "what is no id is there"
+    named = {*ids.values(), *map(storage_key, ids.values())}
+    assert [(name, one) for name, text in texts.items() for one in named if one in text] == []
+
+
+def test_certificates_of_erasures_are_counted(place: Place) -> None:
+    """A line each, of all objects there are."""
+    for name, count in (("20260701T000000Z-00000000", 2), ("20260702T000000Z-00000000", 1)):
+        place.objects.create(f"{ERASURES}{name}.jsonl", b"{}\n" * count)
+    assert numbers_of(place).certificates == 3
+
+
+def test_who_stands_against_their_chain_is_resurrected(place: Place) -> None:
+    """Somebody deleted who is in the table again is a problem of a kind of its own."""
+    one = people(0, 1)[0]
+    registry = place.registry()
+    registry.put(manifest(one))
+    registry.delete(one)
+    write_checkpoint(place.store, place.fresh_ring())
+    ManifestTable(place.store).snapshot_or_create().insert(to_rows([manifest(one)], LAYOUT))
+    found = numbers_of(place)
+    assert found.verification.by_kind == {"resurrected": 1}
+    assert found.headline["resurrected"] == 1
+
+
 def test_equal_stores_and_times_make_equal_files(place: Place) -> None:
     """But for nothing: every file of a second report of the same moment has the same bytes."""
     furnish(place)
@@ -361,18 +404,15 @@ def test_equal_stores_and_times_make_equal_files(place: Place) -> None:
 
 
 def test_csv_runs_nothing_in_a_spreadsheet(place: Place) -> None:
-    """Ids and actors that are formulas come as text in CSV, and as they are in parquet."""
-    hostile = "=HYPERLINK(1)"
-    place.append(event(hostile, "e-1", actor="@SUM(1)", action="-2+3"), event("+1", "e-1", actor='a"b,c'))
-    place.registry().put(manifest("-late"))
+    """Actors and actions that are formulas come as text in CSV, and as they are in parquet."""
+    one, two = people(0, 2)
+    place.append(event(one, "e-1", actor="@SUM(1)", action="-2+3"), event(two, "e-1", actor='a"b,c'))
     files = report_files(numbers_of(place))
     for name in (name for name in files if name.endswith(".csv")):
         for row in csv.reader(io.StringIO(files[name].decode(), newline="")):
             assert not [value for value in row if value.startswith(tuple("=+-@\t\r"))], name
-    unregistered = list(csv.reader(io.StringIO(files["unregistered.csv"].decode(), newline="")))
-    assert unregistered == [["candidate_id"], ["'+1"], [f"'{hostile}"]]
     names = pl.read_parquet(io.BytesIO(files["numbers.parquet"]))["name"].to_list()
-    assert {hostile, "@SUM(1)", "-2+3", 'a"b,c'} <= set(names)
+    assert {"@SUM(1)", "-2+3", 'a"b,c'} <= set(names)
 
 
 def test_a_copy_is_the_report(place: Place, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from subject_pipeline.reports.words import findings
               help="Days after which a pending consent is too old. Default: as in operations.yaml.")  # fmt: skip
 @command_options
 def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -> None:
-    """Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.
+    """Report how many, on which consent, until when, and who accessed the data, to `reports/<time>/` of the store.
 
     Exit status 1 if the report's own verification found anything, or part of the log could not be read.
     """

@@ -7,19 +7,18 @@ import dagster as dg
 
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.formats.shown_text import shown
-from subject_pipeline.orchestration.ui.tables import Metadata, Value, check
+from subject_pipeline.orchestration.ui.tables import Metadata, Row, Value
 from subject_pipeline.reports.charts import accesses_chart
-from subject_pipeline.reports.numbers import ComplianceNumbers, HeldSubject, Results
+from subject_pipeline.reports.numbers import ComplianceNumbers, Results
 from subject_pipeline.reports.page import svg
 from subject_pipeline.reports.report import ComplianceReport
-from subject_pipeline.reports.words import findings
+from subject_pipeline.reports.words import AGE_NAMES, DUE_LIST, findings, lists, pending_list
 
 RETENTION_NOT_OVERDUE = "retention_is_not_overdue"
 CONSENT_NOT_PENDING = "consent_is_not_pending_too_long"
 
 _SHOWN = 100
-
-Row = dict[str, str | int]
+_COMMAND = "subject-pipeline "
 
 
 def report_metadata(report: ComplianceReport) -> Metadata:
@@ -41,14 +40,16 @@ def report_metadata(report: ComplianceReport) -> Metadata:
     found["accesses_by_action"] = _results("action", numbers.accesses.by_action)
     found["accesses_by_actor"] = _results("actor", numbers.accesses.by_actor)
     found["accesses_by_purpose"] = _results("purpose", numbers.accesses.by_purpose)
-    found["most_accessed"] = _table(
-        [
-            {"candidate_id": shown(one.candidate_id), "accesses": one.accesses, "denied": one.denied,
-             "error": one.error, "has_manifest": "yes" if one.registered else "no"}
-            for one in numbers.accesses.most_accessed
-        ],
-        ["candidate_id", "accesses", "denied", "error", "has_manifest"],
-    )  # fmt: skip
+    decided: list[Row] = [
+        {"month": month, "kind": kind, "decisions": count}
+        for month, kinds in numbers.accesses.decisions.items()
+        for kind, count in kinds.items()
+    ]
+    found["decisions_by_month"] = _table(decided[:_SHOWN], ["month", "kind", "decisions"])
+    found["listed_by"] = _table(
+        [{"what": one.what, "count": one.count, "command": _COMMAND + one.command} for one in lists(numbers)],
+        ["what", "count", "command"],
+    )
     if numbers.checkpoint is not None:
         found["checkpoint_note_sha256"] = numbers.checkpoint.note_sha256
         found["checkpoint_root"] = numbers.checkpoint.root
@@ -65,35 +66,37 @@ def report_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             RETENTION_NOT_OVERDUE,
             asset=asset,
-            description="Nobody is held past the retention date in the manifest, of general or of biometric data. The "
-            "table names subject, data, date and policy. This only warns: delete the data, or record why it may stay.",
+            description="Nobody is past the retention date in the manifest, of general or of biometric data, unless a "
+            f"legal hold stands. `{_COMMAND}{DUE_LIST}` lists them. This only warns: erase them, or record why "
+            "the data may stay.",
         ),
         dg.AssetCheckSpec(
             CONSENT_NOT_PENDING,
             asset=asset,
-            description="No consent to hold general personal data is undecided (its status begins with `pending`) for "
+            description="No consent to hold general personal data is undecided for "
             "more than `consent_pending_days` of operations.yaml since the manifest was made. This only warns.",
         ),
     ]
 
 
 def report_checks(numbers: ComplianceNumbers) -> list[dg.AssetCheckResult]:
-    """What the checks found."""
-    subjects = numbers.subjects
+    """What the checks found, in numbers: who it is, a command lists."""
+    subjects, reviews = numbers.subjects, numbers.subjects.reviews
+    scopes = {f"due_{scope}": count for scope, count in reviews.due.items()}
     return [
-        check(RETENTION_NOT_OVERDUE, subjects.overdue, _held(subjects.overdue_named, "policy"),
-              severity=dg.AssetCheckSeverity.WARN),
-        check(CONSENT_NOT_PENDING, subjects.pending_too_long, _held(subjects.pending_named, "consent"),
-              severity=dg.AssetCheckSeverity.WARN),
-    ]  # fmt: skip
+        _check(RETENTION_NOT_OVERDUE, subjects.overdue_unheld, DUE_LIST, **scopes, held=reviews.due_held),
+        _check(CONSENT_NOT_PENDING, subjects.pending_too_long, pending_list(subjects.pending_days), **reviews.pending),
+    ]
 
 
-def _held(held: Sequence[HeldSubject], why: str) -> list[Row]:
-    return [
-        {"candidate_id": one.candidate_id, "data": one.data, "since": f"{one.since:%Y-%m-%d}", "days": one.days,
-         why: one.why}
-        for one in held
-    ]  # fmt: skip
+def _check(name: str, found: int, command: str, **counts: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{found:,} found" if found else "nothing found",
+        metadata={"found": found, **counts, "listed_by": _COMMAND + command},
+    )
 
 
 def _place(report: ComplianceReport) -> dg.MetadataValue:
@@ -108,8 +111,8 @@ def _subjects(numbers: ComplianceNumbers) -> dg.MetadataValue:
     breakdowns = {
         "status": subjects.by_status,
         "vertical": subjects.by_vertical,
-        "consent general_pii": subjects.by_general_pii_consent,
-        "consent biometric": subjects.by_biometric_consent,
+        **{f"consent {scope}": counts for scope, counts in subjects.reviews.consent.items()},
+        "consent undecided": {AGE_NAMES[age]: count for age, count in subjects.reviews.pending.items()},
         "retention policy": subjects.by_policy,
         "dataset": subjects.by_dataset,
         "retention ends": subjects.retention,

@@ -16,14 +16,11 @@ def check(
     name: str,
     count: int,
     offenders: Sequence[Row],
-    *,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
     """A check's result, with a table of what was found."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=not count,
-        severity=severity,
         description=f"{count:,} found" if count else "nothing found",
         metadata={
             "found": count,
