@@ -78,7 +78,7 @@ def lists_table(numbers: ComplianceNumbers) -> Table:
     """How many there are of whom something is to be known, and the command that lists them."""
     rows = [(one.what, f"{one.count:,}", f"subject-pipeline {one.command}") for one in lists(numbers)]
     columns = [Column("What", number=False), Column("Count"), Column("Listed by", number=False)]
-    return Table("Who is meant", columns, rows, "Anyone who may read the store can list them; this report names nobody.")
+    return Table("Who is meant", columns, rows, "Who may read the store can list them; this report names nobody.")
 
 
 def pending_table(numbers: ComplianceNumbers) -> Table:

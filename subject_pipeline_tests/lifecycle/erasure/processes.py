@@ -56,5 +56,5 @@ def killed_after(folder: Path, prefix: str, candidate_id: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
             return result
 
-        Commits.settle = settle  # type: ignore[method-assign]
+        Commits.settle = settle  # type: ignore[method-assign, assignment]
     Erasures(place.store, place.ring, "eraser").erase([candidate_id], Order("eraser"))
