@@ -1,9 +1,12 @@
 """The compliance report: what an auditor asks for, from table, log and checkpoint, once a run."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.partitions import last_note
+from subject_pipeline.orchestration.history.stagings import vanished_by_dataset
 from subject_pipeline.orchestration.history.verifications import verification_history
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
@@ -39,7 +42,8 @@ def compliance_report(
             known_notes=last_note(context.instance, _CHECKPOINT),
             history=verification_history(context.instance, _VERIFICATION, partitions),
         )
-        report = write_compliance_report(opened, numbers)
+        vanished = vanished_by_dataset(context.instance, opened.catalog.names())
+        report = write_compliance_report(opened, replace(numbers, vanished=vanished))
     context.log.info("wrote %s", report.stored.key("report.html"))
     return dg.MaterializeResult(
         metadata={**report_metadata(report), **provenance(opened)}, check_results=report_checks(report.numbers)

@@ -44,6 +44,7 @@ def long_form(numbers: ComplianceNumbers) -> Iterator[Number]:
     yield from _counts("subjects_by_dataset", subjects.by_dataset)
     yield from _counts("retention_general_pii", subjects.retention)
     yield from _counts("retention_biometric", subjects.biometric_retention)
+    yield from _counts("vanished_by_dataset", numbers.vanished or {})
     for month, kinds in accesses.decisions.items():
         yield from (Number("decisions_by_month", month, kind, count) for kind, count in kinds.items())
     yield from _results("accesses_by_day", {day.isoformat(): counts for day, counts in accesses.by_day.items()})

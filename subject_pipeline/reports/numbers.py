@@ -203,6 +203,8 @@ class ComplianceNumbers:
         checkpoint: None where there is none, or none that holds.
         history: None where Dagster's event log was not at hand.
         certificates: of erasures, that lie in the store.
+        vanished: by dataset, subjects that were not in its source when all of its rows were last read; None where
+            Dagster's event log was not at hand.
     """
 
     time: dt.datetime
@@ -215,6 +217,7 @@ class ComplianceNumbers:
     checkpoint: CheckpointState | None
     history: VerificationHistory | None = None
     certificates: int = 0
+    vanished: Mapping[str, int] | None = None
 
     @property
     def headline(self) -> dict[str, int | float]:
@@ -248,6 +251,8 @@ class ComplianceNumbers:
             "unreadable_segments": len(accesses.unreadable_segments),
             "verification_problems": self.verification.problems,
         }
+        if self.vanished is not None:
+            numbers["vanished"] = sum(self.vanished.values())
         if self.checkpoint is not None:
             numbers["checkpoint"] = self.checkpoint.number
             numbers["checkpoint_age_days"] = round(self.checkpoint.age_days, 3)

@@ -47,6 +47,8 @@ def lists(numbers: ComplianceNumbers) -> list[Listing]:
         numbers.subjects, numbers.subjects.reviews, numbers.accesses, numbers.verification
     )  # fmt: skip
     days = subjects.pending_days
+    gone = sum((numbers.vanished or {}).values())
+    vanished = Listing("Gone from their dataset's source", gone, "reviews export vanished --out FILE")
     return [
         Listing("Consent undecided", subjects.consent_pending, "reviews export pending_consent --out FILE"),
         Listing(f"Consent undecided for more than {days:g} days", subjects.pending_too_long, pending_list(days)),
@@ -59,6 +61,7 @@ def lists(numbers: ComplianceNumbers) -> list[Listing]:
         Listing("Erased", accesses.erased, "decisions list --kind erased"),
         Listing("In the table again though deleted or erased", state.resurrected, "audit verify"),
         Listing("Vertical unknown", reviews.unclassified, "subjects list --vertical unknown"),
+        *([] if numbers.vanished is None else [vanished]),
         Listing("Ever accessed", accesses.subjects, "audit search --by subject"),
         Listing("In the log without a manifest", accesses.unregistered, "audit search --by subject"),
         Listing("Accesses that should not have been", accesses.questionable, "audit verify"),

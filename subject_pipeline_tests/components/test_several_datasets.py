@@ -13,6 +13,7 @@ from dagster.components.testing import create_defs_folder_sandbox
 from subject_pipeline.components import SubjectDataset
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
+from subject_pipeline.orchestration.history.stagings import vanished_by_dataset
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
@@ -151,6 +152,8 @@ def test_who_vanished_warns_and_past_the_share_is_an_error(two: Two) -> None:
     assert _check(dry) == (False, "ERROR", earlier)
     (observation,) = dry.get_asset_observation_events()
     assert observation.asset_observation_data.asset_observation.metadata["vanished"].value == 11
+
+    assert vanished_by_dataset(two.instance, ["workers", "drivers"]) == {"workers": 11}, "drivers was never read"
 
     assert _check(two.run("workers", IDS)) == (True, "WARN", "0 of 40 subjects are not in the source")
 

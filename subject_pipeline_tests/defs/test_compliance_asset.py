@@ -16,6 +16,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.verifications import verification_history
 from subject_pipeline.registry.subjects import SubjectRegistry
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.defs.test_audit_assets import (
     CHECKPOINT,
@@ -158,6 +159,18 @@ def test_dagster_is_told_nobodys_id_by_a_report(bench: AuditBench) -> None:
     told = serialize_value([*metadata(result).values(), *checks(result, REPORT).values()])
     assert "subjects list --due" in told
     assert [one for one in (*SUBJECTS, "STRANGER-1") if re.search(rf"\b{one}\b", told)] == []
+
+
+def test_who_vanished_is_counted_as_dagster_recorded_it(bench: AuditBench) -> None:
+    """Over all datasets that the store knows, as of their last staging that read all rows."""
+    for name, gone in (("workers", 2), ("drivers", 3)):
+        bench.store.catalog.register(DatasetDeclaration(name=name, source="/s.parquet", key_column="id"))
+        found = {"subjects_of_dataset": 9, "vanished": gone}
+        bench.instance.report_runless_asset_event(dg.AssetMaterialization([name, "candidate_chunks"], metadata=found))
+    shown = metadata(report_alone(bench))
+    assert shown["vanished"].value == 5
+    listed = {record.data["what"]: record.data for record in shown["listed_by"].records}
+    assert listed["Gone from their dataset's source"]["count"] == 5
 
 
 def test_the_report_stands_alone(bench: AuditBench) -> None:

@@ -282,8 +282,11 @@ def test_numbers_come_with_the_command_that_lists_whom_they_count() -> None:
     tables = {next(one.all("caption")).text: one for one in parse(shown(BAD)).all("table")}
     assert "subject-pipeline subjects list --due" in tables["Who is meant"].text
     assert "1 subject erased; the store has 0 certificates of erasures." in parse(shown(BAD)).text
+    assert "Gone from" not in tables["Who is meant"].text, "nobody looked"
+    looked = replace(BAD, vanished={"workers": 2, "drivers": 1})
     context = click.Context(cli)
-    for one in lists(BAD):
+    assert ("Gone from their dataset's source", 3) in [(one.what, one.count) for one in lists(looked)]
+    for one in lists(looked):
         group, name, *options = one.command.split()
         found = cli.get_command(context, group)
         assert isinstance(found, click.Group)

@@ -1,8 +1,11 @@
 """What earlier stagings recorded: who was gone from the source when all of its rows were last read."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 from dagster import DagsterInstance
 
+from subject_pipeline.orchestration.lineage import CANDIDATES
 from subject_pipeline.orchestration.ui.reconciliation import SUBJECTS, VANISHED
 from subject_pipeline.registry.vanished import Reconciliation
 
@@ -27,3 +30,9 @@ def last_reconciliation(instance: DagsterInstance, candidates: dg.AssetKey) -> R
         if not page.has_more:
             return None
         cursor = page.cursor
+
+
+def vanished_by_dataset(instance: DagsterInstance, datasets: Iterable[str]) -> dict[str, int]:
+    """How many were gone from each dataset's source; one of which all rows were never read is left out."""
+    found = {name: last_reconciliation(instance, dg.AssetKey([name, CANDIDATES])) for name in datasets}
+    return {name: last.vanished for name, last in found.items() if last is not None}
