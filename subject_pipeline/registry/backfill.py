@@ -179,7 +179,7 @@ class _Call:
                 self.watcher.registering(done, staged.rows_scanned)
         self._reconcile(staged, beside)
         report.forecast = forecast
-        report.counts = replace(forecast, inserted=0, skipped=0)
+        report.counts = replace(forecast, inserted=0, skipped=0, linked=0, linkable=0)
         report.subjects_total = count_subjects(self.store)
 
     def _reconcile(self, staged: StagedCandidates, beside: Reconciliation | None) -> None:

@@ -229,7 +229,9 @@ def test_a_dry_run_says_who_would_be_linked(place: Place, declared: Declared) ->
     run(place, declared([P, OTHER], "workers"))
     drivers = declared([P, ELSEWHERE], "drivers")
 
-    assert run(place, drivers, dry_run=True).forecast == Counts(inserted=1, skipped=1, linked=1)
+    dry = run(place, drivers, dry_run=True)
+    assert dry.forecast == Counts(inserted=1, skipped=1, linked=1)
+    assert dry.counts == Counts(), "a dry run does nothing"
     assert backfill(place.store, drivers, dry_run=True).forecast == Counts(inserted=1, skipped=1, linkable=1)
     off = drivers.model_copy(update={"link": False})
     assert run(place, off, dry_run=True).forecast == Counts(inserted=1, skipped=1)
