@@ -25,7 +25,7 @@ from subject_pipeline.store.layout import TABLE
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 
-_BYTES_A_ROW = 16
+_BYTES_A_ROW = 8
 """Fewer bytes than a manifest takes in a file, so that memory easily holds those that are read at once."""
 
 
