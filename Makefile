@@ -18,7 +18,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format mutants bench bench-scale bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format mutants bench bench-scale bench-soak bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -90,13 +90,18 @@ format: $(READY_DEV) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-bench: $(READY_DEV) ## Measure; 10 million rows too with: make bench TEN_MILLION=1
-	$(BIN)/python benchmarks/registration.py $(if $(TEN_MILLION),--ten-million)
+bench: $(READY_DEV) ## Measure against the goals and peers; 10 million rows too with: make bench TEN_MILLION=1
+	$(BIN)/python benchmarks/quality.py $(if $(TEN_MILLION),--ten-million)
 	$(BIN)/python benchmarks/importing.py
-	$(BIN)/python benchmarks/audit.py $(if $(TEN_MILLION),--ten-million)
+	$(BIN)/python benchmarks/linking.py
+	$(BIN)/python benchmarks/lifecycle.py
 
-bench-scale: $(READY_DEV) ## Measure what too few chunks cost
+bench-scale: $(READY_DEV) ## Measure what grows with subjects, rows and single appends, and what too few chunks cost
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/chunks.py
+
+bench-soak: $(READY_DEV) ## Verify a thousand times beside writers: none may raise an alarm
+	$(BIN)/python benchmarks/soak.py
 
 bench-buckets: $(READY_DEV) ## Count the requests to an S3 server, and make each of them late
 	$(BIN)/python benchmarks/buckets.py

@@ -5,34 +5,30 @@ same work with no latency added.
 """
 
 import argparse
-import datetime as dt
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from reports import RAM, machine, write_part
+from reports import RAM, measured_on, say, write_part
+from work import dataset_of, events_in, one_event, people_in, ring_in
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
-from subject_pipeline.audit.events import AccessEvent, parse_event
+from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingesting import ingest
-from subject_pipeline.keys.ring import KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.reports.report import write_compliance_report
-from subject_pipeline.samples.events import sample_events
-from subject_pipeline.samples.people import sample_workers
-from subject_pipeline.store.datasets import DatasetDeclaration
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
@@ -52,17 +48,11 @@ class Work:
     people: int
     events: int
     chunks: int = 64
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, watch: Callable[[str, Callable[[], object]], None]) -> None:
         """Every operation, each through `watch`."""
-        ring = KeyRingFile(self.folder / "ring.json")
-        people = DatasetDeclaration(
-            name="workers",
-            source=str(self.folder / "workers.parquet"),
-            key_column="worker_id",
-            candidate_id_prefix="WORKER-",
-        )
+        ring = ring_in(self.folder)
+        people = dataset_of(people_in(self.folder, self.people))
 
         def store() -> SubjectStore:
             return SubjectStore.at(self.url, wanted_chunks=self.chunks)
@@ -71,7 +61,7 @@ class Work:
             fresh = store()
             return write_compliance_report(fresh, collect_numbers(fresh, ring, pending_days=30))
 
-        file = local_file(self.folder / "events.jsonl")
+        file = local_file(Path(events_in(self.folder, self.events, people=self.people)))
         one = "WORKER-100001"
         store().register(people)
         watch(f"register {self.people:,} people", lambda: backfill(store(), people, limit=None))
@@ -101,27 +91,15 @@ def _sound(sound: bool) -> None:  # noqa: FBT001 - the claim itself
 
 
 def _event(candidate_id: str, number: int) -> AccessEvent:
-    now = dt.datetime.now(dt.UTC).isoformat()
-    return parse_event(
-        {
-            "candidate_id": candidate_id,
-            "event_id": f"bench-{number}-{time.monotonic_ns()}",
-            "ts": now,
-            "actor": "benchmark",
-            "action": "view",
-        }
-    )
+    return one_event(number)._replace(candidate_id=candidate_id, event_id=f"bench-{number}-{time.monotonic_ns()}")
 
 
 def _one_a_chunk(chunks: int, wanted: int) -> list[str]:
-    from subject_pipeline.store.chunks import ChunkLayout  # noqa: PLC0415 - only here
-
-    layout, found = ChunkLayout(chunks), {}
-    for number in range(100_000):
-        person = f"BENCH-{number}"
-        found.setdefault(layout.chunk_of(storage_key(person)), person)
-        if len(found) >= wanted:
-            break
+    layout = ChunkLayout(chunks)
+    found: dict[str, str] = {}
+    for person in (f"BENCH-{number}" for number in range(100_000)):
+        if len(found) < wanted:
+            found.setdefault(layout.chunk_of(storage_key(person)), person)
     return list(found.values())
 
 
@@ -148,7 +126,6 @@ def requests_table(folder: Path, proxy: Counted, people: int, events: int) -> li
         counts = Counter(proxy.counts)
         numbers = " | ".join(f"{counts[kind]:,}" for kind in KINDS)
         lines.append(f"| {name} | {numbers} | {counts['PUT'] / 64:.2f} | {proxy.most_at_once} | {took:.2f} |")
-        print(lines[-1], dict(proxy.places), flush=True)
 
     Work(folder, f"{make_bucket(proxy, 'requests')}/store", people, events).run(watch)
     return lines
@@ -177,29 +154,64 @@ def latency_table(folder: Path, proxy: Counted, people: int, events: int) -> lis
     return lines
 
 
+def gateway_table(folder: Path, proxy: Counted, appends: int) -> Iterator[str]:
+    """What single appends ask for, and what those who come after them are asked to look through."""
+    ring, url = ring_in(folder), f"{make_bucket(proxy, 'gateway')}/store"
+
+    def store() -> SubjectStore:
+        return SubjectStore.at(url, wanted_chunks=64)
+
+    def counted(work: Callable[[], object]) -> Counter[str]:
+        proxy.reset()
+        work()
+        return Counter(proxy.counts)
+
+    def gateway(first: int) -> None:
+        log = AuditLog(store(), ring)
+        for at in range(first, first + appends // 2):
+            log.append([one_event(at)], unique=True)
+        log.close()
+
+    yield "| after single appends of a gateway, 64 chunks | " + " | ".join(KINDS) + " |"
+    yield "|---|" + "---:|" * len(KINDS)
+    for done in (appends // 2, appends):
+        for name, work in (
+            (f"{appends // 2:,} appends, for each", lambda done=done: gateway(done - appends // 2)),
+            ("verify, full", lambda: _sound(verify(store(), ring).sound)),
+            ("checkpoint", lambda: write_checkpoint(store(), ring)),
+            ("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound)),
+            ("`audit show`, of one", lambda: show(store(), ring, "WORKER-100001")),
+            ("`audit append`, cold", lambda: AuditLog(store(), ring).append([one_event(appends * 2)])),
+        ):
+            counts = counted(work)
+            share = appends // 2 if name.endswith("for each") else 1
+            told = " | ".join(f"{counts[kind] / share:,.3f}" if share > 1 else f"{counts[kind]:,}" for kind in KINDS)
+            yield f"| after {done:,}: {name} | {told} |"
+
+
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=RAM if RAM.exists() else Path(tempfile.gettempdir()))
+    parser.add_argument("--folder", type=Path, default=RAM / "subject-pipeline-buckets", help="made, and removed")
     parser.add_argument("--people", type=int, default=500_000)
     parser.add_argument("--events", type=int, default=300_000)
-    parser.add_argument("--only", choices=["requests", "latency"])
+    parser.add_argument("--appends", type=int, default=10_000, help="single appends of a gateway")
+    parser.add_argument("--only", choices=["requests", "latency", "gateway"], help="print this, and write nothing")
     options = parser.parse_args()
-    folder = options.folder / "subject-pipeline-buckets"
+    folder = options.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    parts = {
+        "requests": lambda proxy: requests_table(folder, proxy, options.people, options.events),
+        "latency": lambda proxy: latency_table(folder, proxy, options.people, options.events),
+        "gateway": lambda proxy: gateway_table(folder, proxy, options.appends),
+    }
     try:
-        create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-        sample_workers(options.people, folder / "workers.parquet")
-        sample_events(options.events, folder / "events.jsonl", people=options.people)
-        lines = [f"Measured {dt.datetime.now(dt.UTC):%Y-%m-%d} on {machine()}; server and proxy on the same cores."]
         with s3_server(folder) as proxy:
             os.environ.update(proxy.environment)
-            if options.only != "latency":
-                lines += ["", *requests_table(folder, proxy, options.people, options.events)]
-            if options.only != "requests":
-                lines += ["", *latency_table(folder, proxy, options.people, options.events)]
-        print("\n".join(lines))
+            lines = say([f"{measured_on()[:-1]}; server and proxy on the same cores."])
+            for part in [options.only] if options.only else parts:
+                lines += say(chain([""], parts[part](proxy)))
         if options.only is None:
             write_part("buckets", lines)
     finally:

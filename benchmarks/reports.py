@@ -1,65 +1,55 @@
-"""What the benchmarks share: a step in a process of its own, what it was measured on, where its tables are kept."""
+"""How the benchmarks tell what they found: rows with a goal, what it was measured on, where the tables are kept."""
 
-import json
+import datetime as dt
 import os
 import platform
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 RAM = Path("/dev/shm")  # noqa: S108 - the caller makes and removes a folder of its own in it
 
-_started: dict[str, float] = {}
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run: where it works, and how large.
 
-def start() -> None:
-    """Begin counting: imports are done."""
-    _started.update(began=time.monotonic(), cpu=time.process_time())
-
-
-def tell(**found: object) -> None:
-    """End a step: print what it found, its seconds since `start`, and the process's peak memory.
-
-    `began` and `ended` are of a clock that all processes of the machine share; `cpu_s` counts all threads.
-    """
-    ended, cpu = time.monotonic(), time.process_time()
-    # Not ru_maxrss, which a process inherits from the one that started it.
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    began = _started["began"]
-    own = {"seconds": ended - began, "cpu_s": cpu - _started["cpu"], "began": began, "ended": ended, "peak_mib": peak}
-    print(json.dumps({**own, **found}))
-
-
-class Step:
-    """A step under way in a process of its own.
-
-    Args:
-        script: the benchmark.
-        arguments: what it is called with.
-        core: keep it on this core.
+    Attributes:
+        smaller: every size is divided by this, to try the benchmark itself.
+        appends: single appends in one chunk.
+        ten_million: also what takes long.
     """
 
-    def __init__(self, script: Path, *arguments: object, core: int | None = None) -> None:
-        command = [sys.executable, str(script), *map(str, arguments)]
-        pin = ["taskset", "-c", str(core)] if core is not None else []
-        self._process = subprocess.Popen([*pin, *command], stdout=subprocess.PIPE, text=True)
+    folder: Path
+    smaller: int = 1
+    appends: int = 10_000
+    ten_million: bool = False
 
-    def found(self) -> dict[str, Any]:
-        """What it found, once it has ended.
+    def size(self, rows: int) -> int:
+        """So many rows, in this run."""
+        return max(rows // self.smaller, 100)
 
-        Raises:
-            CalledProcessError: it failed; its own words are on standard error.
-        """
-        output, _ = self._process.communicate()
-        if self._process.returncode:
-            raise subprocess.CalledProcessError(self._process.returncode, self._process.args)
-        told: dict[str, Any] = json.loads(output.splitlines()[-1])
-        return told
+    def stores(self, *names: str) -> list[Path]:
+        """Folders for stores, each with nothing in it."""
+        folders = [self.folder / name for name in names]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        return folders
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured thing; `met` says for each goal whether it was reached."""
+
+    work: str
+    goal: str
+    measured: str
+    met: Sequence[bool]
+
+    def __str__(self) -> str:
+        missed = f" **missed{f' ({self.met.count(False)} of {len(self.met)})' if any(self.met) else ''}**"
+        return f"| {self.work} | {self.goal} | {self.measured}{'' if all(self.met) else missed} |"
 
 
 def machine() -> str:
@@ -70,6 +60,21 @@ def machine() -> str:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def measured_on() -> str:
+    """The sentence above a table."""
+    load = os.getloadavg()[0]
+    return f"Measured {dt.datetime.now(dt.UTC):%Y-%m-%d} on {machine()}, in RAM; load {load:.1f} at its start."
+
+
+def say(lines: Iterable[object]) -> list[str]:
+    """Print each line as soon as it is known; all of them, for the report."""
+    told = []
+    for line in lines:
+        print(line, flush=True)
+        told.append(str(line))
+    return told
 
 
 def write_part(name: str, lines: Sequence[str]) -> None:

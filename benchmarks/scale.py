@@ -1,155 +1,119 @@
-"""`make bench-scale`: what ten times too few chunks cost, so that the count, fixed at creation, can be chosen well.
+"""`make bench-scale`: whether time and memory stay as they should while a store grows: subjects, rows, single appends.
 
-The same people and events go into two stores: one with about 10,000 subjects a chunk, one with ten times as many. Each
-step is a process of its own; seconds do not count interpreter start and imports, peak memory is the whole process's.
+Each line is a step in a process of its own, with its seconds, its CPU seconds for each subject or row, and its peak
+memory; a peak over its limit is marked. Steps that a user divides among processes run in one here.
 """
 
 import argparse
-import datetime as dt
 import shutil
-import sys
-import tempfile
-import time
-import uuid
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reports import RAM, Step, machine, start, tell, write_part
+from appends import grow_step, look_step
+from reports import RAM, measured_on, say, write_part
+from steps import Found, step
+from work import checkpoint_step, events_in, ingest_step, people_in, register_step, verify_step
 
-from subject_pipeline.anchoring.checkpointing import write_checkpoint
-from subject_pipeline.audit.events import AccessEvent, parse_event
-from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.changes.evidence import ManifestEvidence
-from subject_pipeline.ingestion.event_files import local_file
-from subject_pipeline.ingestion.ingesting import ingest
-from subject_pipeline.keys.ring import KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
-from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.maintenance import compact
-from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.samples.events import sample_events
-from subject_pipeline.samples.people import sample_workers
-from subject_pipeline.store.datasets import DatasetDeclaration
-from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.whole_store import verify
+HALF_GIB, GIB = 512, 1024
+HEAD = ("| store | step | s | CPU, us each | peak MiB |", "|---|---|---:|---:|---:|")
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-HERE = Path(__file__).resolve()
-COMFORTABLE = 10_000
-SUBJECTS, EVENTS = 1_000_000, 1_000_000
-ONE = "WORKER-100001"
-REPEATS = 5
+def subjects(folder: Path, most: int) -> Iterator[str]:
+    """Subjects without a log: registered, anchored, verified."""
+    yield from HEAD
+    for people, chunks in ((100_000, 64), (1_000_000, 128), (10_000_000, 1024)):
+        if people > most:
+            continue
+        words = f"{people:,} subjects, {chunks:,} chunks"
+        home = folder / "subjects"
+        home.mkdir()
+        source = {"source": people_in(home, people), "chunks": chunks}
+        for name, work, options in (
+            ("register", register_step, source),
+            ("register again", register_step, source),
+            ("first checkpoint", checkpoint_step, {}),
+            ("verify, full", verify_step, {}),
+            ("verify, incremental, nothing new", verify_step, {"incremental": True}),
+            ("checkpoint, nothing new", checkpoint_step, {}),
+        ):
+            yield _line(words, name, step(work, home, **options), people, GIB)
+        shutil.rmtree(home)
 
-STEPS = {
-    "register": "register all",
-    "again": "register them again",
-    "ingest": "ingest the events",
-    "verify": "verify, full",
-    "checkpoint": "first checkpoint",
-    "few": "ingest 1 % more events",
-    "incremental": "verify, incremental, after those",
-    "next": "next checkpoint",
-    "get": "`subjects get`, of one",
-    "put": "change one manifest, announced",
-    "append": "`audit append`, cold",
-    "compact": "compact",
+
+def events(folder: Path, most: int) -> Iterator[str]:
+    """Rows of a log, ten a subject, ingested from one file by one process, and verified."""
+    yield from HEAD
+    for rows, chunks in ((300_000, 64), (3_000_000, 64), (3_000_000, 1024)):
+        if rows > most:
+            continue
+        words = f"{rows:,} events, {chunks:,} chunks"
+        home = folder / "events"
+        home.mkdir()
+        files = [events_in(folder, rows, people=rows // 10)]
+        for name, work, options in (
+            ("ingest", ingest_step, {"files": files, "chunks": chunks}),
+            ("ingest the same file again", ingest_step, {"files": files, "chunks": chunks}),
+            ("verify, full", verify_step, {}),
+            ("first checkpoint", checkpoint_step, {}),
+            ("verify, incremental, nothing new", verify_step, {"incremental": True}),
+        ):
+            yield _line(words, name, step(work, home, **options), rows, HALF_GIB)
+        shutil.rmtree(home)
+
+
+def single_appends(folder: Path, most: int) -> Iterator[str]:
+    """A log of one chunk in which every row is a segment."""
+    yield "| appends in one chunk | append, ms | `show`, ms | cold append, ms | verify, us a row | peak MiB, verify |"
+    yield "|---:|---:|---:|---:|---:|---:|"
+    for rows in (1_000, 10_000, 100_000):
+        if rows > most:
+            continue
+        home = folder / "appends"
+        home.mkdir()
+        grown = step(grow_step, home, rows=rows)
+        looked = step(look_step, home, rows=rows)
+        verified = step(verify_step, home)
+        shutil.rmtree(home)
+        yield (
+            f"| {rows:,} | {grown['seconds'] / rows * 1e3:.2f} | {looked['show_ms']:.1f} | {looked['append_ms']:.1f} | "
+            f"{verified['seconds'] / verified['rows'] * 1e6:.0f} | {_peak(verified, HALF_GIB)} |"
+        )
+
+
+def _line(words: str, name: str, found: Found, each: int, limit: int) -> str:
+    cpu_us = found["cpu_s"] / each * 1e6
+    return f"| {words} | {name} | {found['seconds']:.2f} | {cpu_us:.2f} | {_peak(found, limit)} |"
+
+
+def _peak(found: Found, limit: int) -> str:
+    return f"{found['peak_mib']:,.0f}{'' if found['peak_mib'] < limit else f' **over {limit:,}**'}"
+
+
+PARTS = {
+    "subjects": (subjects, 10_000_000),
+    "events": (events, 3_000_000),
+    "appends": (single_appends, 100_000),
 }
 
 
-def step(name: str, folder: Path, chunks: int) -> None:
-    """One step on a store, in this process."""
-    store = SubjectStore.at(str(folder / f"store-{chunks}"), wanted_chunks=chunks)
-    ring = KeyRingFile(folder / "ring.json")
-    people = DatasetDeclaration(
-        name="workers", source=str(folder / "workers.parquet"), key_column="worker_id", candidate_id_prefix="WORKER-"
-    )
-    registry = SubjectRegistry(store, ManifestEvidence(store, ring, "benchmark"))
-
-    def change() -> None:
-        manifest = registry.get(ONE)
-        registry.put(manifest.model_copy(update={"vertical": f"v{uuid.uuid4().hex}"}))
-
-    def register() -> None:
-        store.register(people)
-        backfill(store, people, limit=None)
-
-    work: dict[str, Callable[[], object]] = {
-        "register": register,
-        "again": lambda: backfill(store, people, limit=None),
-        "ingest": lambda: ingest(AuditLog(store, ring), [local_file(folder / "events.jsonl")]),
-        "verify": lambda: verify(store, ring),
-        "checkpoint": lambda: write_checkpoint(store, ring),
-        "few": lambda: ingest(AuditLog(store, ring), [local_file(folder / "few.jsonl")]),
-        "incremental": lambda: verify(store, ring, incremental=True),
-        "next": lambda: write_checkpoint(store, ring),
-        "get": lambda: registry.get(ONE),
-        "put": change,
-        "append": lambda: AuditLog(store, ring).append([_event()]),
-        "compact": lambda: compact(store),
-    }
-    start()
-    times = REPEATS if name in {"get", "put", "append"} else 1
-    started = time.perf_counter()
-    for _ in range(times):
-        work[name]()
-    tell(each_s=(time.perf_counter() - started) / times)
-
-
-def _event() -> AccessEvent:
-    fields = {"candidate_id": ONE, "event_id": uuid.uuid4().hex, "actor": "benchmark", "action": "view"}
-    return parse_event({**fields, "ts": dt.datetime.now(dt.UTC).isoformat()})
-
-
-def measure(folder: Path, subjects: int, events: int) -> list[str]:
-    """The table: a row a step, both stores side by side."""
-    create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    sample_workers(subjects, folder / "workers.parquet")
-    sample_events(events, folder / "events.jsonl", people=subjects)
-    sample_events(events // 100, folder / "few.jsonl", people=subjects, seed=11)
-    good = max(1, subjects // COMFORTABLE)
-    few = max(1, good // 10)
-    lines = [
-        f"{subjects:,} subjects, {events:,} events: {good} chunks against {few}, ten times too few.",
-        "",
-        f"| step | {good} chunks, s | {few} chunks, s | times as long | peak MiB, {good} | peak MiB, {few} |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, words in STEPS.items():
-        found = {
-            chunks: Step(HERE, "--step", name, "--folder", folder, "--chunks", chunks).found() for chunks in (good, few)
-        }
-        right, wrong = found[good], found[few]
-        lines.append(
-            f"| {words} | {right['each_s']:.3f} | {wrong['each_s']:.3f} | {wrong['each_s'] / right['each_s']:.1f} | "
-            f"{right['peak_mib']:,.0f} | {wrong['peak_mib']:,.0f} |"
-        )
-        print(lines[-1], flush=True)
-    return lines
-
-
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print, and keep each table in docs/performance.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=RAM if RAM.exists() else Path(tempfile.gettempdir()))
-    parser.add_argument("--subjects", type=int, default=SUBJECTS)
-    parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--chunks", type=int)
-    parser.add_argument("--step", choices=STEPS)
+    parser.add_argument("--folder", type=Path, default=RAM / "subject-pipeline-scale", help="made, and removed")
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS), help="measure and keep these alone")
+    parser.add_argument("--most", type=int, help="leave out what is larger, and write nothing")
     options = parser.parse_args()
-    if options.step:
-        step(options.step, options.folder, options.chunks)
-        sys.exit(0)
-    folder = options.folder / "subject-pipeline-scale"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        lines = measure(folder, options.subjects, options.events)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    print("\n".join(lines))
-    write_part("scale", [f"Measured {dt.datetime.now(dt.UTC):%Y-%m-%d} on {machine()}, in RAM.", "", *lines])
+    for name in options.only:
+        work, most = PARTS[name]
+        shutil.rmtree(options.folder, ignore_errors=True)
+        options.folder.mkdir(parents=True)
+        try:
+            lines = say(chain([measured_on(), ""], work(options.folder, options.most or most)))
+        finally:
+            shutil.rmtree(options.folder, ignore_errors=True)
+        if options.most is None:
+            write_part(f"scale of {name}", lines)
 
 
 if __name__ == "__main__":
