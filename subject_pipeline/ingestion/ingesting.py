@@ -106,6 +106,7 @@ def _ingest_file(
                 if batch:
                     for placed in _append(log, batch, report, concurrency):
                         _note(rejections, Rejection(file.name, placed.line, _CONFLICTING, placed.sha256.hex()))
+                batch.clear()  # the next one is read while this loop still holds the list
                 if progress is not None:
                     progress(report.events)
     finally:

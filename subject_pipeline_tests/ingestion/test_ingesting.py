@@ -1,8 +1,10 @@
 import datetime as dt
+import gc
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import pytest
@@ -17,6 +19,7 @@ from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.ingestion.line_files import LineFile
+from subject_pipeline.ingestion.ingest_report import IngestReport, Placed
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
@@ -146,6 +149,23 @@ def test_a_batch_ends_where_its_events_take_enough_memory(
     file = _lines(tmp_path / "e.jsonl", *wide, *small)
     assert _counts(ingest(log, [file], progress=seen.append)) == (12, 0, 0)
     assert seen[:-1] == [2, 4, 6]
+
+
+def test_one_batch_at_a_time_is_in_memory(log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was appended is gone before the next batch is read."""
+    monkeypatch.setattr(ingesting, "_BATCH", 50)
+    alive: list[int] = []
+    parsed = event_files.read_events
+
+    def watched(name: str, stream: BinaryIO) -> Iterator[event_files.EventLine]:
+        for line in parsed(name, stream):
+            alive.append(sum(type(one) is Placed for one in gc.get_objects()))
+            yield line
+
+    monkeypatch.setattr(ingesting, "read_events", watched)
+    file = _lines(tmp_path / "e.jsonl", *(_event(number) for number in range(200)))
+    assert _counts(ingest(log, [file])) == (200, 0, 0)
+    assert max(alive) < 50
 
 
 def test_an_ingestion_that_failed_half_way_is_finished_by_the_next(
