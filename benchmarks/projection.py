@@ -1,4 +1,4 @@
-"""Prints the tables of docs/scale.md: what measured costs come to for 10 thousand to a billion subjects.
+"""Prints the tables of docs/scale.md: what measured costs come to for 10 thousand to a billion subjects, and a gateway.
 
 Nothing is measured here. Each constant says which measurement it is from (docs/performance.md, one core of the machine
 named there); the tables are these multiplied. Work that is partitioned by chunk is divided by the workers, at the
@@ -7,6 +7,7 @@ efficiency that two processes on two cores showed; the rest is not.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 REGISTER_S, REGISTER_AGAIN_S = 2.4e-6, 1.1e-6  # a subject, at 10 million
 INGEST_S, VERIFY_S = 25e-6, 7.1e-6  # a row; VERIFY at 10 million rows
@@ -15,6 +16,8 @@ ROSTER_S = 30e-6  # one subject in a changed chunk of a checkpoint: read, made a
 TABLE_BYTES, ROSTER_BYTES = 27, 316  # a subject
 LOG_BYTES, INDEX_BYTES = 535, 17  # a row
 SUBJECTS_A_CHUNK, ROWS_A_SUBJECT, ROWS_A_SEGMENT = 10_000, 10, 10_000
+PUTS_AN_APPEND = 1.05  # a segment, and the index every 64 segments
+KEYS_A_PAGE = 1_000  # of a LIST
 EFFICIENCY = 0.9
 RUN_START_S = {"one machine": 10, "16 workers": 10, "K8s, 16 pods": 30}
 WORKERS = {"one machine": 2, "16 workers": 16, "K8s, 16 pods": 16}
@@ -88,6 +91,19 @@ def sizes() -> list[str]:
     return lines
 
 
+def gateway() -> list[str]:
+    """What a gateway's single appends leave in a bucket and ask of it, where no two share a segment."""
+    lines = [
+        "| appends a second | objects a day | writes a day | LISTs of a verification after a day | after a year |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for rate in (0.1, 1, 10, 100):
+        day = rate * DAY
+        pages = [f"{ceil(days * day / KEYS_A_PAGE):,}" for days in (1, 365)]
+        lines.append(f"| {rate:g} | {day:,.0f} | {day * PUTS_AN_APPEND:,.0f} | {pages[0]} | {pages[1]} |")
+    return lines
+
+
 def _time(seconds: float) -> str:
     if seconds < 2 * MINUTE:
         return f"{seconds:.0f} s"
@@ -105,4 +121,4 @@ def _bytes(size: float) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join([*times(), "", *sizes()]))
+    print("\n".join([*times(), "", *sizes(), "", *gateway()]))
