@@ -32,6 +32,9 @@ _FIRST_WAIT_S = 0.004
 _MEMORY = 128 << 20
 """What is kept of all chunks' logs together, but for the one that was just appended to."""
 
+_INDEX_BEFORE_FORGETTING = 64 << 10
+"""Bytes of a log beyond its index that are indexed before they are forgotten: else the next append reads them again."""
+
 
 class AuditLog:
     """The audit log of one store: appends from any number of threads, processes and machines land in intact chains.
@@ -287,6 +290,7 @@ class AuditLog:
             with lane.condition:
                 if lane.busy:
                     continue
+                self._indexing.write_if_due(lane, _INDEX_BEFORE_FORGETTING)
                 lane.state = None
                 with self._lock:
                     self._weight -= self._weights.pop(name, 0)

@@ -774,6 +774,25 @@ def test_the_least_recently_led_chunk_is_forgotten_first(place: Place, monkeypat
     )  # fmt: skip
 
 
+def test_what_is_forgotten_is_indexed_first(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the next append to a chunk reads its index, not all of its log since the last."""
+    monkeypatch.setattr(module, "_MEMORY", 1)
+    monkeypatch.setattr(module, "_INDEX_BEFORE_FORGETTING", 1)
+    log = place.log()
+    mine, other = people(0, 1)[0], people(1, 1)[0]
+    for number in range(9):
+        log.append([event(mine, f"e-{number}")], unique=True)
+    log.append([event(other, "e")], unique=True)
+    log.close()
+    place.objects.calls.clear()
+
+    log.append([event(mine, "e-9")], unique=True)
+
+    read = {key for name, key in place.objects.calls if name == "get" and key.startswith("audit/")}
+    assert read == {AuditSegments.key(LAYOUT.names[0], number) for number in (8, 9)}  # its last, and what may follow
+    assert assert_sound(place).rows == 11
+
+
 def test_other_content_under_an_id_is_told_from_the_same_event(place: Place, small_index: int) -> None:
     """In one call, across writers, and on either side of an index: the first stands, and is named as conflicting."""
     first, other = event(_SUBJECT, "e"), event(_SUBJECT, "e", actor="bob")
