@@ -14,12 +14,11 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
-from subject_pipeline.ingestion import ingesting, line_files
+from subject_pipeline.ingestion import event_files, ingesting, line_files
 from subject_pipeline.ingestion.event_files import local_file
-from subject_pipeline.ingestion.ingest_report import IngestReport
+from subject_pipeline.ingestion.ingest_report import IngestReport, Placed
 from subject_pipeline.ingestion.ingesting import ingest
 from subject_pipeline.ingestion.line_files import LineFile
-from subject_pipeline.ingestion.ingest_report import IngestReport, Placed
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore
@@ -157,7 +156,7 @@ def test_one_batch_at_a_time_is_in_memory(log: AuditLog, tmp_path: Path, monkeyp
     alive: list[int] = []
     parsed = event_files.read_events
 
-    def watched(name: str, stream: BinaryIO) -> Iterator[event_files.EventLine]:
+    def watched(name: str, stream: BinaryIO) -> Iterator[line_files.FileLine]:
         for line in parsed(name, stream):
             alive.append(sum(type(one) is Placed for one in gc.get_objects()))
             yield line
