@@ -1,7 +1,8 @@
 """`make demo`: the main Dagster jobs over 100,000 sample people, end to end, in the demo's own store.
 
 People are registered twice (the second run finds everybody there), access events are ingested twice, all chains are
-verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red.
+verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red; and
+somebody is erased, with a certificate, and not registered again.
 The demo's store, key ring and Dagster history live below `.demo/` and are made again each time; your own store in
 `./data` is not touched.
 """
@@ -9,6 +10,8 @@ The demo's store, key ring and Dagster history live below `.demo/` and are made 
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ def prepare() -> None:
 prepare()
 
 import dagster as dg  # noqa: E402
+import polars as pl  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -103,6 +107,43 @@ def tampered_copy() -> str:
     return text.splitlines()[line].partition('"candidate_id":"')[2].partition('"')[0]
 
 
+def command(*arguments: str) -> str:
+    """A command of ours, printed with what it says; returns the latter."""
+    done = subprocess.run(
+        [sys.executable, "-m", "subject_pipeline.cli.main", *arguments], capture_output=True, text=True, check=False
+    )
+    CONSOLE.print(f"   subject-pipeline {' '.join(arguments)}", highlight=False, soft_wrap=True, style="bold")
+    said = "\n".join(filter(None, (done.stdout.strip(), done.stderr.strip())))
+    CONSOLE.print(f"     {said.splitlines()[0] if said else ''}", highlight=False, soft_wrap=True)
+    return done.stdout.strip()
+
+
+def life_of_a_record(source: Path) -> None:
+    """A withdrawal, a hold, an erasure with its certificate, and the re-run that does not bring the person back."""
+    CONSOLE.print("[bold]6.[/] The life of a record: a withdrawal, a hold, an erasure that is proved, and a re-run")
+    withdrawing, erased = (f"WORKER-{key}" for key in pl.read_parquet(source, n_rows=2).to_series())
+    command("subjects", "consent", withdrawing, "--give", "general_pii", "--version", "2026-01")
+    command("subjects", "consent", withdrawing, "--withdraw", "general_pii", "--reason", "by letter")
+    command("subjects", "hold", erased, "--hold-id", "case-7")
+    command("subjects", "erase", erased, "--reason", "their request")
+    command("subjects", "release", erased, "--hold-id", "case-7")
+    command("subjects", "erase", "--ordered")
+    command("subjects", "compact")
+    command("audit", "checkpoint")
+    certificate = DEMO / "certificate.jsonl"
+    command("subjects", "certificate", erased, "--out", str(certificate))
+    program, line = ROOT / "docs" / "verify_certificate.py", command("keys", "public").splitlines()[0]
+    checked = subprocess.run([sys.executable, program, certificate, line], capture_output=True, text=True, check=True)
+    CONSOLE.print(f"     {checked.stdout.splitlines()[0]}", highlight=False, soft_wrap=True)
+    with dg.DagsterInstance.get() as instance:
+        result = run(instance, "register_workers", ALL_PARTITIONS)
+    inserted = numbers(result, "workers/subject_manifests", "inserted")[0]
+    suppressed = numbers(result, "workers/candidate_chunks", "suppressed")[0]
+    CONSOLE.print(
+        f"   register_workers again: {inserted} inserted, {suppressed} suppressed, though the source has them"
+    )
+
+
 def main() -> None:
     """Run the demo."""
     source = ROOT / "sample_data" / "workers.parquet"
@@ -136,7 +177,10 @@ def main() -> None:
 
     whose = tampered_copy()
     CONSOLE.print(f"[bold]4.[/] One row of {whose} is changed from denied to success, in a copy of the store")
+    # With a ring of its own: what is signed here must not count as what the demo's store was signed with last.
+    shutil.copy(DEMO / "key_ring.json", DEMO / "other_ring.json")
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "tampered")
+    os.environ["SUBJECT_KEY_RING"] = str(DEMO / "other_ring.json")
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(instance, "verify_checkpoint_and_report", ALL_PARTITIONS)
         for one in result.get_asset_check_evaluations():
@@ -147,12 +191,14 @@ def main() -> None:
                 who = row.data["candidate_id"] or row.data["partition"]
                 CONSOLE.print(f"   {who}: {row.data['kind']}: {row.data['detail']}", highlight=False, soft_wrap=True)
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "store")
+    os.environ["SUBJECT_KEY_RING"] = str(DEMO / "key_ring.json")
 
     registry = SubjectRegistry(SubjectStore.at(os.environ["SUBJECT_STORE_URL"]))
     CONSOLE.print(f"[bold]5.[/] One manifest of {registry.count():,}, that of {whose}")
     CONSOLE.print_json(registry.get(whose).to_json())
 
-    CONSOLE.print("[bold]6.[/] Where to look next")
+    life_of_a_record(source)
+    CONSOLE.print("[bold]7.[/] Where to look next")
     CONSOLE.print(
         "   make dev DEMO=1                these runs in the Dagster UI, on http://127.0.0.1:3000\n"
         "   make dev                       the UI on a store of its own, ./data\n"
