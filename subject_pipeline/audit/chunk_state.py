@@ -36,7 +36,14 @@ class ChunkState:
 
     @classmethod
     def load(
-        cls, index: AuditIndex, segments: AuditSegments, head: LogHead, keys: KeyLookup, *, use_index: bool = True
+        cls,
+        index: AuditIndex,
+        segments: AuditSegments,
+        head: LogHead,
+        keys: KeyLookup,
+        *,
+        use_index: bool = True,
+        past_end: bool = True,
     ) -> "ChunkState":
         """The state of a log now: the newest index, and the segments after it.
 
@@ -46,6 +53,7 @@ class ChunkState:
             head: where the log begins: its ids, and no segment.
             keys: the ring's.
             use_index: False: read the log from its beginning.
+            past_end: False: believe an index that the log ends where no next segment is, for whoever appends nothing.
 
         Raises:
             AuditLogError: the log is shorter than its index, or a segment read is damaged.
@@ -54,7 +62,7 @@ class ChunkState:
         base = index.newest(head.log_id, head.chunk) if use_index else None
         state = cls(index, segments, base or IndexState(head), keys)
         state.trusts_index = use_index
-        state.catch_up(listed=True)
+        state.catch_up(listed=past_end or base is None)
         if base is not None and not state.pending:
             state.check_head()
         return state

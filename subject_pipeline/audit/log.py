@@ -160,14 +160,18 @@ class AuditLog:
             raise type(ticket.error)(*ticket.error.args) from ticket.error
         return ticket.results
 
-    def chunk_state(self, chunk: str) -> ChunkState:
+    def chunk_state(self, chunk: str, *, past_end: bool = True) -> ChunkState:
         """What a chunk's log holds now, read again.
+
+        Args:
+            chunk: its name.
+            past_end: as in `ChunkState.load`.
 
         Raises:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
-        return self._load(chunk, use_index=True)
+        return self._load(chunk, use_index=True, past_end=past_end)
 
     def rebuild_index(self, chunk: str) -> tuple[int, int]:
         """Derive a chunk's index again from its whole log, in place of the one that is there.
@@ -187,9 +191,10 @@ class AuditLog:
         kept = self.index.write(state.base, state.pending, key_id=ring.active, key=ring.active_key)
         return len(state.pending), self.index.remove(chunk, keep=kept)
 
-    def _load(self, chunk: str, *, use_index: bool) -> ChunkState:
+    def _load(self, chunk: str, *, use_index: bool, past_end: bool = True) -> ChunkState:
         head = LogHead(self.layout.log_id, chunk)
-        return ChunkState.load(self.index, self.segments, head, self.ring.key, use_index=use_index)
+        keys = self.ring.key
+        return ChunkState.load(self.index, self.segments, head, keys, use_index=use_index, past_end=past_end)
 
     def close(self, *, index_after_bytes: int = INDEX_AFTER_BYTES) -> None:
         """Finish the index writes that are due; the log itself needs no closing.

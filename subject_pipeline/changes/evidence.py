@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.group_commit import parts
+from subject_pipeline.audit.index_writer import INDEX_AFTER_BYTES
 from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.recorded import RecordedChunk
@@ -165,14 +166,18 @@ class ManifestEvidence:
         """
         return stored_policies(self._store.objects, self._ring).vocabulary
 
-    def recorded(self, chunk: str) -> RecordedChunk:
+    def recorded(self, chunk: str, *, past_end: bool = True) -> RecordedChunk:
         """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.
+
+        Args:
+            chunk: its name.
+            past_end: as in `ChunkState.load`.
 
         Raises:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
-        log = (self._log.segments, self._log.chunk_state(chunk)) if self._log else None
+        log = (self._log.segments, self._log.chunk_state(chunk, past_end=past_end)) if self._log else None
         return RecordedChunk(self._store, self._ring, log)
 
     def record(self, chunk: str, changes: Sequence[Change], into: set[str]) -> dict[str, int]:
@@ -204,10 +209,14 @@ class ManifestEvidence:
             seqs.update(zip((event.candidate_id for event in part), (row.seq for row in done), strict=True))
         return seqs
 
-    def close(self) -> None:
-        """Finish what the log's writer does in the background."""
+    def close(self, *, index: bool = False) -> None:
+        """Finish what the log's writer does in the background.
+
+        Args:
+            index: index all that was recorded, however little, so that nobody reads the log for it again.
+        """
         if self._log is not None:
-            self._log.close()
+            self._log.close(index_after_bytes=0 if index else INDEX_AFTER_BYTES)
 
     def _event(self, change: Change, now: str) -> AccessEvent:
         order = change.order or {"kind": change.kind}

@@ -45,7 +45,7 @@ class Suppression:
 
         def look(chunk: str) -> tuple[set[int], Sequence[bytes]]:
             try:
-                recorded = evidence.recorded(chunk)
+                recorded = evidence.recorded(chunk, past_end=False)  # registration looks once more, and past it
                 heads = recorded.erased_heads
             except AuditLogError:
                 return set(), ()

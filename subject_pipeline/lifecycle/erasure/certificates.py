@@ -142,7 +142,7 @@ class Certificates:
 
         def pending(chunk: str) -> tuple[str, _Pending | None]:
             try:
-                state = log.chunk_state(chunk)
+                state = log.chunk_state(chunk, past_end=False)
             except AuditLogError:
                 return chunk, None
             heads = state.with_evidence("erased")

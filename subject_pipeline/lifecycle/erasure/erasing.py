@@ -91,6 +91,6 @@ class Erasures:
             group.judge(found, ordered=set(wanted) - group.refused.keys())
 
     def close(self) -> None:
-        """Finish what the log's writers do in the background."""
+        """Finish what the log's writers do in the background; every registration looks for who was erased."""
         self._decisions.close()
-        self._evidence.close()
+        self._evidence.close(index=True)
