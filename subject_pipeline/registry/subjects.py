@@ -149,9 +149,10 @@ class SubjectRegistry:
             snapshot = ManifestTable(self._store).snapshot()
             if snapshot is None:
                 raise _unknown(candidate_id)
-            there = _of(snapshot, layout.chunks, candidate_id).filter(pl.col("candidate_id") == candidate_id)
-            if recording and self._settles(snapshot, layout.chunks, candidate_id, there, recorded):
+            found = _of(snapshot, layout.chunks, candidate_id)
+            if recording and self._settles(snapshot, layout.chunks, candidate_id, found, recorded):
                 return
+            there = found.filter(pl.col("candidate_id") == candidate_id)
             if there.height:
                 if not recording:
                     check_not_held(to_manifest(there.row(0, named=True)).as_json())
@@ -177,7 +178,7 @@ class SubjectRegistry:
         return found.filter(pl.col("candidate_id") == candidate_id)
 
     def _settles(
-        self, snapshot: Snapshot, layout: ChunkLayout, candidate_id: str, there: pl.DataFrame, recorded: set[str]
+        self, snapshot: Snapshot, layout: ChunkLayout, candidate_id: str, found: pl.DataFrame, recorded: set[str]
     ) -> bool:
         """Record a deletion; True where it was recorded before, by whomever, and the table has now been settled.
 
@@ -185,10 +186,11 @@ class SubjectRegistry:
             snapshot: the version that is looked at.
             layout: the store's chunks.
             candidate_id: who is to be deleted.
-            there: the subject's row of that version, or none.
+            found: the row of the subject's storage key in that version, or none.
             recorded: gains the subject when the deletion is in the log; if it is in here, it is already.
         """
         chunk = layout.chunk_of(storage_key(candidate_id))
+        there = found.filter(pl.col("candidate_id") == candidate_id)
         try:
             standing, before = _standing(self._evidence.recorded(chunk), candidate_id, there)
         except ResurrectedError:
@@ -199,9 +201,9 @@ class SubjectRegistry:
             return True
         if before is not None:
             check_not_held(before)
-            if there.is_empty():
+            if found.is_empty():
                 # Whoever recorded the manifest may be about to commit it. That must conflict with the deletion, and
-                # only a row that is there can be deleted.
+                # only a row that is there can be deleted. (Where another id has the storage key, nobody can commit it.)
                 settle_one(snapshot, layout, there, standing)
                 raise ConflictError(f"what was recorded of {candidate_id!r} was not in the table yet")
             self._evidence.record(chunk, [Change(candidate_id, before, None, standing.last)], into=recorded)

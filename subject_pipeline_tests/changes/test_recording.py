@@ -116,7 +116,7 @@ def test_the_end_of_time_stops_nobody(place: Place) -> None:
     last = "9999-12-31T23:59:59.999999Z"
     place.registry().put(manifest(P, updated_at=last))
     place.registry().put(manifest(P, status="restricted"))
-    assert imported(place, document(P, vertical="general")) == (0, 1, 0, 0)
+    assert imported(place, document(P, status="restricted", vertical="general")) == (0, 1, 0, 0)
     assert table_of(place.store)[P]["updated_at"] == last
     place.registry().delete(P)
     place.registry().put(manifest(P))

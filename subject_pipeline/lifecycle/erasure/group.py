@@ -127,7 +127,7 @@ class Group:
     outcomes: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> tuple[Snapshot | None, dict[str, _Found], pl.DataFrame]:
-        """The table's latest version, what it and the chains read after it have of each, and the rows it has."""
+        """The table's latest version, what it and the chains read after it have of each, and its rows of their keys."""
         snapshot = ManifestTable(self.store).snapshot()
         wanted = pl.DataFrame(
             [(chunk, storage_key(one), one) for chunk, theirs in self.ids.items() for one in theirs],
@@ -135,7 +135,6 @@ class Group:
             orient="row",
         )
         stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
-        stored = stored.join(wanted.select("candidate_id"), on="candidate_id", how="semi")
         found: dict[str, _Found] = {}
         for chunk, theirs in self.ids.items():
             rows = stored.filter(pl.col("chunk") == chunk)
@@ -183,7 +182,8 @@ class Group:
         def attempt() -> None:
             snapshot, found, stored = self.look()
             going = set(self.judge(found))
-            self._check_committed(found, going - set(stored["candidate_id"]))
+            keys = set(stored["storage_key"])  # where another id has the key, nobody can commit what is recorded
+            self._check_committed(found, [one for one in going if storage_key(one) not in keys])
             now = format_time(dt.datetime.now(dt.UTC))
             about = {"policies_sha256": policies_sha256, "table_version": snapshot.version if snapshot else -1}
             for chunk, theirs in self.ids.items():
