@@ -42,7 +42,7 @@ _COMMANDS = (
     Lazy(
         "report",
         f"{_HERE}.report",
-        "Report who is held, on which consent, until when, and who accessed it, to `reports/<time>/` of the store.",
+        "Report how many, on which consent, until when, and who accessed the data, to `reports/<time>/` of the store.",
     ),
     Lazy("reviews", f"{_HERE}.life.reviews", "Write lists of people who wait for a decision, as drafts of decisions."),
     Lazy("sample", f"{_HERE}.sample", "Write sample data that looks real."),

@@ -264,9 +264,11 @@ def test_what_is_not_an_export_is_left_to_the_whole_path(text: bytes) -> None:
     assert usual_rows([text], LAYOUT, {}).is_empty()
 
 
-@given(st.lists(usual_documents | manifests().map(SubjectManifest.as_json), max_size=5))
+_turned = usual_documents.map(lambda document: dict(reversed(document.items())))
+
+
+@given(st.lists(usual_documents | _turned | manifests().map(SubjectManifest.as_json), max_size=5))
 def test_rows_of_documents_are_those_of_their_manifests(documents: list[dict[str, Any]]) -> None:
     """Usual or not, and whatever the order of their fields."""
-    mixed = [dict(sorted(document.items())) if at % 2 else document for at, document in enumerate(documents)]
     expected = to_rows(map(SubjectManifest.parse, documents), LAYOUT)
-    assert sorted(document_rows(mixed, LAYOUT).rows(), key=repr) == sorted(expected.rows(), key=repr)
+    assert sorted(document_rows(documents, LAYOUT).rows(), key=repr) == sorted(expected.rows(), key=repr)

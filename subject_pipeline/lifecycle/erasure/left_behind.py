@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from subject_pipeline.store.layout import STAGING, TABLE
 from subject_pipeline.store.opened import SubjectStore
 
 _LOG = f"{TABLE}/_delta_log/"
+_is_commit = re.compile(r"[0-9]{20}\.json").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class LeftBehind:
         removed: dict[str, list[int]] = {}
         for key in traces.listed:
             name = key.removeprefix(_LOG)
-            if key.startswith(_LOG) and name.endswith(".json") and name.removesuffix(".json").isdigit():
+            if key.startswith(_LOG) and _is_commit(name):
                 for path in _dropped(store.objects.get(key) or b""):
                     if f"{TABLE}/{path}" not in traces.listed:
                         chunk = path.partition("/")[0].removeprefix("chunk=")

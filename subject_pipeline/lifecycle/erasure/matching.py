@@ -69,7 +69,7 @@ def is_trace(candidate_id: str, text: str, *, is_value: bool, may_remain: bool) 
 def _is_in(candidate_id: str, text: str, *, is_value: bool, may_remain: bool) -> bool:
     if is_value and text == candidate_id:
         return True
-    chance = len(candidate_id.encode()) < _NO_CHANCE or (candidate_id.isdigit() and not is_value)
+    chance = len(candidate_id.encode()) < _NO_CHANCE or (_is_number(candidate_id) and not is_value)
     return (may_remain or not chance) and _stands_alone(candidate_id, text)
 
 
@@ -84,4 +84,5 @@ def _stands_alone(candidate_id: str, text: str) -> bool:
     return False
 
 
+_is_number: Callable[[str], object] = re.compile(r"[0-9]+").fullmatch
 _continues: Callable[[str], object] = re.compile(r"[\w-]").fullmatch
