@@ -33,6 +33,7 @@ class Operations(BaseModel):
     weekly_verification: str
     weekly_maintenance: str
     daily_freshness_check: str = "0 7 * * *"
+    daily_erasures: str = "0 5 * * *"
     source_sensor_seconds: int = Field(ge=1)
     inbox_sensor_seconds: int = Field(ge=1)
     inbox_files_per_run: int = Field(ge=1)

@@ -17,7 +17,7 @@ _VERIFY = "verify_checkpoint_and_report"
 
 @dg.definitions
 def automation() -> dg.Definitions:
-    """The inboxes' sensors, two verifications and the maintenance."""
+    """The inboxes' sensors, two verifications, erasures and the maintenance."""
     operations = Operations.read()
     everything = all_partitions(LayoutResource.from_environment().partitions().get_partition_keys())
 
@@ -54,6 +54,13 @@ def automation() -> dg.Definitions:
                 operations.weekly_verification,
                 "full",
                 "Reads and verifies everything, signs a checkpoint, and reports. One run over all partitions.",
+            ),
+            schedule_of(
+                "daily_erasures",
+                "carry_out_erasures",
+                operations.daily_erasures,
+                operations=operations,
+                description="Erases everybody whose erasure is ordered and whom no hold keeps.",
             ),
             schedule_of(
                 "weekly_maintenance",

@@ -1,4 +1,4 @@
-"""The life of the record: decisions that others put into the inbox are applied."""
+"""The life of the record: decisions of the inbox are applied, what waits is counted, what is ordered is carried out."""
 
 import datetime as dt
 
@@ -6,6 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from subject_pipeline.lifecycle.decision_inbox import apply_inbox
+from subject_pipeline.lifecycle.erasure.certificates import Certificates
+from subject_pipeline.lifecycle.erasure.erasing import carry_out_orders
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.provenance import provenance
@@ -16,7 +18,8 @@ from subject_pipeline.orchestration.ui.decisions import (
     decision_metadata,
     review_metadata,
 )
-from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, TABLE
+from subject_pipeline.orchestration.ui.erasures import erasure_check_specs, erasure_metadata, erasures_done
+from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, ERASURES, TABLE
 
 
 class DecisionOptions(dg.Config):
@@ -84,6 +87,29 @@ def subject_reviews(store: StoreResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={**review_metadata(counts), **provenance(opened)})
 
 
+@dg.asset(
+    deps=[decisions],
+    group_name="lifecycle",
+    kinds={"deltalake"},
+    tags={"subject/stage": "erasures"},
+    code_version="1",
+    check_specs=erasure_check_specs("erasures"),
+    description="One erasure per person whose order stands and whom no hold keeps: recorded in their chain, then taken "
+    "out of the table and of what is staged. A certificate follows once nothing holds the id and a checkpoint has it.",
+)
+def erasures(store: StoreResource, key_ring: KeyRingResource) -> dg.MaterializeResult:
+    """Carry out what is ordered."""
+    with clear_failures():
+        opened, ring = store.open(), key_ring.file()
+        done = carry_out_orders(opened, ring, actor())
+        issued = Certificates(opened, ring).issue()
+        counts = stored_review_counts(opened, dt.datetime.now(dt.UTC))
+    return dg.MaterializeResult(
+        metadata={**erasure_metadata(done, issued.certificates, issued.pending), **provenance(opened)},
+        check_results=[erasures_done(counts)],
+    )
+
+
 apply_decisions = dg.define_asset_job(
     "apply_decisions",
     selection=dg.AssetSelection.assets(decisions, subject_reviews),
@@ -91,4 +117,12 @@ apply_decisions = dg.define_asset_job(
     metadata={"reads": DECISIONS_INBOX, "writes": f"{AUDIT}, {TABLE}/"},
     description="Apply the decisions of new files in the store's inbox, each decision once. Needs no config: it takes "
     "whatever was not taken before, then counts what waits for a decision. Safe to run again.",
+)
+
+carry_out_erasures = dg.define_asset_job(
+    "carry_out_erasures",
+    selection=dg.AssetSelection.assets(erasures),
+    tags={"subject/job": "erasures"},
+    metadata={"writes": f"{AUDIT}, {TABLE}/, {ERASURES}"},
+    description="Erase everybody whose erasure is ordered and whom no hold keeps. Needs no config. Safe to run again.",
 )

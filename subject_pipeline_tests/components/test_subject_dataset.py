@@ -155,6 +155,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "inbox_decision_files",
         "decisions",
         "subject_reviews",
+        "erasures",
         "audit_log",
         "audit_verification",
         "audit_checkpoint",
@@ -172,6 +173,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "manifests_unchanged",
         "nothing_unreadable",
         "nobody_resurrected",
+        "erasures_done",
         "no_questionable_access",
         "nothing_carried_on",
         "full_verification_is_recent",
@@ -182,6 +184,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "register_workers",
         "apply_decisions",
+        "carry_out_erasures",
         "ingest_access_events",
         "verify_checkpoint_and_report",
         "maintain_store",
@@ -200,6 +203,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "weekly_verification",
         "weekly_maintenance",
         "daily_freshness_check",
+        "daily_erasures",
     }
     assert set(definitions.resources or {}) == {"store", "layout", "key_ring", "workers_options"}
 

@@ -13,6 +13,8 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
+from subject_pipeline.lifecycle.lists.reading import stored_review_counts
+from subject_pipeline.orchestration.ui.erasures import erasures_done
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.defs.test_audit_assets import SUBJECTS, AuditBench, bench
@@ -80,6 +82,33 @@ def test_what_waits_is_counted_after_what_was_decided(bench: AuditBench) -> None
     pending: list[Any] = [count for name, count in numbers.items() if name.startswith("pending_consent/")]
     assert sum(pending) == len(SUBJECTS) - 1
     assert numbers["due/general_pii"] == len(SUBJECTS)
+
+
+def test_what_is_ordered_is_carried_out_once_nobody_is_held(bench: AuditBench) -> None:
+    """Ordered, stopped by a hold, released, erased; an order that stands for too long turns the check red."""
+    one, other, *_ = SUBJECTS
+    old = (dt.datetime.now(dt.UTC) - dt.timedelta(days=31)).isoformat()
+    drop(bench, "d.jsonl", line("hold_placed", one), line("erasure_ordered", one, decision_id="d-2", ts=old))
+    drop(bench, "e.jsonl", line("erasure_ordered", other, ts=old))
+    decided(bench)
+
+    def carried_out() -> tuple[dict[str, Any], bool]:
+        result = bench.defs.resolve_job_def("carry_out_erasures").execute_in_process(instance=bench.instance)
+        (event,) = result.asset_materializations_for_node("erasures")
+        (check,) = result.get_asset_check_evaluations()
+        assert one not in str(result.all_events)
+        return {name: value.value for name, value in event.metadata.items()}, check.passed
+
+    before = stored_review_counts(bench.store, dt.datetime.now(dt.UTC))
+    assert (before.ordered, before.ordered_long) == (2, 1)
+    numbers, green = carried_out()
+    assert (numbers["erased"], numbers["held"], green) == (1, 1, True)
+    drop(bench, "f.jsonl", line("hold_released", one, decision_id="d-3"))
+    decided(bench)
+    numbers, green = carried_out()
+    assert (numbers["erased"], numbers["held"], numbers["certificates_pending"], green) == (1, 0, 2, True)
+    assert SubjectRegistry(bench.store).count() == len(SUBJECTS) - 2
+    assert erasures_done(before).passed is False
 
 
 def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBench) -> None:

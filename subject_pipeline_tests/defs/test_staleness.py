@@ -56,7 +56,13 @@ class Bench:
 
     def everything(self) -> None:
         """Run all jobs, as a person would who wants everything up to date."""
-        for job in ("register_workers", "apply_decisions", "ingest_access_events", "verify_checkpoint_and_report"):
+        for job in (
+            "register_workers",
+            "apply_decisions",
+            "carry_out_erasures",
+            "ingest_access_events",
+            "verify_checkpoint_and_report",
+        ):
             self.run(job)
 
     def stale(self) -> set[str]:

@@ -15,6 +15,7 @@ from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.applying import Decisions, chunk_groups
 from subject_pipeline.lifecycle.erasure.group import Erasure, Group, Order
+from subject_pipeline.lifecycle.erasure.selecting import ordered
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.chunks import ChunkLayout
@@ -94,3 +95,21 @@ class Erasures:
         """Finish what the log's writers do in the background; every registration looks for who was erased."""
         self._decisions.close()
         self._evidence.close(index=True)
+
+
+def carry_out_orders(store: SubjectStore, ring: KeyRingFile, actor: str) -> Erasure:
+    """Erase everybody whose erasure is ordered and whom no hold keeps; raises as `Erasures.erase`.
+
+    Args:
+        store: whose.
+        ring: a key ring; a writer's copy will do.
+        actor: who carries the orders out.
+    """
+    ring.ring()
+    evidence = ManifestEvidence(store, ring, actor)
+    evidence.open()
+    erasures = Erasures(store, ring, actor)
+    try:
+        return erasures.erase(ordered(store, evidence), Order(actor))
+    finally:
+        erasures.close()

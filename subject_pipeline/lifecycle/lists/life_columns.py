@@ -58,6 +58,9 @@ DATASETS = pl.col("datasets").list.eval(pl.element().struct.field("name")).list.
 HOLDS = added("holds")
 HELD = HOLDS.ne_missing("[]") & HOLDS.is_not_null()
 ORDERED = (pl.col("status") == "erasure_ordered") | added("erasure_ordered_at").is_not_null()
+_noted = added("erasure_ordered_at").str.to_datetime(COLUMN_FORMAT, time_unit="us", strict=False)
+ORDERED_AT = pl.coalesce(_noted.dt.replace_time_zone("UTC"), "created_at")
+"""When the erasure of those was ordered; of one that was imported as a word alone, when they were registered."""
 RESTRICTED = (pl.col("status") == "restricted") | added("restricted_at").is_not_null()
 PENDING = CONSENT[GENERAL_PII] == "pending_backfill_review"
 UNCLASSIFIED = pl.col("vertical") == "unknown"

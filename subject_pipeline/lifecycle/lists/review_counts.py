@@ -12,6 +12,7 @@ from subject_pipeline.lifecycle.lists.life_columns import (
     CONSENT,
     HELD,
     ORDERED,
+    ORDERED_AT,
     PENDING,
     RESTRICTED,
     UNCLASSIFIED,
@@ -19,6 +20,9 @@ from subject_pipeline.lifecycle.lists.life_columns import (
 )
 
 _AGES = {"under_30_days": 30, "30_to_90_days": 90, "90_to_365_days": 365}
+MOST_DAYS = 30
+"""How long an order to erase somebody who is not held may stand before it is done."""
+
 OLDER = "365_days_or_more"
 AGES = (*_AGES, OLDER)
 """How long a consent has been pending, counted from registration."""
@@ -36,6 +40,7 @@ class ReviewCounts:
         due_held: those due in any scope who are held.
         held: under at least one legal hold.
         ordered: whose erasure is ordered.
+        ordered_long: of those, who is not held, and was ordered more than `MOST_DAYS` days ago.
         restricted: whose processing is restricted, also if an erasure is ordered.
         unclassified: whose vertical is unknown.
     """
@@ -47,6 +52,7 @@ class ReviewCounts:
     due_held: int = 0
     held: int = 0
     ordered: int = 0
+    ordered_long: int = 0
     restricted: int = 0
     unclassified: int = 0
 
@@ -59,6 +65,7 @@ class ReviewCounts:
             self.due_held + other.due_held,
             self.held + other.held,
             self.ordered + other.ordered,
+            self.ordered_long + other.ordered_long,
             self.restricted + other.restricted,
             self.unclassified + other.unclassified,
         )
@@ -79,6 +86,7 @@ def review_counts(rows: pl.DataFrame, now: dt.datetime) -> ReviewCounts:
         "due_held": HELD & pl.any_horizontal(over.values()),
         "held": HELD,
         "ordered": ORDERED,
+        "ordered_long": ORDERED & ~HELD & (now - dt.timedelta(days=MOST_DAYS) > ORDERED_AT),
         "restricted": RESTRICTED,
         "unclassified": UNCLASSIFIED,
     }

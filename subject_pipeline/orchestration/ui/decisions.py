@@ -32,6 +32,7 @@ def review_metadata(counts: ReviewCounts) -> Metadata:
         "due_held": counts.due_held,
         "held": counts.held,
         "ordered": counts.ordered,
+        "ordered_long": counts.ordered_long,
         "restricted": counts.restricted,
         "unclassified": counts.unclassified,
     }

@@ -21,7 +21,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Prepared, listing
 
 SENSORS = {"register_workers_when_changed", "ingest_new_event_files", "apply_new_decision_files"}
-SCHEDULES = {"nightly_verification", "weekly_verification", "weekly_maintenance"}
+SCHEDULES = {"nightly_verification", "weekly_verification", "weekly_maintenance", "daily_erasures"}
 VERIFY = "verify_checkpoint_and_report"
 
 
