@@ -8,8 +8,9 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field, field_validator
 
+from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import stage_dataset
-from subject_pipeline.errors import ConfigurationError, DatasetError
+from subject_pipeline.errors import ConfigurationError, DatasetError, StoreError
 from subject_pipeline.objects.location import refuse_credentials
 from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
@@ -42,6 +43,7 @@ from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.registry.vanished import Reconciliation, reconcile
 from subject_pipeline.settings import Settings
 from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
+from subject_pipeline.store.opened import SubjectStore
 
 
 class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
@@ -177,7 +179,7 @@ def _candidate_chunks(
             else:
                 suppression = Suppression.of(store, evidence)
                 staged = stage_dataset(store, declaration, limit=options.rows, keep=suppression.kept)
-                found = reconcile(store, staged)
+                found = _reconciled(context, store, staged)
                 yield dg.MaterializeResult(
                     metadata={**staging_metadata(staged), **reconciliation_metadata(found), **provenance(store)},
                     data_version=dg.DataVersion(f"{staged.version}:{staged.limit}"),
@@ -186,6 +188,17 @@ def _candidate_chunks(
         yield reconciliation_result(context.asset_key, found, last, dataset.vanished_share)
 
     return candidate_chunks
+
+
+def _reconciled(
+    context: dg.AssetExecutionContext, store: SubjectStore, staged: StagedCandidates
+) -> Reconciliation | None:
+    """Who is gone from the source; None, and a warning, where the table cannot be read: staging needs no table."""
+    try:
+        return reconcile(store, staged)
+    except StoreError as error:
+        context.log.warning("Who is gone from the source could not be counted: %s", error)
+        return None
 
 
 def _subject_manifests(

@@ -1,5 +1,6 @@
 """Two datasets of the same people in Dagster: linking and who vanished, in metadata and in checks."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,3 +172,23 @@ def test_a_dry_run_says_who_would_be_linked(two: Two) -> None:
     (observation,) = two.run("drivers", IDS[:7], dry_run=True).get_asset_observation_events()
     metadata = observation.asset_observation_data.asset_observation.metadata
     assert (metadata["would_link"].value, metadata["linkable_with_key_ring"].value) == (7, 0)
+
+
+def test_a_table_that_cannot_be_read_stops_no_staging(two: Two) -> None:
+    """Who is gone is not counted then, and the check repeats what was found last; registration fails by itself."""
+    two.run("workers", IDS)
+    two.run("workers")  # whose staging has the people to count
+    folder = next((two.folder / "store" / "subjects").glob("chunk=*"))
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+    result = two.defs.resolve_job_def("register_workers").execute_in_process(
+        instance=two.instance,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        asset_selection=[dg.AssetKey(["workers", "candidate_chunks"])],
+    )
+    assert result.success
+    assert _check(result) == (
+        True,
+        "WARN",
+        f"0 of {len(IDS)} subjects are not in the source, as of the last run that read all rows",
+    )
