@@ -92,7 +92,6 @@ format: $(READY_DEV) ## Format, and repair what the linter can
 
 bench: $(READY_DEV) ## Measure against the goals and peers; 10 million rows too with: make bench TEN_MILLION=1
 	$(BIN)/python benchmarks/quality.py $(if $(TEN_MILLION),--ten-million)
-	$(BIN)/python benchmarks/importing.py
 	$(BIN)/python benchmarks/linking.py
 	$(BIN)/python benchmarks/lifecycle.py
 

@@ -1,90 +1,58 @@
-"""What an import of manifests costs: documents in the form of an export by column, and beside them one by one.
+"""What an import of manifests costs: documents in the form of an export by column, and beside them one by one."""
 
-Each import is a process of its own, in turns, and the medians are divided, because the machine may be busy with
-something else. An import into an empty store is followed by the same one again, which changes nothing.
-"""
-
-import argparse
 import shutil
-import statistics
-import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reports import RAM, Step, machine, start, tell
+from reports import Bench, Row
+from steps import Found, check, median, step
+from work import people_in, register_step, store_in
 
 from subject_pipeline.manifests.usual_documents import usual_rows
 from subject_pipeline.registry import import_rows
-from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.exporting import export
 from subject_pipeline.registry.importing import import_manifests
-from subject_pipeline.samples.people import sample_workers
-from subject_pipeline.store.datasets import DatasetDeclaration
-from subject_pipeline.store.opened import SubjectStore
 
-HERE = Path(__file__).resolve()
-PEOPLE = 100_000
+CHUNKS = 64
 ROUNDS = 3
-WAYS = ("by column", "one by one")
 
 
-def exported(folder: Path, people: int) -> Path:
-    """An export of sample people."""
-    sample_workers(people, folder / "workers.parquet")
-    store = SubjectStore.at(str(folder / "source"))
-    dataset = DatasetDeclaration(
-        name="workers", source=str(folder / "workers.parquet"), key_column="worker_id", candidate_id_prefix="WORKER-"
+def rows(bench: Bench) -> Iterator[Row]:
+    """An export of 100,000 into an empty store, and again, which changes nothing."""
+    people = bench.size(100_000)
+    (source,) = bench.stores("exported")
+    step(register_step, source, source=people_in(bench.folder, people), chunks=CHUNKS)
+    path = source / "manifests.jsonl"
+    check(export(store_in(source), path) == people, "the export")
+    first, again, singly = [], [], []
+    for _ in range(ROUNDS):
+        by_column, one_by_one = bench.stores("by-column", "one-by-one")
+        first.append(step(import_step, by_column, path=str(path), by_column=True))
+        singly.append(step(import_step, one_by_one, path=str(path), by_column=False))
+        again.append(step(import_step, by_column, path=str(path), by_column=True))
+        told = [(one["inserted"], one["unchanged"]) for one in (first[-1], singly[-1], again[-1])]
+        check(told == [(people, 0), (people, 0), (0, people)], told)
+        shutil.rmtree(by_column)
+        shutil.rmtree(one_by_one)
+    shutil.rmtree(source)
+    took = median(first)
+    yield Row(
+        f"import {people:,} manifests",
+        "<= 2 s",
+        f"{took:.2f} s, again {median(again):.2f} s; {median(first, 'cpu_s') / median(singly, 'cpu_s'):.2f} of the CPU "
+        f"time of one by one, {median(again, 'cpu_s') / median(singly, 'cpu_s'):.2f} again",
+        (took <= 2,),
     )
-    store.register(dataset)
-    backfill(store, dataset, limit=None)
-    export(store, folder / "manifests.jsonl")
-    return folder / "manifests.jsonl"
 
 
-def step(way: str, source: Path, folder: Path) -> None:
-    """One import, the whole of one process."""
-    if way != WAYS[0]:
+def import_step(folder: Path, path: str, *, by_column: bool) -> Callable[[], Found]:
+    """Imports manifests; those in the form of an export by column, or none."""
+    if not by_column:
         import_rows.usual_rows = lambda _, layout, words: usual_rows([], layout, words)
-    store = SubjectStore.at(str(folder))
-    start()
-    report = import_manifests(store, source)
-    tell(inserted=report.inserted, unchanged=report.unchanged, failed=report.failed)
+    store = store_in(folder, CHUNKS)
 
+    def work() -> Found:
+        report = import_manifests(store, Path(path))
+        return {"inserted": report.inserted, "unchanged": report.unchanged}
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=RAM)
-    parser.add_argument("--people", type=int, default=PEOPLE)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.step:
-        way, source, store = arguments.step
-        step(way, Path(source), Path(store))
-        return
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
-        source = exported(folder, arguments.people)
-        for _ in range(arguments.rounds):
-            for way in WAYS:
-                for run, counts in (("first", (arguments.people, 0)), ("again", (0, arguments.people))):
-                    one = Step(HERE, "--step", way, source, folder / "store").found()
-                    if (one["inserted"], one["unchanged"]) != counts:
-                        raise SystemExit(f"{way}, {run}: {one}")
-                    found.setdefault((run, way), []).append(one)
-                shutil.rmtree(folder / "store")
-    print(f"{arguments.people:,} manifests, {machine()}\n")
-    print("| import | way | seconds | CPU s | peak MiB | CPU of by column / of this |")
-    print("|---|---|---:|---:|---:|---:|")
-    for (run, way), ones in sorted(found.items(), reverse=True):
-        median = {key: statistics.median(one[key] for one in ones) for key in ("seconds", "cpu_s", "peak_mib")}
-        best = statistics.median(one["cpu_s"] for one in found[run, WAYS[0]])
-        print(
-            f"| {run} | {way} | {median['seconds']:.2f} | {median['cpu_s']:.2f} | {median['peak_mib']:,.0f} | "
-            f"{best / median['cpu_s']:.2f} |"
-        )
-
-
-if __name__ == "__main__":
-    main()
+    return work

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import appends
 import commands
+import importing
 import ingestion
 import registration
 import verification
@@ -19,6 +20,7 @@ from reports import RAM, Bench, Row, measured_on, say, write_part
 
 PARTS = {
     "registration": registration.rows,
+    "importing": importing.rows,
     "ingestion": ingestion.rows,
     "verification": verification.rows,
     "appends": appends.rows,

@@ -1,4 +1,4 @@
-"""What registration costs, beside a writer of one file per subject and a bare Delta MERGE, and what an import costs.
+"""What registration costs, beside a writer of one file per subject and a bare Delta MERGE.
 
 The two peers write the same rows, and check, count, read back and sync nothing.
 """
@@ -13,12 +13,10 @@ import polars as pl
 from deltalake import DeltaTable
 from reports import Bench, Row
 from steps import Found, check, median, step
-from work import people_in, register_step, store_in
+from work import people_in, register_step
 
 from subject_pipeline.candidates.candidates import candidates
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, new_rows, to_json_lines
-from subject_pipeline.registry.exporting import export
-from subject_pipeline.registry.importing import import_manifests
 from subject_pipeline.store.chunks import ChunkLayout
 
 CHUNKS = 64
@@ -26,7 +24,7 @@ ROUNDS = 3
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Registration of 500,000, first and again; where wanted of 10 million; an import."""
+    """Registration of 500,000, first and again; where wanted of 10 million."""
     people = bench.size(500_000)
     source = people_in(bench.folder, people)
     own, again, merge = [], [], []
@@ -53,7 +51,6 @@ def rows(bench: Bench) -> Iterator[Row]:
     yield Row(f"register {people:,}, again", "<= 0.25 s", f"{second:.2f} s", (second <= 0.25,))
     if bench.ten_million:
         yield _ten_million(bench, first / people)
-    yield _importing(bench)
 
 
 def _ten_million(bench: Bench, at_500k: float) -> Row:
@@ -72,18 +69,6 @@ def _ten_million(bench: Bench, at_500k: float) -> Row:
     )
 
 
-def _importing(bench: Bench) -> Row:
-    people = bench.size(100_000)
-    source, folder = bench.stores("exported", "imported")
-    _first(bench, source, people)
-    path = source / "manifests.jsonl"
-    check(export(store_in(source), path) == people, "the export")
-    took = step(import_step, folder, path=str(path))
-    check(took["inserted"] == people, took)
-    _clear(source, folder)
-    return Row(f"import {people:,} manifests", "<= 2 s", f"{took['seconds']:.2f} s", (took["seconds"] <= 2,))
-
-
 def _first(bench: Bench, folder: Path, people: int) -> Found:
     took = step(register_step, folder, source=people_in(bench.folder, people), chunks=CHUNKS)
     check(took["inserted"] == people, took)
@@ -93,12 +78,6 @@ def _first(bench: Bench, folder: Path, people: int) -> Found:
 def _clear(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder)
-
-
-def import_step(folder: Path, path: str) -> Callable[[], Found]:
-    """Imports manifests into an empty store."""
-    store = store_in(folder, CHUNKS)
-    return lambda: {"inserted": import_manifests(store, Path(path)).inserted}
 
 
 def objects_step(folder: Path, source: str) -> Callable[[], Found]:
