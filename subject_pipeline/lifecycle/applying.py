@@ -98,6 +98,7 @@ class Decisions:
 
 # Reasons name nobody: they are shown where no id may be.
 _UNEXPLAINED = "the manifest is none that the audit log explains: see `subject-pipeline audit verify`"
+_TAKEN = "another subject has got the storage key meanwhile, so nothing recorded can be applied: delete this one"
 
 
 def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]]:
@@ -168,7 +169,6 @@ class _Group:
             orient="row",
         )
         stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
-        stored = stored.join(wanted.select("candidate_id"), on="candidate_id", how="semi")
         found = {chunk: self._look(chunk, theirs, stored, astray) for chunk, theirs in ids.items()}
         gone = [one for subjects in found.values() for one in subjects.gone]
         if snapshot is not None and gone and not self.dry_run:
@@ -183,9 +183,16 @@ class _Group:
         return verdicts
 
     def _look(self, chunk: str, ids: Sequence[str], stored: pl.DataFrame, astray: Container[str | None]) -> _Subjects:
-        """What table and log have of some subjects of a chunk."""
+        """What table and log have of some subjects of a chunk.
+
+        Args:
+            chunk: whose.
+            ids: theirs.
+            stored: the table's rows of their storage keys, which other ids may have.
+            astray: ids and keys of rows that break the table's rules.
+        """
         rows = stored.filter(pl.col("chunk") == chunk)
-        documents = to_documents(rows)
+        documents, owners = to_documents(rows), dict(rows.select("storage_key", "candidate_id").iter_rows())
         recorded = self.evidence.recorded(chunk)
         standings, histories = recorded.standings(rows, ids), recorded.histories(ids)
         subjects = _Subjects({}, {}, [], {})
@@ -195,6 +202,8 @@ class _Group:
                 subjects.broken[one] = AMBIGUOUS
             elif not isinstance(standing, Standing):
                 subjects.broken[one] = _UNEXPLAINED
+            elif standing.document is not None and owners.get(storage_key(one), one) != one:
+                subjects.broken[one] = _TAKEN
             elif standing.behind:
                 subjects.states[one] = SubjectState.of(standing.document, histories.get(one, ()))
                 if standing.document is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import AmbiguousSubjectError, CollisionError, IncompleteError, UnknownSubjectError
+from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
@@ -31,6 +32,7 @@ from subject_pipeline_tests.helpers.audit_stores import (
     people,
     place_in,
 )
+from subject_pipeline_tests.helpers.decisions import decision
 from subject_pipeline_tests.helpers.recorded import (
     States,
     decisions_of,
@@ -339,6 +341,8 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
     assert there.kinds() == {slash: "unapplied"}
     with pytest.raises(CollisionError):
         there.put(slash)
+    (refused,) = Decisions(place.store, place.fresh_ring(), "tester").apply([decision("restricted", slash)])
+    assert refused.reason.startswith("another subject has got the storage key")
     there.delete(slash)
     assert there.settled().keys() == {line}
     assert there.compact().unexplained == 0
