@@ -206,7 +206,7 @@ def main() -> None:
         f"   .venv/bin/subject-pipeline audit show {whose}\n"
         "   .venv/bin/subject-pipeline audit verify\n"
         f"   .venv/bin/subject-pipeline audit prove {whose} --out proof.json\n"
-        "   .venv/bin/python docs/verify_proof.py proof.json\n"
+        '   .venv/bin/python docs/verify_proof.py proof.json "$(.venv/bin/subject-pipeline keys public | head -1)"\n'
         "   docs/first_dataset.md          a dataset of your own is one YAML file",
         highlight=False,
     )

@@ -148,7 +148,7 @@ def prove(shell: Shell, candidate_id: str, rows: bool, absent: bool, out: Path) 
             **({"seq": entry.seq, "row_sha256": entry.row_sha256, "state": entry.state} if entry else {}),
             "out": str(out),
         },
-        f"{out}: {_proven(candidate_id, made.proven)}; check it with docs/verify_proof.py",
+        f"{out}: {_proven(candidate_id, made.proven)}; docs/verify_proof.py checks it by what `keys public` prints",
     )
 
 
