@@ -11,7 +11,7 @@ from work import people_in, register_step, store_in
 from subject_pipeline.manifests.usual_documents import usual_rows
 from subject_pipeline.registry import import_rows
 from subject_pipeline.registry.exporting import export
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 
 CHUNKS = 64
 ROUNDS = 3

@@ -34,9 +34,9 @@ DECIDING = [
     "audit/row_form",
     "audit/segment",
     "candidates/candidates",
-    "checkpoints/checkpoint_tree",
+    "checkpoints/tree/stored",
     "checkpoints/leaves",
-    "checkpoints/merkle",
+    "checkpoints/tree/merkle",
     "checkpoints/proofs",
     "checkpoints/rosters",
     "checkpoints/signed_notes",
@@ -59,7 +59,7 @@ DECIDING = [
 # In addition to the files whose names begin like the module's.
 _FORMATS, _STORED = "checkpoints/test_formats.py", "checkpoints/test_stored_checkpoints.py"
 ALSO_TESTED_BY = {
-    "checkpoints/checkpoint_tree": [_STORED],
+    "checkpoints/tree/stored": [_STORED],
     "checkpoints/leaves": [_FORMATS],
     "checkpoints/rosters": [_FORMATS, _STORED],
     "checkpoints/statement": [_FORMATS, _STORED],
@@ -235,7 +235,10 @@ def survivors_of(module: str, tree: ast.Module, mutants: Sequence[Mutant], jobs:
 
 @click.command(help=(__doc__ or "").partition("\n")[0])
 @click.option(
-    "--module", "modules", multiple=True, help="One of those that decide, such as checkpoints/merkle; again for more."
+    "--module",
+    "modules",
+    multiple=True,
+    help="One of those that decide, such as decisions/retention; again for more.",
 )
 @click.option("--sample", type=int, help="Try only so many mutants, taken at random.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")

@@ -23,11 +23,11 @@ from subject_pipeline.anchoring.signing import Signer
 from subject_pipeline.anchoring.writing import CheckpointWriter
 from subject_pipeline.checkpoints.anchored import AnchoredSubjects
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, leaves_text, parse_leaves, state_root
-from subject_pipeline.checkpoints.merkle import root_of_hashes
 from subject_pipeline.checkpoints.rosters import BLIND_BYTES, Roster
 from subject_pipeline.checkpoints.statement import NEVER, Statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
-from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.tree.head import TreeHead
+from subject_pipeline.checkpoints.tree.merkle import root_of_hashes
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.formats.times import format_time

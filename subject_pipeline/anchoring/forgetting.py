@@ -16,9 +16,9 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 
-from subject_pipeline.checkpoints.checkpoint_tree import NOTE, STATEMENT
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, state_root
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
+from subject_pipeline.checkpoints.tree.stored import NOTE, STATEMENT
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.layout import CHECKPOINTS, checkpoint_key, leaves_key, roster_key
 

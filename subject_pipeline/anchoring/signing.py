@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.errors import CheckpointError, KeyRingError
 from subject_pipeline.keys.marks import Mark, check_writable, raise_mark
 from subject_pipeline.keys.ring_file import KeyRingFile

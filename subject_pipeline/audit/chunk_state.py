@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from subject_pipeline.audit.events import AccessEvent, recorded_event
-from subject_pipeline.audit.index import (
+from subject_pipeline.audit.index.records import (
     KnownEvents,
     SegmentDelta,
     heads_with_evidence,
     key_hashes,
     subject_digest,
 )
+from subject_pipeline.audit.index.stored import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.segment import ChainHead, LogHead, ManifestState, Segment, Written, evidence_of
-from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError, IndexState
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs

@@ -16,9 +16,9 @@ from itertools import groupby
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.group_commit import NOTHING_EXPECTED, Appended, Lane, Ticket, fresh, in_time, parts, take
-from subject_pipeline.audit.index_writer import INDEX_AFTER_BYTES, IndexWriter
+from subject_pipeline.audit.index.stored import AuditIndex, IndexLostError
+from subject_pipeline.audit.index.writer import INDEX_AFTER_BYTES, IndexWriter
 from subject_pipeline.audit.segment import LogHead, write_segment
-from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time

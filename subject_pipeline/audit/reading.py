@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
+from subject_pipeline.audit.index.stored import AuditIndex, IndexLostError
 from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.audit.segment import Segment
-from subject_pipeline.audit.stored_index import AuditIndex, IndexLostError
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from subject_pipeline.audit.events import AccessEvent, evidence_event
 from subject_pipeline.audit.group_commit import parts
-from subject_pipeline.audit.index_writer import INDEX_AFTER_BYTES
+from subject_pipeline.audit.index.writer import INDEX_AFTER_BYTES
 from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.recorded import RecordedChunk

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from subject_pipeline.audit.chunk_state import ChunkState
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.segment import ChainHead
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.columns import key_hash_expr

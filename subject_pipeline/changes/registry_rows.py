@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from subject_pipeline.audit.chunk_state import ChunkState
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.audit.segment import ChainHead, Evidence, Segment, evidence_of
 from subject_pipeline.audit.stored_segments import AuditSegments

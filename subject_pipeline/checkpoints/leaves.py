@@ -8,8 +8,8 @@ from typing import Self
 
 import orjson
 
-from subject_pipeline.checkpoints import merkle
 from subject_pipeline.checkpoints.fields import hold, hold_end, hold_text, is_count, is_hash, object_of
+from subject_pipeline.checkpoints.tree import merkle
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.formats.leaves import NO_HASH

@@ -17,11 +17,11 @@ from typing import Any
 from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.checkpoints.fields import is_count
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
-from subject_pipeline.checkpoints.merkle import inclusion_path, path_in_hashes, root_of_path
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256, parse_roster_leaf
 from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_line
 from subject_pipeline.checkpoints.statement import NEVER, Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.merkle import inclusion_path, path_in_hashes, root_of_path
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
 from subject_pipeline.store.chunks import ChunkLayout

@@ -7,7 +7,7 @@ long the log is: the root over one leaf is that leaf's hash, so the note of chec
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, opened_by
 from subject_pipeline.checkpoints.statement import Statement, max_bytes
-from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.tree.head import TreeHead
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import KeyRing

@@ -8,7 +8,7 @@ from typing import Self
 
 from subject_pipeline.checkpoints.fields import hold, hold_text, is_count, is_hash, object_of
 from subject_pipeline.checkpoints.signed_notes import parse_verifier_line
-from subject_pipeline.checkpoints.tree_head import is_log_id, origin
+from subject_pipeline.checkpoints.tree.head import is_log_id, origin
 from subject_pipeline.errors import CanonicalJsonError, CheckpointError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.store.chunks import MAX_CHUNK_COUNT

@@ -15,12 +15,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from subject_pipeline.checkpoints import merkle
-from subject_pipeline.checkpoints.checkpoint_tree import CheckpointTree
 from subject_pipeline.checkpoints.leaves import MAX_LEAF_BYTES, ChunkLeaf, parse_leaves
 from subject_pipeline.checkpoints.rosters import MAX_LINE_BYTES, Roster
 from subject_pipeline.checkpoints.statement import Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.tree import merkle
+from subject_pipeline.checkpoints.tree.head import TreeHead
+from subject_pipeline.checkpoints.tree.stored import CheckpointTree
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.objects.protocol import ObjectStore

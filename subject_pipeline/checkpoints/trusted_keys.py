@@ -10,7 +10,7 @@ from typing import Self
 
 from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, verifier_line
 from subject_pipeline.checkpoints.statement import Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.keys.ring import KeyRing
 

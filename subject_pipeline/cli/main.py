@@ -36,7 +36,7 @@ _COMMANDS = (
     Lazy("policies", f"{_HERE}.life.policies", "Declare how long data is kept and which verticals there are."),
     Lazy(
         "rebuild",
-        f"{_HERE}.audit_verify",
+        f"{_HERE}.evidence.audit_verify",
         "Write everything that is derived again, from the table and the log: the audit index.",
     ),
     Lazy(

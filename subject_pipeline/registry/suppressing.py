@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.candidates.columns import key_hash_expr
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import AuditLogError

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from subject_pipeline.checkpoints.checkpoint_tree import NOTE, CheckpointTree
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, is_named_in, parse_verifier_line
-from subject_pipeline.checkpoints.tree_head import log_id_of
+from subject_pipeline.checkpoints.tree.head import log_id_of
+from subject_pipeline.checkpoints.tree.stored import NOTE, CheckpointTree
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, ConfigurationError, KeyRingError
 from subject_pipeline.objects.protocol import ObjectStore

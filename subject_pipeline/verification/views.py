@@ -12,7 +12,7 @@ from subject_pipeline.audit.stored_segments import AuditSegments, Listing
 from subject_pipeline.checkpoints.leaves import ChunkLeaf
 from subject_pipeline.checkpoints.signed_layout import contradiction, first_statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore, Retired
-from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.tree.head import TreeHead
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
 from subject_pipeline.keys.macs import KeyLookup

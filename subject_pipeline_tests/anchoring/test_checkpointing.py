@@ -16,7 +16,7 @@ from subject_pipeline.checkpoints.proofs import check_proof
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
 from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
-from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.checkpoints.tree.head import origin
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError, UnknownSubjectError
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.frames import to_rows

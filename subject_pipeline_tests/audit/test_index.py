@@ -3,7 +3,7 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from subject_pipeline.audit.index import (
+from subject_pipeline.audit.index.records import (
     DIGEST,
     POSTING_WIDTH,
     Records,

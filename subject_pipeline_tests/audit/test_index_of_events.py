@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.audit import index
-from subject_pipeline.audit.index import EVENT_WIDTH, KnownEvents
+from subject_pipeline.audit.index import records as index
+from subject_pipeline.audit.index.records import EVENT_WIDTH, KnownEvents
 
 _CONTENTS = [bytes([number]) * 8 for number in range(3)]
 # Few beginnings and few endings, so that identities share the half that they are searched by.

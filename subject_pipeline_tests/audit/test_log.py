@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from subject_pipeline.audit import index, index_writer
 from subject_pipeline.audit import log as module
+from subject_pipeline.audit.index import records as index
+from subject_pipeline.audit.index import writer as index_writer
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, OutcomeUnknownError, StoreError

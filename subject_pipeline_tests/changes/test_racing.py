@@ -13,7 +13,7 @@ import pytest
 from subject_pipeline.candidates.staging import stage_dataset
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import IncompleteError, UnknownSubjectError
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline_tests.changes.test_settling import P, Registered, opened, three_people
 from subject_pipeline_tests.conftest import Prepared

@@ -14,7 +14,7 @@ from subject_pipeline.errors import ConflictError, ManifestError
 from subject_pipeline.keys.rotation import rotate_ring
 from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, assert_sound, event, manifest, people

@@ -5,7 +5,7 @@ import pytest
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import AccessEvent, evidence_event
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.segment import Evidence
 from subject_pipeline.changes.registry_rows import RegistryRow, registry_rows
 from subject_pipeline.errors import AuditLogError, StoreError

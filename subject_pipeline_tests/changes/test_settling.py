@@ -16,7 +16,7 @@ from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.store.datasets import DatasetDeclaration

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, leaves_text, parse_leaves, state_root
-from subject_pipeline.checkpoints.merkle import GrowingTree, root
 from subject_pipeline.checkpoints.rosters import (
     MAX_LINE_BYTES,
     STATES,
@@ -23,7 +22,8 @@ from subject_pipeline.checkpoints.rosters import (
 )
 from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note
 from subject_pipeline.checkpoints.statement import Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.merkle import GrowingTree, root
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from subject_pipeline.checkpoints.merkle import inclusion_path, node_hash, root, root_of_path
+from subject_pipeline.checkpoints.tree.merkle import inclusion_path, node_hash, root, root_of_path
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 

@@ -11,7 +11,7 @@ from subject_pipeline.checkpoints.leaves import ChunkLeaf, leaves_text
 from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES, sign_note
 from subject_pipeline.checkpoints.stored_checkpoints import CheckpointStore
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, StoreError
 from subject_pipeline.formats.leaves import leaf_hash

@@ -15,7 +15,7 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.checkpoints.leaves import parse_leaves
 from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.signed_notes import verifier_line
-from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.checkpoints.tree.head import origin
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline.keys.ring_file import replace_ring

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from subject_pipeline.anchoring.writing import CheckpointWriter
-from subject_pipeline.checkpoints import merkle
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, state_root
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
 from subject_pipeline.checkpoints.statement import Statement
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree import merkle
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import SigningKey

@@ -10,12 +10,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, state_root
-from subject_pipeline.checkpoints.merkle import root_of_hashes
 from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Signed
 from subject_pipeline.checkpoints.rosters import Roster, RosterEntry, id_sha256
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
 from subject_pipeline.checkpoints.statement import Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
+from subject_pipeline.checkpoints.tree.merkle import root_of_hashes
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
 from subject_pipeline.store.chunks import ChunkLayout

@@ -16,7 +16,7 @@ from subject_pipeline.audit.segment import LogHead, Segment, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.checkpoints.signed_notes import verifier_line
-from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.checkpoints.tree.head import origin
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring

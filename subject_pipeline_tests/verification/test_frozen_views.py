@@ -13,7 +13,7 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import IncompleteError, StoreError
 from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Prepared

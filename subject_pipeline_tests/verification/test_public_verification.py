@@ -12,11 +12,11 @@ import pytest
 
 from subject_pipeline.anchoring.writing import CheckpointWriter
 from subject_pipeline.audit.segment import ChainHead, LogHead, Segment, write_segment
-from subject_pipeline.checkpoints import merkle
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, state_root
 from subject_pipeline.checkpoints.rosters import Roster, id_sha256
 from subject_pipeline.checkpoints.signed_notes import sign_note, verifier_line
-from subject_pipeline.checkpoints.tree_head import TreeHead, origin
+from subject_pipeline.checkpoints.tree import merkle
+from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.errors import ConfigurationError, KeyRingError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.marks import marks_path

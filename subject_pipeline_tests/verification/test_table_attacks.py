@@ -21,7 +21,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.exporting import export
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.verification.whole_store import Verification, verify

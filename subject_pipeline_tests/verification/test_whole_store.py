@@ -15,7 +15,7 @@ from subject_pipeline.audit.reading import show
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.checkpoints.proofs import ABSENCE, check_proof
 from subject_pipeline.checkpoints.signed_notes import verifier_line
-from subject_pipeline.checkpoints.tree_head import origin
+from subject_pipeline.checkpoints.tree.head import origin
 from subject_pipeline.errors import (
     CheckpointError,
     ConflictError,
@@ -30,7 +30,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ri
 from subject_pipeline.manifests.commits import Commits
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.registry.backfill import backfill
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.verification.rebuilding import rebuild

@@ -5,23 +5,30 @@ import click
 from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 
 _HERE = "subject_pipeline.cli.commands"
+_EVIDENCE = f"{_HERE}.evidence"
 
 
 @click.group(
     cls=LazyGroup,
     lazy=(
-        Lazy("append", f"{_HERE}.audit_append", "Append one row to a subject's chain; on disk when this returns."),
         Lazy(
-            "checkpoint", f"{_HERE}.audit_verify", "Verify what is new since the last checkpoint, then sign the next."
+            "append",
+            f"{_EVIDENCE}.audit_append",
+            "Append one row to a subject's chain; on disk when this returns.",
+        ),
+        Lazy(
+            "checkpoint",
+            f"{_EVIDENCE}.audit_verify",
+            "Verify what is new since the last checkpoint, then sign the next.",
         ),
         Lazy(
             "ingest",
-            f"{_HERE}.audit_records",
+            f"{_EVIDENCE}.audit_records",
             "Append the access events of .jsonl or .parquet files, each once however often its file is read.",
         ),
         Lazy(
             "prove",
-            f"{_HERE}.audit_verify",
+            f"{_EVIDENCE}.audit_verify",
             "Write a self-contained proof of what the latest checkpoint says of a subject, or that it says nothing.",
         ),
         Lazy(
@@ -29,10 +36,10 @@ _HERE = "subject_pipeline.cli.commands"
             f"{_HERE}.history.search",
             "Find rows of the audit log, or count them by subject, actor, purpose and more; nothing is verified.",
         ),
-        Lazy("show", f"{_HERE}.audit_records", "Print a subject's rows, each as stored; nothing is verified."),
+        Lazy("show", f"{_EVIDENCE}.audit_records", "Print a subject's rows, each as stored; nothing is verified."),
         Lazy(
             "verify",
-            f"{_HERE}.audit_verify",
+            f"{_EVIDENCE}.audit_verify",
             "Check chains, logs and manifests against MACs, links and the last checkpoint; exit 1 on a finding.",
         ),
     ),

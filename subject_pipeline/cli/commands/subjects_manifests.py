@@ -15,7 +15,7 @@ from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.lifecycle.history.telling import manifest_then
 from subject_pipeline.manifests.manifest import translations
 from subject_pipeline.registry import exporting
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact as compact_store
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.registry.subjects import SubjectRegistry

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.registry_rows import chain_rows
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys

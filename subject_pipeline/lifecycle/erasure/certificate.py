@@ -11,7 +11,7 @@ from typing import Any
 
 from subject_pipeline.checkpoints.fields import hold, hold_text, is_count, is_hash, object_of
 from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note
-from subject_pipeline.checkpoints.tree_head import is_log_id, origin
+from subject_pipeline.checkpoints.tree.head import is_log_id, origin
 from subject_pipeline.errors import CanonicalJsonError, CheckpointError
 from subject_pipeline.formats.canonical_json import canonical_row
 from subject_pipeline.formats.times import is_time

@@ -15,7 +15,7 @@ from typing import Any
 from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.anchoring.signing import Signer
 from subject_pipeline.audit.chunk_state import ChunkState
-from subject_pipeline.audit.index import subject_digest
+from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.segment import ChainHead
 from subject_pipeline.changes.registry_rows import chain_rows

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.registry import importing
+from subject_pipeline.registry.imports import importing
 from subject_pipeline_tests.cli.conftest import Run
 from subject_pipeline_tests.conftest import KEY_COLUMN, Parquet
 

@@ -10,7 +10,7 @@ from subject_pipeline.candidates.candidates import candidates
 from subject_pipeline.candidates.staged_parts import read_record
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.errors import IncompleteError, ManifestError
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.registry.suppressing import Suppression

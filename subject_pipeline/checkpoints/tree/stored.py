@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from subject_pipeline.checkpoints import merkle, statement
+from subject_pipeline.checkpoints import statement
 from subject_pipeline.checkpoints.signed_notes import MAX_NOTE_BYTES
 from subject_pipeline.checkpoints.statement import Statement
-from subject_pipeline.checkpoints.tree_head import TreeHead
+from subject_pipeline.checkpoints.tree import merkle
+from subject_pipeline.checkpoints.tree.head import TreeHead
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash

@@ -9,7 +9,7 @@ import click
 
 from subject_pipeline.anchoring import checkpointing, proving
 from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Proven
-from subject_pipeline.cli.commands.audit_reports import (
+from subject_pipeline.cli.commands.evidence.audit_reports import (
     checkpoint_words,
     unknown_words,
     verification_json,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from subject_pipeline.audit.index import (
+from subject_pipeline.audit.index.records import (
     EVENT_WIDTH,
     POSTING_WIDTH,
     KnownEvents,

@@ -15,8 +15,8 @@ from subject_pipeline.manifests.files import read_documents
 from subject_pipeline.manifests.manifest import Translations
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
-from subject_pipeline.registry.import_attempt import ImportAttempt
-from subject_pipeline.registry.import_rows import at_home, rows_of
+from subject_pipeline.registry.imports.attempt import ImportAttempt
+from subject_pipeline.registry.imports.rows import at_home, rows_of
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore

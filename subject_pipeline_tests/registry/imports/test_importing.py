@@ -13,10 +13,10 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest, translations
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.manifests.usual_documents import usual_rows
-from subject_pipeline.registry import import_rows, importing
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.exporting import export
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports import importing, rows
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
@@ -469,7 +469,7 @@ def test_by_column_and_one_by_one_give_the_same(tmp_path: Path, lines: Lines, mo
         snapshot = ManifestTable(store).snapshot()
         assert snapshot is not None
         found.append((reports, snapshot.rows().drop("updated_at").sort("storage_key").rows()))
-        monkeypatch.setattr(import_rows, "usual_rows", lambda _, layout, words: usual_rows([], layout, words))
+        monkeypatch.setattr(rows, "usual_rows", lambda _, layout, words: usual_rows([], layout, words))
 
     assert found[0] == found[1]
     assert found[0][0][0].failed == 4

@@ -7,7 +7,7 @@ import pytest
 
 from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import store_policies
-from subject_pipeline.registry.importing import import_manifests
+from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.outcomes import ImportReport
 from subject_pipeline_tests.helpers.audit_stores import JUNE, Place, manifest
 from subject_pipeline_tests.helpers.recorded import table_of

@@ -7,7 +7,7 @@ import click
 
 from subject_pipeline.audit.reading import show as show_rows
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
-from subject_pipeline.cli.commands.audit_reports import (
+from subject_pipeline.cli.commands.evidence.audit_reports import (
     ingest_words,
 )
 from subject_pipeline.cli.progress import bar

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.group_commit import Lane
-from subject_pipeline.audit.index import SegmentDelta
-from subject_pipeline.audit.stored_index import AuditIndex, IndexState
+from subject_pipeline.audit.index.records import SegmentDelta
+from subject_pipeline.audit.index.stored import AuditIndex, IndexState
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once

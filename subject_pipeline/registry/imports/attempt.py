@@ -16,7 +16,7 @@ from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
-from subject_pipeline.registry.import_guards import import_refusal
+from subject_pipeline.registry.imports.guards import import_refusal
 from subject_pipeline.registry.outcomes import ImportFailure
 from subject_pipeline.registry.suppressing import SUPPRESSED
 from subject_pipeline.store.chunks import ChunkLayout

@@ -1,0 +1,1 @@
+"""The commands of the audit log: append, ingest, show, verify, checkpoint, prove."""
