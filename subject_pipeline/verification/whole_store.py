@@ -116,6 +116,22 @@ class Verification:
         for result, count in log.results.items():
             self.results[result] += count
 
+    def join(self, other: "Verification") -> None:
+        """Add what was found in other chunks; what stands against the whole store counts once, whoever found it."""
+        known = {one for one in self.broken_logs if one.chunk is None}
+        self.broken_logs += [one for one in other.broken_logs if one not in known]
+        for name in _LISTS:
+            getattr(self, name).extend(getattr(other, name))
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.homes.update(other.homes)
+        for result, count in other.results.items():
+            self.results[result] += count
+
+
+_LISTS = ("broken_chains", "broken_manifests", "pending", "unregistered", "questionable")
+_COUNTS = ("unanchored", "unanchored_manifests", "chains", "rows", "unreadable")
+
 
 def verify(  # noqa: PLR0913 - options, named at the call
     store: SubjectStore,
@@ -178,7 +194,8 @@ def finish(report: Verification, verifier: Verifier, started: float) -> None:
     if verifier.view is not None:
         report.subjects = verifier.view.manifests.count
         report.checkpoint = verifier.view.checkpoint
-    report.broken_logs[:0] = verifier.problems
+    known = set(verifier.problems)
+    report.broken_logs = [*verifier.problems, *(one for one in report.broken_logs if one not in known)]
     report.elapsed_s = time.perf_counter() - started
 
 

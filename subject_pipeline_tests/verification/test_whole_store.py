@@ -3,6 +3,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,7 @@ from subject_pipeline.errors import (
     StoreError,
     UnknownSubjectError,
 )
+from subject_pipeline.ingestion.rebuilding import rebuild
 from subject_pipeline.keys.marks import marks_path
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring, replace_ring
@@ -33,7 +35,9 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.registry.subjects import SubjectRegistry
-from subject_pipeline.verification.rebuilding import rebuild
+from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.by_processes import verify_by_processes
+from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.conftest import Declared, Prepared
 from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
@@ -85,12 +89,17 @@ def test_a_sound_store_is_sound(auditee: Auditee, incremental: bool) -> None:
 def test_tampering_is_found_and_named(auditee: Auditee, tampering: Callable[[Auditee], Traces], mode: str) -> None:
     """Each kind of tampering is found with its kind, and chains of other chunks are not accused.
 
-    Whoever has no keys finds it too: the one kind that is another is a row's text, found by the link to it.
+    Whoever has no keys finds it too: the one kind that is another is a row's text, found by the link to it. In parts,
+    as several processes verify, the same is found.
     """
     expected = traces(tampering, auditee, mode)
     report = auditee.verify_as(mode)
     assert expected <= found(report)
     assert not report.sound
+    if mode != "incremental":
+        keys = PublicKeys.of([auditee.line]) if mode == "public" else KeyRingFile(auditee.ring.path)
+        in_parts = verify_by_processes(SubjectStore.at(str(auditee.root)), keys, processes=1)
+        assert replace(in_parts, elapsed_s=0) == replace(report, elapsed_s=0)
     touched = {auditee.chunk(who) for who, _ in expected if who in SUBJECTS} | {who for who, _ in expected}
     assert {auditee.chunk(str(one.subject)) for one in report.broken_chains} <= touched
 

@@ -19,12 +19,13 @@ from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SourceError, StoreError, UnknownSubjectError
+from subject_pipeline.ingestion.rebuilding import rebuild as rebuild_store
 from subject_pipeline.lifecycle.stored_findings import store_questionable
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification import whole_store
+from subject_pipeline.verification.by_processes import verify_by_processes
 from subject_pipeline.verification.public_keys import PublicKeys
-from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 
 
 @click.command()
@@ -35,26 +36,39 @@ from subject_pipeline.verification.rebuilding import rebuild as rebuild_store
 @click.option("--verifier-key", "verifier", metavar="LINE",
               help="Verify without the key ring, by the line that `keys public` prints, or a file of such lines: "
                    "everything that a checkpoint anchors; MACs are looked at for their form alone.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1), metavar="N",
+              help="Processes of a full verification. Default: one; for large logs up to one a core.")  # fmt: skip
 @command_options
 def verify(
-    shell: Shell, candidate_ids: tuple[str, ...], incremental: bool, notes: tuple[Path, ...], verifier: str | None
+    shell: Shell,
+    candidate_ids: tuple[str, ...],
+    incremental: bool,
+    notes: tuple[Path, ...],
+    verifier: str | None,
+    processes: int | None,
 ) -> None:
     """Check chains, logs and manifests against MACs, links and the last checkpoint; exit 1 on a finding."""
     if verifier is not None and incremental:
         raise click.UsageError("--verifier-key and --incremental contradict each other: public verification is full")
+    if processes is not None and (incremental or candidate_ids):
+        raise click.UsageError("--processes is for a full verification of everything")
     keys = shell.usable_key_ring() if verifier is None else _public_keys(verifier)
     store = shell.open_store()
     with contextlib.suppress(*([StoreError] if isinstance(keys, PublicKeys) else [])):
         store.check_written()  # public verification finds a lost layout, and goes on without it
     with bar("verified", "chunks") as shown:
-        report = whole_store.verify(
-            store,
-            keys,
-            candidate_ids=candidate_ids,
-            incremental=incremental,
-            known_notes=[_note(path) for path in notes],
-            watch=lambda _, done, total: shown(done, total),
-        )
+        known = [_note(path) for path in notes]
+        if incremental or candidate_ids:
+            report = whole_store.verify(
+                store,
+                keys,
+                candidate_ids=candidate_ids,
+                incremental=incremental,
+                known_notes=known,
+                watch=lambda _, done, total: shown(done, total),
+            )
+        else:
+            report = verify_by_processes(store, keys, processes=processes, known_notes=known, progress=shown)
     if report.sound and len(report.unknown) == len(candidate_ids) > 0:
         raise UnknownSubjectError(unknown_words(report))
     listed = _listed(store, report) if verifier is None else None

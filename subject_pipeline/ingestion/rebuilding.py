@@ -1,11 +1,11 @@
 """Rebuilding: everything that is derived, from nothing but the table and the log."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.whole_store import Progress
 
 
 @dataclass(slots=True)
@@ -17,8 +17,13 @@ class Rebuilt:
     removed: int = 0
 
 
-def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Progress | None = None) -> Rebuilt:
+def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Callable[[int, int], None] | None = None) -> Rebuilt:
     """Derive the audit index of every chunk again, reading the whole log; writers may continue meanwhile.
+
+    Args:
+        store: whose index.
+        ring: the key ring.
+        progress: called with chunks done and chunks in all.
 
     Raises:
         KeyRingError: there is no usable key ring.
