@@ -10,7 +10,7 @@ from subject_pipeline.checkpoints.tree.merkle import inclusion_path, node_hash, 
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 
-VECTORS = Path(__file__).parent.parent / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
 REFERENCE = json.loads((VECTORS / "merkle_rfc6962.json").read_text(encoding="utf-8"))
 REFERENCE_LEAVES = [bytes.fromhex(leaf) for leaf in REFERENCE["leaves"]]
 
