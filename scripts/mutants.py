@@ -188,7 +188,7 @@ def reasons() -> dict[str, str]:
 
 def tests_of(module: str) -> list[str]:
     """The files that have to notice a change."""
-    folder, _, name = module.partition("/")
+    folder, _, name = module.rpartition("/")
     tests = ROOT / "subject_pipeline_tests"
     own = sorted((tests / folder).glob(f"test_{name}*.py"))
     return [str(path) for path in (*own, *(tests / also for also in ALSO_TESTED_BY.get(module, ())))]
