@@ -4,19 +4,17 @@ Each process opens the store itself and holds one view from its first chunk to i
 any of them has against the whole store is reported.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.protocol import ObjectInfo
+from subject_pipeline.spawned import cores, spawned
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.verifier import Verifier
@@ -46,7 +44,7 @@ _verifier: Verifier | None = None
 def processes_for(listed: Mapping[str, Mapping[int, ObjectInfo]]) -> int:
     """How many processes these logs are worth: one for small ones, at most one a core that this process may use."""
     size = sum(info.size for segments in listed.values() for info in segments.values())
-    return max(1, min(_cores(), len(listed), size // WORTH_A_PROCESS))
+    return max(1, min(cores(), len(listed), size // WORTH_A_PROCESS))
 
 
 def verify_by_processes(
@@ -112,7 +110,7 @@ def _verified_apart(
         tuple(chunk for part in parts for chunk in part),
         tuple(known_notes),
     )
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (asked,)) as pool:
+    with spawned(processes, _begin, asked) as pool:
         futures = [pool.submit(_verify, part) for part in parts]
         try:
             for future in futures:
@@ -151,7 +149,7 @@ def part_of(verifier: Verifier, chunks: Sequence[str], *, public: bool) -> Verif
     return report
 
 
-def _start(asked: _Asked) -> None:
+def _begin(asked: _Asked) -> None:
     global _asked  # noqa: PLW0603 - a process of the pool has one verification
     _asked = asked
 
@@ -165,7 +163,3 @@ def _verify(chunks: Sequence[str]) -> Verification:
         audited = AuditedStore(store, keys)
         _verifier = Verifier(audited, _asked.chunks, incremental=False, known_notes=_asked.known_notes)
     return part_of(_verifier, chunks, public=isinstance(keys, PublicKeys))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

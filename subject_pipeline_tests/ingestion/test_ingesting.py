@@ -15,6 +15,7 @@ from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import SourceError, StoreError
 from subject_pipeline.ingestion import event_files, ingesting, line_files
+from subject_pipeline.ingestion.appending.by_chunk import InThisProcess
 from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport, Placed
 from subject_pipeline.ingestion.ingesting import ingest
@@ -152,7 +153,7 @@ def test_a_batch_ends_where_its_events_take_enough_memory(
 
 def test_one_batch_at_a_time_is_in_memory(log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was appended is gone before the next batch is read."""
-    monkeypatch.setattr(ingesting, "_BATCH", 50)
+    monkeypatch.setattr(InThisProcess, "batch", 50)
     alive: list[int] = []
     parsed = event_files.read_events
 
@@ -171,7 +172,7 @@ def test_an_ingestion_that_failed_half_way_is_finished_by_the_next(
     log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was counted is there; the same call again appends the rest, and nothing twice."""
-    monkeypatch.setattr(ingesting, "_BATCH", 20)
+    monkeypatch.setattr(InThisProcess, "batch", 20)
     file = _lines(tmp_path / "e.jsonl", *(_event(number) for number in range(100)))
     create, calls = AuditSegments.create, iter(range(100))
 

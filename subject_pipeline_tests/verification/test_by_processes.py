@@ -122,7 +122,7 @@ def test_logs_are_worth_so_many_processes(
     monkeypatch: pytest.MonkeyPatch, sizes: list[int], cores: int, expected: int
 ) -> None:
     """Small logs are verified sooner than a process starts; more processes than cores or chunks are of no use."""
-    monkeypatch.setattr(by_processes, "_cores", lambda: cores)
+    monkeypatch.setattr(by_processes, "cores", lambda: cores)
     assert processes_for(_listed(sizes)) == expected
 
 

@@ -14,6 +14,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion import ingesting
+from subject_pipeline.ingestion.appending.by_processes import processes_for
 from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.registry.subjects import SubjectRegistry
@@ -21,8 +22,10 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--processes", type=click.IntRange(1), metavar="N",
+              help="Processes that append. Default: this one; for large files others, up to one a core.")  # fmt: skip
 @command_options
-def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
+def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None:
     """Append the access events of .jsonl or .parquet files, each once however often its file is read."""
     sources = [local_file(path) for path in files]
     ring = shell.key_ring()
@@ -32,7 +35,13 @@ def ingest(shell: Shell, files: tuple[Path, ...]) -> None:
     ending = ""
     with bar("read", "events") as shown:
         try:
-            ingesting.ingest(log, sources, report=report, progress=lambda done: shown(done, None))
+            ingesting.ingest(
+                log,
+                sources,
+                report=report,
+                progress=lambda done: shown(done, None),
+                processes=processes or processes_for(sum(path.stat().st_size for path in files if path.is_file())),
+            )
         except SubjectPipelineError as error:
             if not report.events:
                 raise

@@ -1,0 +1,128 @@
+"""Appending by several processes, each with chunks of its own: a batch is appended while the next one is read."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future  # noqa: TC003 - beside the errors that it raises
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from subject_pipeline.audit.events import AccessEvent
+from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.checkpoints.signed_layout import open_audit_log
+from subject_pipeline.errors import OutcomeUnknownError
+from subject_pipeline.ingestion.appending.by_chunk import INDEX_AFTER_BYTES, ByChunk, Done, append, by_chunk, tallies
+from subject_pipeline.ingestion.ingest_report import Placed, Tally
+from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.objects.location import StoreLocation
+from subject_pipeline.objects.overlapping import at_once
+from subject_pipeline.spawned import cores, spawned
+from subject_pipeline.store.opened import SubjectStore
+
+_ENDED = (
+    "a process that appended was ended, by lack of memory perhaps: what it was given may be in the log; run it again"
+)
+
+Answer = tuple[list[Done], Exception | None]
+"""What became of a process's part of a batch, and why the rest of it was not appended."""
+
+_opened: Callable[[], AuditLog]
+
+
+WORTH_A_PROCESS = 32 << 20
+"""Bytes of JSON lines that are appended in about twice the time in which a process starts and loads what it needs."""
+
+
+class ByProcesses:
+    """Appends a batch by processes that open the log themselves; a chunk is always the same one's.
+
+    Args:
+        log: whose store and key ring are opened again.
+        concurrency: segments in flight at once in each process, on a store that is not local.
+        processes: how many.
+    """
+
+    batch = 50_000
+    """Events that are taken at once: one batch is read while another is appended."""
+
+    def __init__(self, log: AuditLog, concurrency: int, processes: int) -> None:
+        store = log.store
+        self._layout = log.layout.chunks
+        self._concurrency = at_once(store.objects, concurrency)
+        # A pool for each, so that what one has learnt of a chunk's log is known where the chunk's next events go.
+        self._pools = [spawned(1, _begin, store.location, store.wanted_chunks, log.ring.path) for _ in range(processes)]
+        self._pool_of = dict(zip(self._layout.names, cycle(self._pools), strict=False))
+        self._waiting: list[tuple[ByChunk, Future[Answer]]] = []
+
+    def append(self, batch: Sequence[Placed]) -> Iterator[Tally]:
+        """Give a batch to the processes; what comes is of the one before.
+
+        Raises:
+            AuditLogError: a log is damaged; nothing is appended to it.
+            OutcomeUnknownError: a process was ended from outside.
+            StoreError: the store failed. What was counted is in the log.
+        """
+        parts = by_chunk(self._layout, batch)
+        yield from self.rest()
+        for pool in self._pools:
+            own = {chunk: waiting for chunk, waiting in parts.items() if self._pool_of[chunk] is pool}
+            if own:
+                events = {chunk: [tuple(placed.event) for placed in waiting] for chunk, waiting in own.items()}
+                self._waiting.append((own, pool.submit(_append, events, self._concurrency)))
+
+    def rest(self) -> Iterator[Tally]:
+        """What became of the last batch; if some of it failed, all else comes first."""
+        waiting, self._waiting = self._waiting, []
+        failures: list[Exception] = []
+        for parts, future in waiting:
+            try:
+                done, failure = future.result()
+            except BrokenProcessPool as error:
+                failures.append(OutcomeUnknownError(_ENDED).with_traceback(error.__traceback__))
+                continue
+            yield from tallies(parts, done)
+            if failure is not None:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def close(self) -> None:
+        """Write what of the index is due, and end the processes."""
+        for pool in self._pools:
+            with contextlib.suppress(BrokenProcessPool):  # the index is derived, and the log needs no closing
+                pool.submit(_close)
+        for pool in self._pools:
+            pool.shutdown()
+
+
+def processes_for(size: int) -> int:
+    """How many processes so many bytes of events are worth: one for small files, at most one a core."""
+    return max(1, min(cores(), size // WORTH_A_PROCESS))
+
+
+def _begin(location: StoreLocation, wanted_chunks: int | None, ring: Path) -> None:
+    global _opened  # noqa: PLW0603 - a process has one log, opened where an error of it can be told
+
+    @cache
+    def opened() -> AuditLog:
+        store = SubjectStore.at(location.url, options=location.options, wanted_chunks=wanted_chunks)
+        return open_audit_log(store, KeyRingFile(ring))
+
+    _opened = opened
+
+
+def _append(events: Mapping[str, Sequence[tuple[Any, ...]]], concurrency: int) -> Answer:
+    done: list[Done] = []
+    try:
+        parts = {chunk: [AccessEvent(*one) for one in waiting] for chunk, waiting in events.items()}
+        for one in append(_opened(), parts, concurrency):
+            done.append(one)  # noqa: PERF402 - what came before a failure counts
+    except Exception as error:  # noqa: BLE001 - raised where it can be told to somebody
+        return done, error
+    return done, None
+
+
+def _close() -> None:
+    _opened().close(index_after_bytes=INDEX_AFTER_BYTES)
