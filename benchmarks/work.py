@@ -17,6 +17,7 @@ from subject_pipeline.samples.events import sample_events
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline.verification.by_processes import verify_by_processes
 from subject_pipeline.verification.whole_store import verify
 
 KEY = bytes(range(32))
@@ -81,13 +82,26 @@ def register_step(folder: Path, source: str, chunks: int) -> Callable[[], Found]
     return lambda: {"inserted": backfill(store, dataset, limit=None).counts.inserted}
 
 
-def ingest_step(folder: Path, files: list[str], chunks: int) -> Callable[[], Found]:
+def ingest_step(folder: Path, files: list[str], chunks: int, processes: int = 1) -> Callable[[], Found]:
     """Ingests files of events."""
     log = AuditLog(store_in(folder, chunks), ring_in(folder))
 
     def work() -> Found:
-        report = ingest(log, [local_file(Path(path)) for path in files])
+        report = ingest(log, [local_file(Path(path)) for path in files], processes=processes)
         return {"rows": report.appended, "rejected": report.rejected, "results": report.results}
+
+    return work
+
+
+def verify_all_step(folder: Path, processes: int) -> Callable[[], Found]:
+    """Verifies everything, as `audit verify` does."""
+    store, ring = store_in(folder), ring_in(folder)
+
+    def work() -> Found:
+        report = verify_by_processes(store, ring, processes=processes)
+        if not report.sound:
+            raise SystemExit("the store is not sound: the figures would mean nothing")
+        return {"rows": report.rows}
 
     return work
 
