@@ -23,6 +23,7 @@ from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing, changes_between
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
+from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import stored_policies
 from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRingError, StoreError
 from subject_pipeline.formats.canonical_json import canonical_json
@@ -30,7 +31,7 @@ from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.hashes import document_hash
-from subject_pipeline.manifests.manifest import SubjectManifest, Vocabulary
+from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.opened import SubjectStore
 
 if TYPE_CHECKING:
@@ -156,15 +157,15 @@ class ManifestEvidence:
             )
         return False
 
-    def vocabulary(self) -> Vocabulary:
-        """The words that the stored policies let manifests hold.
+    def policies(self) -> Policies:
+        """The stored policies, which say what words manifests may hold, and what takes four eyes.
 
         Raises:
             KeyRingError: policies are stored, and there is no usable key ring to check them with.
             PolicyError: they cannot be used.
             StoreError: the store failed.
         """
-        return stored_policies(self._store.objects, self._ring).vocabulary
+        return stored_policies(self._store.objects, self._ring)
 
     def recorded(self, chunk: str, *, past_end: bool = True) -> RecordedChunk:
         """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.

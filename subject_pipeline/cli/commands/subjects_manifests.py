@@ -92,7 +92,7 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     try:
         store = shell.open_store()
         evidence = ManifestEvidence(store, shell.key_ring(), shell.actor())
-        words = translations(pairs, evidence.vocabulary())
+        words = translations(pairs, evidence.policies().vocabulary)
         import_manifests(store, path, report, evidence, words)
     except KeyboardInterrupt:
         status, ending = INTERRUPTED, "interrupted"

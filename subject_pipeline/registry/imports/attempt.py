@@ -11,6 +11,7 @@ import polars as pl
 from subject_pipeline.changes.evidence import LAST_MOMENT, Change, ManifestEvidence
 from subject_pipeline.changes.replaying import Standing
 from subject_pipeline.changes.settling import Settled, settled
+from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_json_lines
 from subject_pipeline.manifests.rows import PROBLEM
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -28,6 +29,7 @@ class ImportAttempt:
     """Rows that are committed together, and what was done with them so far.
 
     Attributes:
+        four_eyes: the kinds of decisions that take them, and that no import makes.
         recorded: those of whom a row is in the log: they are inserted or replaced, whoever commits them.
     """
 
@@ -35,6 +37,7 @@ class ImportAttempt:
     rows: pl.DataFrame
     layout: ChunkLayout
     evidence: ManifestEvidence
+    four_eyes: frozenset[Kind]
     inserted: set[str] = field(default_factory=set)
     replaced: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
@@ -72,7 +75,7 @@ class ImportAttempt:
             elif there.get(key) != lines[at] and candidate_id not in self.recorded:
                 wanted.append(at)
                 (self.replaced if key in there else self.inserted).add(candidate_id)
-        ready, refused = _guarded(_later(rows[wanted].drop("where"), found), found)
+        ready, refused = self._guarded(_later(rows[wanted].drop("where"), found), found)
         if self.evidence.open():
             ready, unrecordable = self._record(ready, found)
             refused |= unrecordable
@@ -88,6 +91,22 @@ class ImportAttempt:
         self.inserted -= {failure.candidate_id for failure in failures}
         self.replaced -= {failure.candidate_id for failure in failures}
         return failures
+
+    def _guarded(self, rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
+        """The rows that neither undo nor make a decision that they may not, and why the others may not be written.
+
+        Few manifests have a decision to be undone; where some kinds take four eyes, every row is looked at.
+        """
+        guarded = pl.lit(bool(self.four_eyes)) | (pl.col("status") != "active") | pl.col("extra").is_not_null()
+        there = found.rows.filter(guarded).join(rows.select("candidate_id"), on="candidate_id", how="semi")
+        before = dict(zip(there["candidate_id"], _documents(there), strict=True))
+        theirs = rows if self.four_eyes else rows.filter(pl.col("candidate_id").is_in(list(before)))
+        refused = {
+            one: reason
+            for one, document in zip(theirs["candidate_id"], _documents(theirs), strict=True)
+            if (reason := import_refusal(before.get(one), document, self.four_eyes)) is not None
+        }
+        return rows.filter(~pl.col("candidate_id").is_in(list(refused))), refused
 
     def _record(self, rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
         """Record every change that needs a row: the rows to write, and why the others cannot be recorded."""
@@ -116,22 +135,6 @@ def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[
     broken = every.filter(~sound)
     stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
     return stored, {*broken["candidate_id"], *broken["storage_key"]}
-
-
-def _guarded(rows: pl.DataFrame, found: Settled) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The rows that undo no decision, and why the others may not be written; few manifests have one to be undone."""
-    guarded = found.rows.filter((pl.col("status") != "active") | pl.col("extra").is_not_null())
-    there = guarded.join(rows.select("candidate_id"), on="candidate_id", how="semi")
-    if there.is_empty():
-        return rows, {}
-    before = dict(zip(there["candidate_id"], _documents(there), strict=True))
-    theirs = rows.filter(pl.col("candidate_id").is_in(there["candidate_id"].implode()))
-    refused = {
-        one: reason
-        for one, document in zip(theirs["candidate_id"], _documents(theirs), strict=True)
-        if (reason := import_refusal(before[one], document)) is not None
-    }
-    return rows.filter(~pl.col("candidate_id").is_in(list(refused))), refused
 
 
 def _later(rows: pl.DataFrame, found: Settled) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import polars as pl
 
 from subject_pipeline.changes.evidence import ManifestEvidence, incomplete
+from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.files import read_documents
@@ -34,10 +35,10 @@ def import_manifests(
     """Import manifests from JSON lines, one JSON file, or a folder with one JSON file per subject.
 
     A document that is not a manifest, one with a word that neither we nor the stored policies have, one whose storage
-    key belongs to another id, one of somebody who was erased, and one that would remove a hold, lift a restriction or
-    cancel an order, is named and does not stop the others. Of the same id twice, the later one is kept. `updated_at`
-    becomes the time of the import where a manifest is written, and is always later than the stored one's; one that
-    differs in nothing else is unchanged, and not written.
+    key belongs to another id, one of somebody who was erased, one that would remove a hold, lift a restriction or
+    cancel an order, and one with the effect of a decision that takes four eyes, is named and does not stop the others.
+    Of the same id twice, the later one is kept. `updated_at` becomes the time of the import where a manifest is
+    written, and is always later than the stored one's; one that differs in nothing else is unchanged, and not written.
     `audit_log_path` becomes this store's; a log of another system that a manifest points to is kept under
     `imported_audit_log`. Once the store has an audit log, every replacement is recorded in it first, and
     `audit_log_chain_root` becomes what the log says.
@@ -64,18 +65,23 @@ def import_manifests(
     evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
     evidence.open()
     layout = store.layout_or_create().chunks
-    now, vocabulary = dt.datetime.now(dt.UTC), evidence.vocabulary()
+    now, policies = dt.datetime.now(dt.UTC), evidence.policies()
     batch = [first, *islice(documents, _BATCH - 1)]
     while batch:
-        rows = at_home(rows_of(batch, words, vocabulary, layout, report), evidence, now)
-        _import_batch(store, layout, rows, report, evidence)
+        rows = at_home(rows_of(batch, words, policies.vocabulary, layout, report), evidence, now)
+        _import_batch(store, layout, rows, report, evidence, policies.four_eyes)
         batch = list(islice(documents, _BATCH))
     ManifestTable(store).tidy()
     return report
 
 
 def _import_batch(
-    store: SubjectStore, layout: ChunkLayout, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence
+    store: SubjectStore,
+    layout: ChunkLayout,
+    rows: pl.DataFrame,
+    report: ImportReport,
+    evidence: ManifestEvidence,
+    four_eyes: frozenset[Kind],
 ) -> None:
     # An earlier document of the same id is overtaken before it was ever written.
     latest = rows.group_by("candidate_id", maintain_order=True).last().select(rows.columns)
@@ -83,7 +89,7 @@ def _import_batch(
     if latest.is_empty():
         return
     for part in _parts(store, latest) if evidence.open() else [latest]:
-        _import_part(store, layout, part, report, evidence)
+        _import_part(ImportAttempt(store, part, layout, evidence, four_eyes), report)
 
 
 def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -100,10 +106,7 @@ def _parts(store: SubjectStore, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from there.partition_by("chunk", maintain_order=True)
 
 
-def _import_part(
-    store: SubjectStore, layout: ChunkLayout, rows: pl.DataFrame, report: ImportReport, evidence: ManifestEvidence
-) -> None:
-    job = ImportAttempt(store, rows, layout, evidence)
+def _import_part(job: ImportAttempt, report: ImportReport) -> None:
     try:
         failures = retrying(job.attempt)
     except StoreError as error:
@@ -112,6 +115,6 @@ def _import_part(
         raise
     report.inserted += len(job.inserted)
     report.replaced += len(job.replaced)
-    report.unchanged += rows.height - len(job.inserted) - len(job.replaced) - len(failures)
+    report.unchanged += job.rows.height - len(job.inserted) - len(job.replaced) - len(failures)
     for failure in failures:
         report.fail(failure.where, failure.candidate_id, failure.reason)
