@@ -51,7 +51,7 @@ def document_of(
     before = max(0, decision.get("table_version", 0))
 
     def told(text: str) -> str:
-        hidden = is_trace(one.candidate_id, text, is_value=True, may_remain=True)
+        hidden = is_trace(one.candidate_id, text, is_value=True, by_chance=True)
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}" if hidden else text
 
     ordered = one.ordered and {

@@ -5,6 +5,7 @@ import hashlib
 
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
+from subject_pipeline.ingestion.waiting import receipt_key
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
@@ -19,6 +20,7 @@ def remove_remaining(store: SubjectStore, ring: KeyRingFile, now: dt.datetime) -
     """Delete the objects that certificates older than thirty days name as holding an id; how many there were.
 
     Only what was there when the certificate's look was made, and of the inbox only what is ingested: no event is lost.
+    A file goes with its receipt, which says its name, and before it, so that it is never ingested again.
 
     Raises:
         KeyRingError: there is no usable key ring.
@@ -41,16 +43,18 @@ def remove_remaining(store: SubjectStore, ring: KeyRingFile, now: dt.datetime) -
     }
     taken = (EVENT_INBOX.takes, DECISION_INBOX.takes)
     gone = [
-        item.key
+        item
         for prefix in REMAINING
         for item in store.objects.list(prefix)
         if (at := looked_at.get(item.key) or looked_at.get(_hidden(item.key)))
         and format_time(item.modified) <= at
         and (prefix != INBOX or (item.key not in waits and any(takes(item.key) for takes in taken)))
     ]
-    for key in gone:
+    receipts = (receipt_key(item) for item in gone if item.key.startswith(INBOX))
+    keys = dict.fromkeys([*(item.key for item in gone), *receipts])
+    for key in keys:
         store.objects.delete(key)
-    return len(gone)
+    return len(keys)
 
 
 def _hidden(key: str) -> str:

@@ -2,8 +2,8 @@
 
 A value that is an id is one. An id within a text is one unless a letter, a digit, `-` or `_` continues it there:
 WORKER-10 is no trace of WORKER-1. What could be chance is none, since no certificate could ever be issued for whoever
-has the id 17: an id of fewer than six bytes within other text, and one of digits alone in what is not JSON. Where
-traces may remain, such are named nevertheless.
+has the id 17: an id of fewer than six bytes within other text, and one of digits alone in what is not JSON. In
+texts that came in or report about it, which may remain for a time, such are named nevertheless.
 """
 
 import contextlib
@@ -51,26 +51,26 @@ def unescaped(line: str) -> Iterator[str]:
         yield line.replace('""', '"')
 
 
-def is_trace(candidate_id: str, text: str, *, is_value: bool, may_remain: bool) -> bool:
+def is_trace(candidate_id: str, text: str, *, is_value: bool, by_chance: bool) -> bool:
     """Whether a text that holds an id somewhere is a trace of that person.
 
     Args:
         candidate_id: whose.
         text: a whole value of a table or of JSON, or a line of anything.
         is_value: which of the two.
-        may_remain: it is where traces may remain for a time.
+        by_chance: what could be chance is one too.
     """
     parsed = json_in(text)
     if parsed is not None:
-        return any(_is_in(candidate_id, one, is_value=True, may_remain=may_remain) for one in strings_in(parsed))
-    return _is_in(candidate_id, text, is_value=is_value, may_remain=may_remain)
+        return any(_is_in(candidate_id, one, is_value=True, by_chance=by_chance) for one in strings_in(parsed))
+    return _is_in(candidate_id, text, is_value=is_value, by_chance=by_chance)
 
 
-def _is_in(candidate_id: str, text: str, *, is_value: bool, may_remain: bool) -> bool:
+def _is_in(candidate_id: str, text: str, *, is_value: bool, by_chance: bool) -> bool:
     if is_value and text == candidate_id:
         return True
     chance = len(candidate_id.encode()) < _NO_CHANCE or (_is_number(candidate_id) and not is_value)
-    return (may_remain or not chance) and _stands_alone(candidate_id, text)
+    return (by_chance or not chance) and _stands_alone(candidate_id, text)
 
 
 def _stands_alone(candidate_id: str, text: str) -> bool:

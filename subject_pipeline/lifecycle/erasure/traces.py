@@ -22,10 +22,11 @@ import pyarrow as pa
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.lifecycle.erasure.matching import is_trace, json_in, strings_in, unescaped
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
-from subject_pipeline.store.layout import AUDIT, DEAD_LETTERS, FINDINGS, INBOX, REPORTS, STAGING, TABLE
+from subject_pipeline.store.layout import AUDIT, DEAD_LETTERS, FINDINGS, INBOX, RECEIPTS, REPORTS, STAGING, TABLE
 
-REMAINING = (INBOX, DEAD_LETTERS, FINDINGS, REPORTS)
-"""Where traces may remain for a time, and are named: what came in, and what was written about it."""
+_TEXTS = (INBOX, DEAD_LETTERS, FINDINGS, REPORTS)
+REMAINING = (*_TEXTS, RECEIPTS)
+"""Where traces may remain for a time, and are named: what came in, under which name, and what was written about it."""
 
 _FIRST = (f"{TABLE}/", STAGING)
 _IDS = {"candidate_id", "key_value"}
@@ -122,7 +123,7 @@ class _Search:
         named = hits.with_columns(ids=pl.col("text").str.extract_many(self._ids.implode(), overlapping=True))
         for key, text, is_value, ids in named.iter_rows():
             for one in set(ids):
-                if is_trace(one, text, is_value=is_value, may_remain=key.startswith(REMAINING)):
+                if is_trace(one, text, is_value=is_value, by_chance=key.startswith(_TEXTS)):
                     self._note(key, one)
 
     def _table(self, key: str, frame: pl.DataFrame) -> None:
