@@ -169,6 +169,22 @@ def test_a_conflict_of_the_table_alone_is_settled_within_the_call(held: Place, m
     assert_sound(held)
 
 
+def test_what_was_refused_before_a_conflict_is_not_judged_upon_what_came_after_it(
+    held: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a release that stands before the hold in a file would release it, if another writer came between."""
+    other = decision("restricted", Q, decision_id="other")
+    meanwhile(monkeypatch, ManifestEvidence, "record", lambda: applied(held, other))
+    orders = [
+        decision("hold_released", P, decision_id="d-1"),
+        decision("hold_placed", P, decision_id="d-2"),
+        decision("unrestricted", P, decision_id="d-3"),
+    ]
+    assert applied(held, *orders) == ["rejected: not allowed", "applied", "rejected: not allowed"]
+    assert [hold["hold_id"] for hold in table_of(held.store)[P]["holds"]] == ["case-1"]
+    assert_sound(held)
+
+
 @pytest.mark.parametrize("dies", [False, True], ids=["done", "killed"])
 def test_what_is_overtaken_is_judged_again(held: Place, monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
     """An order of erasure comes between the look and the record: then the restriction is not allowed any more."""
