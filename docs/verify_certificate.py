@@ -94,7 +94,10 @@ def order(ordered: object) -> str:
     if ordered is None:
         return "an order that was imported"
     at, by, approved_by = fields(ordered, "at", "by", "approved_by")
-    must(is_time(at) and like(".*", by) and (approved_by is None or like(".+", approved_by)), "the order is none")
+    must(
+        is_time(at) and texts([by]) and (approved_by is None or (approved_by and texts([approved_by]))),
+        "the order is none",
+    )
     return f"an order of {by!a} at {at}" + (f", approved by {approved_by!a}" if approved_by else "")
 
 
