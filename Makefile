@@ -104,6 +104,7 @@ bench-soak: $(READY_DEV) ## Verify a thousand times beside writers: none may rai
 
 bench-buckets: $(READY_DEV) ## Count the requests to an S3 server, and make each of them late
 	$(BIN)/python benchmarks/buckets.py
+	$(BIN)/python benchmarks/bucket_lives.py
 
 constraints: $(READY) ## Write constraints.txt again, with the newest versions that fit
 	$(BIN)/python -m pip install --quiet uv

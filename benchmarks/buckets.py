@@ -37,6 +37,8 @@ from subject_pipeline_tests.real.s3_proxy import Counted, make_bucket, s3_server
 LATENCY_S = 0.03
 KINDS = ("LIST", "GET", "HEAD", "PUT", "DELETE")
 THREADS = 32
+Watch = Callable[[str, Callable[[], object]], None]
+"""Called with an operation's name, and what does it."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class Work:
     events: int
     chunks: int = 64
 
-    def run(self, watch: Callable[[str, Callable[[], object]], None]) -> None:
+    def run(self, watch: Watch) -> None:
         """Every operation, each through `watch`."""
         ring = ring_in(self.folder)
         people = dataset_of(people_in(self.folder, self.people))
@@ -111,7 +113,7 @@ def _appends(log: AuditLog, people: list[str]) -> None:
         thread.join()
 
 
-def requests_table(folder: Path, proxy: Counted, people: int, events: int) -> list[str]:
+def requests_table(proxy: Counted, work: Callable[[Watch], None]) -> list[str]:
     """A row an operation: what it asked of the bucket."""
     lines = [
         "| operation, 64 chunks | " + " | ".join(KINDS) + " | writes a chunk | most at once | s |",
@@ -127,7 +129,7 @@ def requests_table(folder: Path, proxy: Counted, people: int, events: int) -> li
         numbers = " | ".join(f"{counts[kind]:,}" for kind in KINDS)
         lines.append(f"| {name} | {numbers} | {counts['PUT'] / 64:.2f} | {proxy.most_at_once} | {took:.2f} |")
 
-    Work(folder, f"{make_bucket(proxy, 'requests')}/store", people, events).run(watch)
+    work(watch)
     return lines
 
 
@@ -202,7 +204,9 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     parts = {
-        "requests": lambda proxy: requests_table(folder, proxy, options.people, options.events),
+        "requests": lambda proxy: requests_table(
+            proxy, Work(folder, f"{make_bucket(proxy, 'requests')}/store", options.people, options.events).run
+        ),
         "latency": lambda proxy: latency_table(folder, proxy, options.people, options.events),
         "gateway": lambda proxy: gateway_table(folder, proxy, options.appends),
     }
