@@ -9,7 +9,7 @@ was recorded and not applied, by whoever was killed in between, is applied by th
 """
 
 import datetime as dt
-import uuid
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,7 +230,7 @@ class ManifestEvidence:
             decision["changes"] = change.changes
         return evidence_event(
             candidate_id=change.candidate_id,
-            event_id=uuid.uuid4().hex,
+            event_id=secrets.token_hex(16),
             ts=order.get("ts", now),
             actor=order.get("actor", self._actor),
             manifest_sha256=None if change.after is None else document_hash(change.after),

@@ -11,6 +11,7 @@ from subject_pipeline.errors import CanonicalJsonError
 # Beyond it a double, which is what JSON's readers hold a number in, cannot distinguish an integer from its neighbour.
 _MAX_INTEGER = 2**53 - 1
 _ROW_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_PLAIN = frozenset({str, bool, type(None)})
 _TOO_DEEP = "cannot form canonical JSON: the value is nested too deeply, or contains itself"
 
 
@@ -67,18 +68,16 @@ def canonical_row(row: dict[str, object]) -> bytes:
 def _is_plain(value: object) -> bool:
     """Whether orjson gives RFC 8785's bytes: exact types, ASCII keys (sorted alike as UTF-8 and UTF-16), no floats."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
-        return True
-    if kind is int:
-        return -_MAX_INTEGER <= value <= _MAX_INTEGER  # type: ignore[operator]  # an int
-    if kind is list:
-        return all(map(_is_plain, value))  # type: ignore[call-overload]  # a list
     if kind is dict:
         for key, item in value.items():  # type: ignore[attr-defined]  # a dict
-            if type(key) is not str or not key.isascii() or not _is_plain(item):
+            if type(key) is not str or not key.isascii() or (type(item) not in _PLAIN and not _is_plain(item)):
                 return False
         return True
-    return False
+    if kind is list:
+        return all(type(item) in _PLAIN or _is_plain(item) for item in value)  # type: ignore[attr-defined]  # a list
+    if kind is int:
+        return -_MAX_INTEGER <= value <= _MAX_INTEGER  # type: ignore[operator]  # an int
+    return kind in _PLAIN
 
 
 def _check(value: object) -> None:

@@ -17,6 +17,14 @@ def is_time(value: object) -> bool:
     return type(value) is str and _is_time(value) is not None
 
 
+def is_moment(value: object) -> bool:
+    """Whether a value is text of this form, and a time that the calendar has."""
+    try:
+        return is_time(value) and bool(dt.datetime.fromisoformat(str(value)))
+    except ValueError:
+        return False
+
+
 def format_time(value: dt.datetime) -> str:
     """An aware time, as `2026-06-30T12:00:00.000000Z`.
 

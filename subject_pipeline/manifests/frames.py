@@ -10,13 +10,8 @@ import polars as pl
 
 from subject_pipeline.candidates.columns import chunk_name_expr
 from subject_pipeline.errors import ManifestError
-from subject_pipeline.formats.times import COLUMN_FORMAT, format_time
-from subject_pipeline.manifests.manifest import (
-    DatasetReference,
-    SubjectManifest,
-    audit_log_path,
-    new_manifest,
-)
+from subject_pipeline.formats.times import COLUMN_FORMAT, format_time, is_moment
+from subject_pipeline.manifests.manifest import DatasetReference, SubjectManifest, audit_log_path, new_manifest
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 
@@ -59,8 +54,12 @@ _REQUIRED = (
 )
 """What no manifest is without."""
 
-IS_PLAIN = pl.col("extra").is_null() & pl.all_horizontal(part.is_not_null() for part in _REQUIRED)
+_IS_WHOLE = pl.all_horizontal(part.is_not_null() for part in _REQUIRED)
+IS_PLAIN = pl.col("extra").is_null() & _IS_WHOLE
 """Of a row of the table: it is a manifest, and its columns hold all of it."""
+
+_TIMES = ("restricted_at", "erasure_ordered_at")
+"""Fields that decisions add which are one time each, in the order of a manifest's JSON: they need no manifest made."""
 
 
 def new_rows(
@@ -164,16 +163,42 @@ def to_documents(rows: pl.DataFrame) -> dict[str, dict[str, Any] | ManifestError
     Args:
         rows: `TABLE_SCHEMA`, distinct by candidate id.
     """
-    plain = rows.filter(IS_PLAIN)
-    found: dict[str, dict[str, Any] | ManifestError] = dict(
-        zip(plain["candidate_id"], map(orjson.loads, to_json_lines(plain)), strict=True)
-    )
-    for row in rows.filter(~IS_PLAIN).iter_rows(named=True):
+    found: dict[str, dict[str, Any] | ManifestError] = {}
+    for at, (candidate_id, document) in enumerate(zip(rows["candidate_id"], usual_documents_of(rows), strict=True)):
         try:
-            found[row["candidate_id"]] = to_manifest(row).as_json()
+            found[candidate_id] = to_manifest(rows.row(at, named=True)).as_json() if document is None else document
         except ManifestError as error:
-            found[row["candidate_id"]] = error
+            found[candidate_id] = error
     return found
+
+
+def usual_documents_of(rows: pl.DataFrame) -> list[dict[str, Any] | None]:
+    """The JSON of each row's manifest, built by column; None where that takes a manifest to be made.
+
+    Args:
+        rows: `TABLE_SCHEMA`.
+    """
+    whole = rows.select(_IS_WHOLE).to_series()
+    times = [_times_of(text) if is_whole else None for is_whole, text in zip(whole, rows["extra"], strict=True)]
+    lines = to_json_lines(rows.with_columns(extra=pl.lit(None, pl.String)))
+    return [
+        None if added is None else {**orjson.loads(line), **added} for line, added in zip(lines, times, strict=True)
+    ]
+
+
+def _times_of(extra: str | None) -> dict[str, str] | None:
+    """The fields that `extra` holds, where they are times alone; else None."""
+    try:
+        found = orjson.loads("{}" if extra is None else extra)
+    except orjson.JSONDecodeError:
+        return None
+    return times_among(found) if isinstance(found, dict) else None
+
+
+def times_among(fields: Mapping[str, Any]) -> dict[str, str] | None:
+    """Further fields of a manifest in their order, where they are times alone that decisions add; else None."""
+    found = {name: fields[name] for name in _TIMES if name in fields and is_moment(fields[name])}
+    return found if len(found) == len(fields) else None
 
 
 def json_ready(name: str, value: pl.Expr, dtype: Any = None) -> pl.Expr:  # noqa: ANN401 - a Polars type or its class

@@ -10,7 +10,7 @@ import polars_hash as plh
 
 from subject_pipeline.errors import CanonicalJsonError, ManifestError
 from subject_pipeline.formats.canonical_json import canonical_json
-from subject_pipeline.manifests.frames import MANIFEST_FIELDS, json_ready, to_manifest
+from subject_pipeline.manifests.frames import MANIFEST_FIELDS, json_ready, to_manifest, usual_documents_of
 from subject_pipeline.manifests.manifest import SubjectManifest
 
 
@@ -45,9 +45,10 @@ def manifest_hashes(rows: pl.DataFrame) -> list[str]:
         .alias("json")
     )
     found: list[str] = texts.select(plh.col("json").chash.sha2_256()).to_series().to_list()
-    for at in rows["extra"].is_not_null().arg_true():
+    others = rows["extra"].is_not_null().arg_true()
+    for at, document in zip(others, usual_documents_of(rows[others]), strict=True):
         try:
-            found[at] = manifest_hash(to_manifest(rows.row(at, named=True)))
+            found[at] = document_hash(document or to_manifest(rows.row(at, named=True)).as_json())
         except (ManifestError, OverflowError, RecursionError, ValueError):
             # Damaged without the registry: no manifest has this hash, so it is found to be changed.
             found[at] = hashlib.sha256(f"{found[at]} {rows['extra'][at]!r}".encode()).hexdigest()

@@ -18,7 +18,7 @@ import pyarrow as pa
 from subject_pipeline.candidates.columns import chunk_index_expr, chunk_name_expr, storage_key_expr
 from subject_pipeline.formats.strict_json import compact_json
 from subject_pipeline.formats.times import COLUMN_FORMAT, TIME_FORM
-from subject_pipeline.manifests.frames import MANIFEST_FIELDS, TABLE_SCHEMA, to_rows
+from subject_pipeline.manifests.frames import MANIFEST_FIELDS, TABLE_SCHEMA, times_among, to_rows
 from subject_pipeline.manifests.manifest import MANIFEST_SCHEMA, VOCABULARY, SubjectManifest, Translations, Vocabulary
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import MAX_STORAGE_KEY_BYTES
@@ -68,17 +68,22 @@ def document_rows(documents: Sequence[Mapping[str, Any]], layout: ChunkLayout) -
     Raises:
         ManifestError: one of them is not a manifest.
     """
-    usual = usual_rows([_in_order(document) for document in documents], layout, {})
+    texts = [_in_order(document) for document in documents]
+    usual = usual_rows([text for text, _ in texts], layout, {})
+    usual = usual.with_columns(extra=pl.Series([texts[at][1] for at in usual[AT]], dtype=pl.String))
     done = set(usual[AT])
     others = (SubjectManifest.parse(dict(document)) for at, document in enumerate(documents) if at not in done)
     return pl.concat([usual.drop(AT), to_rows(others, layout)])
 
 
-def _in_order(document: Mapping[str, Any]) -> bytes:
-    """The text of a document that may be usual; nothing of one that has other fields."""
-    if document.keys() != MANIFEST_FIELDS.keys():
-        return b""
-    return orjson.dumps({name: document[name] for name in MANIFEST_FIELDS})
+def _in_order(document: Mapping[str, Any]) -> tuple[bytes, str | None]:
+    """The text of a document that may be usual, and of further fields that are times; no text of any other."""
+    more = document.keys() - MANIFEST_FIELDS.keys()
+    times = times_among({name: document[name] for name in more})
+    if times is None or len(document) != len(MANIFEST_FIELDS) + len(more):
+        return b"", None
+    text = orjson.dumps({name: document[name] for name in MANIFEST_FIELDS})
+    return text, orjson.dumps(times).decode() if times else None
 
 
 def _usual(text: bytes) -> Any:  # noqa: ANN401 - a type made here

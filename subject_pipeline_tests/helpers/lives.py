@@ -98,3 +98,10 @@ LIVES = st.builds(
     holds=st.lists(st.sampled_from(["H-1", "=H", "-3"]).map(hold), max_size=2),
 )
 """Manifests that decisions and imports can lead to, and some that neither does."""
+
+
+def only_times(one: SubjectManifest) -> SubjectManifest:
+    """A life in which nothing but a restriction and an order of erasure is left of what decisions add."""
+    kept = {"general_pii": one.consent.general_pii, "biometric": {"status": one.consent.biometric.status}}
+    changed = {"holds": (), "consent": kept, "retention": {**one.retention.model_dump(), "last_interaction_at": None}}
+    return SubjectManifest.parse({**one.model_dump(by_alias=True), **changed})

@@ -13,6 +13,7 @@ from subject_pipeline.manifests.frames import (
     MANIFEST_FIELDS,
     TABLE_SCHEMA,
     new_rows,
+    to_documents,
     to_json_lines,
     to_manifest,
     to_rows,
@@ -20,6 +21,7 @@ from subject_pipeline.manifests.frames import (
 from subject_pipeline.manifests.manifest import DatasetReference, SubjectManifest, new_manifest
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline_tests.helpers.lives import LIVES, only_times
 from subject_pipeline_tests.helpers.strategies import manifests, text, times
 
 LAYOUT = ChunkLayout(64)
@@ -46,6 +48,13 @@ def test_a_manifest_survives_the_table(written: list[SubjectManifest]) -> None:
     assert [to_manifest(row) for row in rows.iter_rows(named=True)] == written
     assert [to_manifest(row).to_json() for row in rows.iter_rows(named=True)] == [item.to_json() for item in written]
     assert to_json_lines(rows) == [item.to_json() for item in written]
+
+
+@given(st.lists(manifests() | LIVES | LIVES.map(only_times), max_size=3, unique_by=lambda one: one.candidate_id))
+def test_documents_by_column_are_those_of_each_manifest(written: list[SubjectManifest]) -> None:
+    """The same values in the same order, whatever decisions or a newer writer added."""
+    found = to_documents(to_rows(written, LAYOUT))
+    assert json.dumps(found) == json.dumps({one.candidate_id: one.as_json() for one in written})
 
 
 @given(st.lists(manifests(), max_size=2))

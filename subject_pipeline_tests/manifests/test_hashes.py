@@ -14,6 +14,7 @@ from subject_pipeline.manifests.frames import TABLE_SCHEMA, new_rows, to_manifes
 from subject_pipeline.manifests.hashes import manifest_hash, manifest_hashes
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.chunks import ChunkLayout
+from subject_pipeline_tests.helpers.lives import LIVES, only_times
 from subject_pipeline_tests.helpers.strategies import manifests
 
 LAYOUT = ChunkLayout(4)
@@ -63,7 +64,7 @@ def test_the_hash_of_one_manifest_is_known() -> None:
     assert manifest_hash(one) == _sha256(text.encode())
 
 
-@given(st.lists(manifests(), max_size=5))
+@given(st.lists(manifests() | LIVES | LIVES.map(only_times), max_size=5))
 @example([manifest(datasets=[dataset()])])
 @example([manifest(candidate_id=EVERY_TRICK, status=EVERY_TRICK, safe_views=[EVERY_TRICK, ""])])
 @example([manifest(created_at="0001-01-01T00:00:00Z", updated_at="9999-12-31T23:59:59.999999Z")])

@@ -10,11 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subject_pipeline.errors import ManifestError
-from subject_pipeline.manifests.frames import to_rows
+from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_rows, usual_documents_of
 from subject_pipeline.manifests.manifest import VOCABULARY, SubjectManifest
 from subject_pipeline.manifests.usual_documents import AT, document_rows, usual_rows
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal
+from subject_pipeline_tests.helpers.lives import LIVES, only_times
 from subject_pipeline_tests.helpers.strategies import json_values, manifests, text
 
 LAYOUT = ChunkLayout(4)
@@ -267,8 +268,51 @@ def test_what_is_not_an_export_is_left_to_the_whole_path(text: bytes) -> None:
 _turned = usual_documents.map(lambda document: dict(reversed(document.items())))
 
 
-@given(st.lists(usual_documents | _turned | manifests().map(SubjectManifest.as_json), max_size=5))
+_lives = (LIVES | LIVES.map(only_times)).map(SubjectManifest.as_json)
+
+
+@given(st.lists(usual_documents | _turned | _lives | manifests().map(SubjectManifest.as_json), max_size=5))
 def test_rows_of_documents_are_those_of_their_manifests(documents: list[dict[str, Any]]) -> None:
     """Usual or not, and whatever the order of their fields."""
     expected = to_rows(map(SubjectManifest.parse, documents), LAYOUT)
     assert sorted(document_rows(documents, LAYOUT).rows(), key=repr) == sorted(expected.rows(), key=repr)
+
+
+@given(LIVES.map(only_times))
+def test_a_restriction_and_an_order_need_no_manifest_to_be_made(one: SubjectManifest) -> None:
+    """Of somebody whose words are known: hundreds of thousands are ordered at once."""
+    document = one.as_json()
+    usual = one.unknown_word() is None
+    with pytest.MonkeyPatch.context() as patch:
+        if usual:
+            patch.setattr(SubjectManifest, "parse", None)
+        (row,) = document_rows([document], LAYOUT).rows(named=True)
+        found = usual_documents_of(pl.DataFrame([row], schema=TABLE_SCHEMA))
+    assert found == [document]
+    assert list(found[0] or {}) == list(document)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"restricted_at": "2026-02-30T00:00:00.000000Z"},
+        {"restricted_at": "2026-02-01T00:00:00Z"},
+        {"restricted_at": None},
+        {"restricted_at": ""},
+        {"restricted_at": 7},
+        {"erasure_ordered_at": MOMENTS[0], "newer": MOMENTS[0]},
+        {"holds": []},
+    ],
+)
+def test_further_fields_that_are_not_times_alone_are_left_to_the_whole_path(more: dict[str, Any]) -> None:
+    """It takes them or refuses them, by column as one by one."""
+    documents = [{**DOCUMENT, **more}]
+    try:
+        expected = to_rows(map(SubjectManifest.parse, documents), LAYOUT)
+    except ManifestError:
+        with pytest.raises(ManifestError):
+            document_rows(documents, LAYOUT)
+    else:
+        assert document_rows(documents, LAYOUT).equals(expected)
+    row = to_rows([SubjectManifest.parse(DOCUMENT)], LAYOUT).with_columns(extra=pl.lit(json.dumps(more)))
+    assert usual_documents_of(row) == [None]

@@ -4,7 +4,6 @@ A line is canonical JSON of `certificate` and `signature`. Signed is a text that
 origin with `/erasure`, then the certificate's canonical JSON, one a line; the signature is as in a signed note's line.
 """
 
-import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_
 from subject_pipeline.checkpoints.tree.head import is_log_id, origin
 from subject_pipeline.errors import CanonicalJsonError, CheckpointError
 from subject_pipeline.formats.canonical_json import canonical_row
-from subject_pipeline.formats.times import is_time
+from subject_pipeline.formats.times import is_moment
 from subject_pipeline.keys.macs import KeyLookup, Mac
 
 SCHEMA = "subject_erasure.v1"
@@ -129,14 +128,6 @@ def _text(document: Mapping[str, Any]) -> str:
     return f"{origin(document['log_id'])}/erasure\n{canonical_row(dict(document)).decode()}\n"
 
 
-def _is_moment(value: object) -> bool:
-    """Whether a value is a time of the calendar, in the store's form."""
-    try:
-        return is_time(value) and dt.datetime.fromisoformat(str(value)) is not None
-    except ValueError:
-        return False
-
-
 def _check(found: Mapping[str, Any]) -> None:
     """Refuse values that no certificate has."""
     for name, parts in _FIELDS.items():
@@ -160,7 +151,7 @@ def _check(found: Mapping[str, Any]) -> None:
     if ordered is not None:
         times.append(ordered["at"])
         names += [ordered["by"], "" if ordered["approved_by"] is None else ordered["approved_by"] or None]
-    hold(_WHAT, "times", all(map(_is_moment, times)))
+    hold(_WHAT, "times", all(map(is_moment, times)))
     hold(_WHAT, "names", all(type(name) is str for name in names))
     hold(_WHAT, "holds", found["holds"]["standing"] == 0)
     for name in ("remaining", "unreachable"):

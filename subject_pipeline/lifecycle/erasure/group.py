@@ -5,7 +5,7 @@ It is longer than other files because the order of these four is what has to be 
 
 import datetime as dt
 import json
-import uuid
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ class Order(NamedTuple):
 
     def decision(self, candidate_id: str, now: str) -> Decision:
         """The order to erase somebody."""
-        return Decision(uuid.uuid4().hex, candidate_id, Kind.ERASURE_ORDERED, now, *self)
+        return Decision(secrets.token_hex(16), candidate_id, Kind.ERASURE_ORDERED, now, *self)
 
     def erasure(self, candidate_id: str, now: str) -> dict[str, Any]:
         """What the row of the erasure itself records of it."""
