@@ -1,5 +1,6 @@
 """Settling: what is recorded in the audit log and not in the table is applied to the table, and nothing else."""
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import polars as pl
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.changes.recorded import Standings
 from subject_pipeline.changes.replaying import Standing
-from subject_pipeline.errors import AmbiguousSubjectError, AuditLogError
+from subject_pipeline.errors import AmbiguousSubjectError, AuditLogError, ConflictError
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.rows import PROBLEM
@@ -57,7 +58,8 @@ def settle(store: SubjectStore, evidence: ManifestEvidence) -> tuple[int, int]:
     layout = store.layout()
     if layout is None or not evidence.open():
         return 0, 0
-    done = [_Chunk(store, layout.chunks, evidence, chunk).settle() for chunk in layout.chunks.names]
+    snapshot = ManifestTable(store).snapshot()
+    done = [_Chunk(store, layout.chunks, evidence, chunk).settle(snapshot) for chunk in layout.chunks.names]
     return sum(settled for settled, _ in done), sum(left for _, left in done)
 
 
@@ -148,11 +150,19 @@ class _Chunk:
     evidence: ManifestEvidence
     name: str
 
-    def settle(self) -> tuple[int, int]:
-        """How many were settled, and how many are left as they are; damage of one chunk keeps no other from it."""
+    def settle(self, snapshot: Snapshot | None) -> tuple[int, int]:
+        """How many were settled, and how many are left as they are; damage of one chunk keeps no other from it.
+
+        Args:
+            snapshot: of any time: where it lacks nothing that the log has now, nothing is to be done.
+        """
         try:
-            if not self.evidence.recorded(self.name).has_registry_rows:
+            recorded = self.evidence.recorded(self.name)
+            if not recorded.has_registry_rows:
                 return 0, 0
+            with contextlib.suppress(ConflictError):  # its files are gone: it is looked at again
+                if snapshot is not None and not recorded.unsettled(snapshot.rows([self.name])):
+                    return 0, 0
             deleted, _ = retrying(self._delete)
             written, left = retrying(self._write)
         except (AmbiguousSubjectError, AuditLogError):

@@ -11,7 +11,14 @@ import polars as pl
 import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
-from subject_pipeline.errors import AmbiguousSubjectError, CollisionError, IncompleteError, UnknownSubjectError
+from subject_pipeline.changes.settling import settle
+from subject_pipeline.errors import (
+    AmbiguousSubjectError,
+    CollisionError,
+    IncompleteError,
+    UnknownSubjectError,
+    VanishedFileError,
+)
 from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
@@ -278,6 +285,36 @@ def test_manifests_are_written_and_deleted_in_one_compaction(there: Registered) 
     there.killed(partial(there.put, ELSEWHERE, status="restricted"))
     assert there.compact().settled == 3
     assert there.settled().keys() == {P, ELSEWHERE}
+
+
+def test_where_nothing_is_behind_the_table_is_opened_once(there: Registered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each chunk: every opening reads Delta's log, which in a bucket is a request a commit."""
+    for one in (P, ELSEWHERE):
+        there.place.registry().put(manifest(one, vertical="general"))
+    opened: list[object] = []
+    real = ManifestTable.snapshot
+    monkeypatch.setattr(ManifestTable, "snapshot", lambda self: opened.append(self) or real(self))
+    assert settle(there.place.store, there.place.evidence()) == (0, 0)
+    assert len(opened) == 1
+
+
+def test_a_table_that_was_vacuumed_under_the_look_is_looked_at_again(
+    there: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is behind is settled all the same."""
+    with plug_pulled(), pytest.raises(IncompleteError):
+        there.place.registry().put(manifest(P, vertical="general"))
+    real = Snapshot.rows
+    first = iter([True])
+
+    def rows(self: Snapshot, *arguments: Any) -> pl.DataFrame:
+        if next(first, False):
+            raise VanishedFileError("gone")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Snapshot, "rows", rows)
+    assert settle(there.place.store, there.place.evidence()) == (1, 0)
+    there.settled()
 
 
 def test_compaction_without_keys_settles_nothing_and_works(there: Registered) -> None:
