@@ -22,12 +22,15 @@ from subject_pipeline.lifecycle.judging import ADDED, ALREADY_APPLIED, APPLIED, 
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_documents
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.manifests.usual_documents import document_rows
+from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 
+CHUNKS_AT_ONCE = 16
+"""Of a bucket, whose chains are looked at together."""
 _AHEAD = dt.timedelta(minutes=5)
 
 # Reasons name nobody: they are shown where no id may be.
@@ -92,7 +95,10 @@ class DecisionGroup:
             orient="row",
         )
         stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
-        found = {chunk: self._look(chunk, theirs, stored, astray) for chunk, theirs in ids.items()}
+        looks = overlapped(
+            lambda one: self._look(*one, stored, astray), ids.items(), at_once(self.store.objects, CHUNKS_AT_ONCE)
+        )
+        found = dict(zip(ids, looks, strict=True))
         gone = [one for subjects in found.values() for one in subjects.gone]
         if snapshot is not None and gone and not self.dry_run:
             snapshot.delete(stored.filter(pl.col("candidate_id").is_in(gone)).select(IDS))

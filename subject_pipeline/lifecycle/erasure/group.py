@@ -22,10 +22,12 @@ from subject_pipeline.decisions.retention import is_held
 from subject_pipeline.decisions.transitions import is_ordered
 from subject_pipeline.errors import AmbiguousSubjectError, ConflictError, ManifestError, StoreError
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.lifecycle.decision_group import CHUNKS_AT_ONCE
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import AMBIGUOUS
 from subject_pipeline.store.chunks import ChunkLayout
@@ -135,17 +137,21 @@ class Group:
             orient="row",
         )
         stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
-        found: dict[str, _Found] = {}
-        for chunk, theirs in self.ids.items():
-            rows = stored.filter(pl.col("chunk") == chunk)
+
+        def chunk_of(chunk: str) -> dict[str, _Found]:
+            theirs, rows = self.ids[chunk], stored.filter(pl.col("chunk") == chunk)
             documents, recorded = _briefly(rows), self.evidence.recorded(chunk)
             standings, erased = recorded.standings(rows, theirs), recorded.erased(theirs)
-            for one in theirs:
-                broken = one in astray or storage_key(one) in astray
-                that = standings.get(one, Standing())
-                found[one] = (
-                    _Found(refused=AMBIGUOUS) if broken else _found(documents.get(one), that, erased=one in erased)
-                )
+            return {
+                one: _Found(refused=AMBIGUOUS)
+                if one in astray or storage_key(one) in astray
+                else _found(documents.get(one), standings.get(one, Standing()), erased=one in erased)
+                for one in theirs
+            }
+
+        found: dict[str, _Found] = {}
+        for one in overlapped(chunk_of, self.ids, at_once(self.store.objects, CHUNKS_AT_ONCE)):
+            found |= one
         return snapshot, found, stored
 
     def judge(self, found: Mapping[str, _Found], ordered: Collection[str] = ()) -> list[str]:
