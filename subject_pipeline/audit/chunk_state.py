@@ -1,6 +1,7 @@
 """What a writer knows of one chunk's log: where it ends, where its chains end, and which events it holds."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from subject_pipeline.audit.events import AccessEvent, recorded_event
 from subject_pipeline.audit.index.records import (
@@ -17,6 +18,19 @@ from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.macs import SEGMENT_DOMAIN, KeyLookup, Macs
 from subject_pipeline.store.chunks import key_hash
 from subject_pipeline.store.ids import storage_key
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """Where the chains of one chunk ended at one time; safe to share between threads."""
+
+    base: IndexState
+    recent: Mapping[str, ChainHead]
+
+    def chain(self, candidate_id: str) -> ChainHead | None:
+        """Where a subject's chain ended; None where it had none."""
+        known = self.recent.get(candidate_id)
+        return known or (self.base.chain(candidate_id) if self.base.heads else None)
 
 
 class ChunkState:
@@ -138,6 +152,10 @@ class ChunkState:
         """Where a subject's chain ends; None where it has none."""
         known = self._chains.get(candidate_id)
         return known or (self.base.chain(candidate_id) if self.base.heads else None)
+
+    def all_chains(self) -> Chains:
+        """Where all chains end now."""
+        return Chains(self.base, dict(self._chains))
 
     def chains(self, candidate_ids: Iterable[str]) -> dict[str, ChainHead]:
         """Where the chains of these subjects end; those without one are left out."""

@@ -52,6 +52,7 @@ class AccessEvent(NamedTuple):
         reason: why, in words.
         manifest_sha256: of a registry row: the manifest's after the change; None where it is deleted.
         decision: of a registry row: what was decided, as JSON values without floats.
+        gate: of an access that the gate decided on: by what, `policy_sha256`, `table_version` and `max_age_s`.
     """
 
     candidate_id: str
@@ -68,6 +69,7 @@ class AccessEvent(NamedTuple):
     reason: str | None = None
     manifest_sha256: str | None = None
     decision: Mapping[str, Any] | None = None
+    gate: Mapping[str, Any] | None = None
 
     def identity(self) -> bytes:
         """16 bytes that are the same for the same event: its subject, its id and the UTC month of its time."""
@@ -76,7 +78,8 @@ class AccessEvent(NamedTuple):
 
     def content(self) -> bytes:
         """8 bytes that are the same for events that say the same of the access: everything recorded but the ids."""
-        return hashlib.blake2b(orjson.dumps(self[2:], option=orjson.OPT_SORT_KEYS), digest_size=CONTENT).digest()
+        said = self[2:-1] if self.gate is None else self[2:]  # as indexes have it of rows from before there was a gate
+        return hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=CONTENT).digest()
 
     def record(self) -> bytes:
         """Identity and content, as an index keeps them."""
@@ -135,10 +138,7 @@ def new_event(
     Raises:
         EventError: what is wrong, without any of the event's own values.
     """
-    candidate = _text("candidate_id", candidate_id)
-    reason = refusal(candidate, candidate)
-    if reason is not None:
-        raise EventError(f"candidate_id: {reason}")
+    candidate = checked_subject(candidate_id)
     verb = checked_action(action)
     if result not in RESULT_STATES:
         raise EventError(f"result: must be one of {', '.join(RESULT_STATES)}")
@@ -155,6 +155,15 @@ def new_event(
         _optional("trace_id", optional),
         payload_sha256,
     )
+
+
+def checked_subject(value: object) -> str:
+    """An id that a row can be about; EventError: none can."""
+    candidate = _text("candidate_id", value)
+    reason = refusal(candidate, candidate)
+    if reason is not None:
+        raise EventError(f"candidate_id: {reason}")
+    return candidate
 
 
 def checked_actor(value: object) -> str:
@@ -211,6 +220,7 @@ def recorded_event(row: Mapping[str, Any]) -> AccessEvent:
         row.get("reason"),
         row.get("manifest_sha256"),
         row.get("decision"),
+        row.get("gate"),
     )
 
 

@@ -20,6 +20,8 @@ NOTHING_EXPECTED: Mapping[str, int] = MappingProxyType({})
 _ROW_BYTES = 600
 """What a row takes beside its texts."""
 
+_GATE_BYTES = 160
+
 
 class Appended(NamedTuple):
     """What became of one event.
@@ -123,7 +125,8 @@ def row_size(event: AccessEvent) -> int:
     texts = len(event.candidate_id) + len(event.event_id) + len(event.actor) + len(event.action)
     optional = len(event.purpose or "") + len(event.trace_id or "") + len(event.dataset or "") + len(event.reason or "")
     decision = 0 if event.decision is None else len(orjson.dumps(event.decision))
-    return _ROW_BYTES + texts + optional + decision + (sum(map(len, event.fields)) if event.fields else 0)
+    gate = 0 if event.gate is None else _GATE_BYTES
+    return _ROW_BYTES + texts + optional + decision + gate + (sum(map(len, event.fields)) if event.fields else 0)
 
 
 def in_time(state: ChunkState, group: Sequence[Ticket]) -> list[Ticket]:
@@ -134,7 +137,8 @@ def in_time(state: ChunkState, group: Sequence[Ticket]) -> list[Ticket]:
         overtaken = ticket.overtaken(state, changed)
         ticket.error = None if overtaken is None else OvertakenError(f"{overtaken!r} was changed by another meanwhile")
         if overtaken is None:
-            changed.update(ticket.after)
+            if ticket.after:
+                changed.update(event.candidate_id for event in ticket.events if event.decision is not None)
             going.append(ticket)
     return going
 

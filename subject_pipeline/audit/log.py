@@ -10,8 +10,10 @@ import datetime as dt
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
+from typing import TypeVar
 
 from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.events import AccessEvent
@@ -23,12 +25,18 @@ from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 
+Reading = TypeVar("Reading")
+
 _FIRST_WAIT_S = 0.004
+_AT_ONCE = 16
+"""Chunks of a bucket to which one call appends at a time."""
+
 _MEMORY = 128 << 20
 """What is kept of all chunks' logs together, but for the one that was just appended to."""
 
@@ -91,18 +99,26 @@ class AuditLog:
         """The time, as events carry it."""
         return format_time(self._clock())
 
-    def append(self, events: Sequence[AccessEvent], *, unique: bool = False) -> list[Appended]:
+    def append(
+        self,
+        events: Sequence[AccessEvent],
+        *,
+        unique: bool = False,
+        after: Mapping[str, int] = NOTHING_EXPECTED,
+    ) -> list[Appended]:
         """Append events, whatever chunks they fall into; what the log holds already under their ids is left as it is.
 
         Args:
             events: in the order in which they become rows of their subjects' chains.
             unique: their ids were made for them just now, so none can be there already.
+            after: as in `append_to`.
 
         Returns:
             One result per event, in order.
 
         Raises:
             KeyRingError: there is no usable key ring.
+            OvertakenError: as in `append_to`. Rows of other chunks may be there.
             AuditLogError: a log is damaged; nothing is appended to it.
             OutcomeUnknownError: it could not be learnt whether the rows are there.
             StoreError: the store failed. Rows of other chunks may be there, none of the chunk that the message names.
@@ -110,11 +126,16 @@ class AuditLog:
         self.ring.ring()
         chunk_of = self.layout.chunks.chunk_of
         placed = [(chunk_of(storage_key(event.candidate_id)), at) for at, event in enumerate(events)]
-        results: dict[int, Appended] = {}
-        for chunk, group in groupby(sorted(placed), key=lambda pair: pair[0]):
-            places = [at for _, at in group]
-            done = self.append_to(chunk, [events[at] for at in places], unique=unique)
-            results.update(zip(places, done, strict=True))
+        groups = [(chunk, [at for _, at in group]) for chunk, group in groupby(sorted(placed), key=itemgetter(0))]
+
+        def append(group: tuple[str, list[int]]) -> Iterable[tuple[int, Appended]]:
+            chunk, places = group
+            done = self.append_to(chunk, [events[at] for at in places], unique=unique, after=after)
+            return zip(places, done, strict=True)
+
+        # Not one more than there are: starting threads for one chunk would cost more than its segment.
+        at_a_time = at_once(self.store.objects, min(_AT_ONCE, len(groups)))
+        results = {at: one for done in overlapped(append, groups, at_a_time) for at, one in done}
         return [results[at] for at in range(len(events))]
 
     def append_to(
@@ -131,20 +152,24 @@ class AuditLog:
             chunk: that of all these subjects.
             events: see `append`.
             unique: see `append`.
-            after: by subject the seq of the last registry row after which its events may follow; -1: none.
+            after: by subject the seq of the last registry row after which its events may follow; -1: none. The events
+                of a subject that is not in it follow anything.
 
         Raises:
             OvertakenError: a subject's chain has gained a registry row; nothing of that segment was appended.
         """
         if os.getpid() != self._pid:
             raise StoreError("this audit log was opened in another process; open it again after a fork, or use spawn")
-        with self._lock:
-            lane = self._lanes.setdefault(chunk, Lane())
+        lane = self._lane(chunk)
         return [
             result
             for part, size in parts(events)
             for result in self._append_part(lane, chunk, Ticket(part, size, unique=unique, after=_among(part, after)))
         ]
+
+    def _lane(self, chunk: str) -> Lane:
+        with self._lock:
+            return self._lanes.setdefault(chunk, Lane())
 
     def _append_part(self, lane: Lane, chunk: str, ticket: Ticket) -> list[Appended]:
         with lane.condition:
@@ -172,6 +197,39 @@ class AuditLog:
             StoreError: the store failed.
         """
         return self._load(chunk, use_index=True, past_end=past_end)
+
+    def reading(self, chunk: str, read: Callable[[ChunkState], Reading]) -> Reading:
+        """What `read` takes from a chunk's log as it is now, by the state that appends of this process keep.
+
+        So what this process appended is not read back. Appends to the chunk wait meanwhile, so `read` is brief and
+        keeps nothing that it is given.
+
+        Raises:
+            AuditLogError: the log is damaged.
+            StoreError: the store failed.
+        """
+        lane = self._lane(chunk)
+        with lane.condition:
+            while lane.busy:
+                lane.condition.wait()
+            lane.busy = True
+        kept = False
+        try:
+            if lane.state is None:
+                lane.state = self.chunk_state(chunk)
+            else:
+                lane.state.catch_up()
+            found = read(lane.state)
+            kept = True
+            return found
+        finally:
+            with lane.condition:
+                if not kept:
+                    lane.state = None
+                self._weigh(chunk, lane.state)
+                lane.busy = False
+                lane.condition.notify_all()
+            self._shrink(chunk)
 
     def rebuild_index(self, chunk: str) -> tuple[int, int]:
         """Derive a chunk's index again from its whole log, in place of the one that is there.
@@ -305,4 +363,5 @@ class AuditLog:
 
 def _among(events: Sequence[AccessEvent], after: Mapping[str, int]) -> Mapping[str, int]:
     """What is expected of the subjects of these events."""
-    return {event.candidate_id: after[event.candidate_id] for event in events} if after else after
+    names = {event.candidate_id for event in events} & after.keys() if after else ()
+    return {name: after[name] for name in names} if names else NOTHING_EXPECTED

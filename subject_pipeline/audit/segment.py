@@ -199,6 +199,8 @@ def _row(event: AccessEvent, seq: int, prev: str, key_id: str, nonce: str) -> di
         row["decision"] = event.decision
     if event.fields is not None:
         row["fields"] = list(event.fields)
+    if event.gate is not None:
+        row["gate"] = dict(event.gate)
     if event.manifest_sha256 is not None:
         row["manifest_sha256"] = event.manifest_sha256
     if event.payload_sha256 is not None:

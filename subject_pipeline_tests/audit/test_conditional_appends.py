@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from subject_pipeline.audit.chunk_state import ChunkState
 from subject_pipeline.audit.group_commit import Ticket, in_time, parts, row_size
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.segment import MAX_BYTES
-from subject_pipeline.errors import OutcomeUnknownError, OvertakenError
+from subject_pipeline.errors import OutcomeUnknownError, OvertakenError, StoreError
 from subject_pipeline_tests.changes.test_registry_rows import CHUNK, A, B, C, recorded
 from subject_pipeline_tests.helpers.audit_stores import Place, event, people, rows_of
 
@@ -113,6 +114,58 @@ def test_of_two_changes_in_one_group_the_first_wins(place: Place) -> None:
     assert ([one.seq for one in (*won, *access, *other)], type(lost)) == ([0, 1, 0], OvertakenError)
     assert ids(place) == ["first", "1", "4", "5"]
     assert place.objects.counted("create", "audit/") == 2
+
+
+def test_accesses_on_condition_do_not_overtake_each_other(place: Place) -> None:
+    """Only a registry row does: of accesses to one subject that share a segment all are appended, until one comes."""
+    log = place.log()
+    first, second, change, late, other = _together(
+        place,
+        log,
+        lambda: log.append_to(CHUNK, [event(A, "1")], unique=True, after={A: -1}),
+        lambda: log.append_to(CHUNK, [event(A, "2"), event(B, "3")], unique=True, after={A: -1}),
+        lambda: log.append_to(CHUNK, [recorded(A, "4")], unique=True, after={A: -1}),
+        lambda: log.append_to(CHUNK, [event(A, "5")], unique=True, after={A: -1}),
+        lambda: log.append_to(CHUNK, [event(B, "6")], unique=True, after={B: -1}),
+    )
+    assert [one.seq for one in (*first, *second, *change, *other)] == [0, 1, 0, 2, 1]
+    assert type(late) is OvertakenError
+    assert ids(place) == ["first", "1", "2", "3", "4", "6"]
+
+
+def test_a_condition_holds_in_every_chunk_of_an_append(place: Place) -> None:
+    """Whose chunk gained a registry row is kept back; of the other chunks the rows may be there."""
+    log = place.log()
+    (elsewhere,) = people(1, 1)
+    log.append([recorded(A, "1"), event(elsewhere, "2")])
+    with pytest.raises(OvertakenError):
+        log.append([event(A, "3"), event(elsewhere, "4")], unique=True, after={A: -1, elsewhere: -1})
+    log.append([event(A, "5"), event(elsewhere, "6")], unique=True, after={A: 0})
+    assert {"5", "6"} <= set(ids(place)) <= {"1", "2", "4", "5", "6"}
+
+
+def test_a_log_is_read_as_its_writer_knows_it(place: Place) -> None:
+    """What this process appended is not read back, what others did is; and a reading that fails keeps nothing."""
+    log = place.log()
+    log.append([event(A, "1")])
+    place.append(event(B, "2"))
+    place.objects.calls.clear()
+    chains = log.reading(CHUNK, ChunkState.all_chains)
+    assert (chains.chain(A), chains.chain(B), chains.chain(C)) == (*place.log().reading(CHUNK, _ends_of_a_and_b), None)
+    read = [key for operation, key in place.objects.calls if operation == "get" and key.startswith("audit/")]
+    assert f"audit/{CHUNK}/{0:012d}.jsonl" not in read[:2]
+
+    def fail(_: ChunkState) -> None:
+        raise StoreError("no")
+
+    with pytest.raises(StoreError, match="no"):
+        log.reading(CHUNK, fail)
+    assert log.append([event(A, "3")])[0].seq == 1
+    assert chains.chain(A) != log.reading(CHUNK, ChunkState.all_chains).chain(A)
+
+
+def _ends_of_a_and_b(state: ChunkState) -> tuple[Any, Any]:
+    return state.chain(A), state.chain(B)
 
 
 def test_whoever_was_overtaken_is_told_so_whatever_became_of_the_others(place: Place) -> None:

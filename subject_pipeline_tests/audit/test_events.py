@@ -6,6 +6,7 @@ import traceback
 import zoneinfo
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -536,3 +537,16 @@ def test_a_decision_is_the_same_in_whatever_order_its_names_are() -> None:
     event = parse_event(GOOD)
     one, other = (event._replace(decision=dict(pairs)) for pairs in ([("b", 1), ("a", 2)], [("a", 2), ("b", 1)]))
     assert one.content() == other.content() != event._replace(decision={"a": 1, "b": 2}).content()
+
+
+def test_a_gate_is_part_of_what_an_event_says() -> None:
+    """Of two events that differ in it, the second is conflicting; without one, an event says what it always said."""
+    bare = parse_event(GOOD)
+    gate = {"policy_sha256": "ab" * 32, "table_version": 7, "max_age_s": 0}
+    said = hashlib.blake2b(orjson.dumps(bare[2:-1], option=orjson.OPT_SORT_KEYS), digest_size=8).digest()
+    assert bare.content() == said
+    assert (
+        len({one.content() for one in (bare, bare._replace(gate=gate), bare._replace(gate={**gate, "max_age_s": 1}))})
+        == 3
+    )
+    assert bare.identity() == bare._replace(gate=gate).identity()

@@ -85,10 +85,14 @@ accesses = st.builds(
     reason=st.none() | texts,
     manifest_sha256=st.none(),
     decision=st.none(),
+    gate=st.none() | st.just({"policy_sha256": "ab" * 32, "table_version": 7, "max_age_s": 0}),
 )
 changes = st.builds(
     lambda made, sha256, decision: made._replace(
-        action=MANIFEST_DELETED if sha256 is None else MANIFEST_UPDATED, manifest_sha256=sha256, decision=decision
+        action=MANIFEST_DELETED if sha256 is None else MANIFEST_UPDATED,
+        manifest_sha256=sha256,
+        decision=decision,
+        gate=None,
     ),
     accesses,
     st.none() | st.just("ef" * 32),
@@ -607,7 +611,7 @@ def test_optional_parts_leave_no_trace_when_absent() -> None:
         [write_log([(OLD_KEY, [event(A, "1"), full_event(A, "2"), registry_event(A, "3", "ab" * 32)])])[0].data]
     )
 
-    assert set(whole) - set(bare) == {"dataset", "fields", "payload_sha256", "purpose", "reason", "trace_id"}
+    assert set(whole) - set(bare) == {"dataset", "fields", "gate", "payload_sha256", "purpose", "reason", "trace_id"}
     assert set(change) - set(bare) == {"decision", "manifest_sha256"}
     assert None not in bare.values()
 

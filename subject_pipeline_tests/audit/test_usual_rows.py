@@ -27,6 +27,7 @@ events = st.builds(
     reason=st.none() | texts,
     manifest_sha256=st.none(),
     decision=st.none(),
+    gate=st.none() | st.just({"policy_sha256": "ab" * 32, "table_version": 7, "max_age_s": 0}),
 )
 
 

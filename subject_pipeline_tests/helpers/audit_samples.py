@@ -73,6 +73,7 @@ def full_event(candidate_id: str, event_id: str) -> AccessEvent:
         trace_id="00-4bf9",
         payload_sha256="ab" * 32,
         reason="a ticket: \U0001f4dd",
+        gate={"policy_sha256": "ab" * 32, "table_version": 7, "max_age_s": 0},
     )
 
 
