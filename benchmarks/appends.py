@@ -12,7 +12,7 @@ from work import one_event, ring_in, store_in, verify_step
 
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
-from subject_pipeline.gateway.recording import AuditedTools
+from subject_pipeline.gate.recording import AuditedTools
 from subject_pipeline.objects.local import LocalObjects
 
 REPEATS = 21

@@ -17,7 +17,7 @@ from typing import Any
 
 from subject_pipeline.audit.reading import show
 from subject_pipeline.errors import WithheldError
-from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.gate import AuditedTools
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.opened import SubjectStore

@@ -4,6 +4,9 @@ A message says what was being done, to which object, what is wrong and how to fi
 can cause ends in one of these, never in a bare `ValueError` or `KeyError`.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class SubjectPipelineError(Exception):
     """Root of every error that this package raises on purpose."""
@@ -98,7 +101,23 @@ class CheckpointError(SubjectPipelineError):
 
 
 class WithheldError(SubjectPipelineError):
-    """A tool's answer is withheld: the access could not be recorded, or the answer cannot be examined."""
+    """A tool's answer is withheld: it names somebody who may not be shown, cannot be examined, or is not on record."""
+
+
+class DeniedError(WithheldError):
+    """A tool may not be called: the purpose is not allowed, or none of the subjects may be shown for it.
+
+    Attributes:
+        reasons: why, by subject; empty where none were given.
+        recorded: whether each of these denials is on record.
+    """
+
+    def __init__(
+        self, message: str, reasons: Mapping[str, str] = MappingProxyType({}), *, recorded: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons)
+        self.recorded = recorded
 
 
 class DecisionError(SubjectPipelineError):

@@ -24,7 +24,7 @@ def _loaded_by(code: str, **environment: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["gateway", "audit.log", "store.opened", "keys.rotation", "objects.opening"])
+@pytest.mark.parametrize("package", ["gate", "audit.log", "store.opened", "keys.rotation", "objects.opening"])
 def test_recording_loads_nothing_heavy(package: str) -> None:
     """Neither Polars nor the table, Dagster or the terminal, at import."""
     assert not _loaded_by(f"import subject_pipeline.{package}") & (HEAVY | TERMINAL)
@@ -50,7 +50,7 @@ def test_a_first_append_takes_little_memory(tmp_path: Path) -> None:
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     append = (
-        "from subject_pipeline.gateway import AuditedTools\n"
+        "from subject_pipeline.gate import AuditedTools\n"
         f"with AuditedTools.open({str(tmp_path / 'store')!r}, key_ring={str(tmp_path / 'ring.json')!r}) as tools:\n"
         "    tools.after('read', {'candidate_id': 'P'})\n"
     )

@@ -38,8 +38,8 @@ from subject_pipeline.errors import (
     WithheldError,
 )
 from subject_pipeline.formats.canonical_json import canonical_json
-from subject_pipeline.gateway import AuditedTools, recording
-from subject_pipeline.gateway.daemon_threads import DaemonThreads
+from subject_pipeline.gate import AuditedTools, hook
+from subject_pipeline.gate.daemon_threads import DaemonThreads
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.objects.protocol import ObjectStore
@@ -611,7 +611,7 @@ def test_closing_without_time_for_the_index_ends_well(
 ) -> None:
     """Where no thread takes the index before the time is up, that is logged: a later append writes it."""
     quick = AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05)
-    monkeypatch.setattr(recording, "DaemonThreads", lambda _, name: DaemonThreads(0, name))
+    monkeypatch.setattr(hook, "DaemonThreads", lambda _, name: DaemonThreads(0, name))
     quick.close()
     assert "the store has not taken the audit log's index yet" in caplog.text
 
@@ -640,7 +640,7 @@ def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
 ) -> None:
     """Each call is withheld at its own deadline however many hang; none is recorded that no thread had begun."""
-    calls = recording._THREADS + 8
+    calls = hook._THREADS + 8
 
     async def in_the_loop(tools: AuditedTools) -> list[object]:
         return await asyncio.gather(
@@ -667,20 +667,20 @@ def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     assert not isinstance(crowded.value.__cause__, OutcomeUnknownError)
     causes = [type(error.__cause__) for error in outcomes if isinstance(error, WithheldError)]
     assert len(causes) == calls
-    assert causes.count(OutcomeUnknownError) == recording._THREADS
+    assert causes.count(OutcomeUnknownError) == hook._THREADS
     hanging.let_go.set()
-    _soon(store, "W-1", recording._THREADS)
+    _soon(store, "W-1", hook._THREADS)
     payload = {"candidate_id": "W-2"}
     assert _after(tools, payload, in_loop=in_loop) is payload
     tools.close()
-    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [recording._THREADS, 1]
+    assert [_times_named(store, subject) for subject in ("W-1", "W-2")] == [hook._THREADS, 1]
 
 
 def test_a_cancelled_call_that_no_thread_had_begun_is_not_recorded(
     hung: Hung, hanging: Hanging, store: SubjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It leaves no row behind when the store wakes up."""
-    monkeypatch.setattr(recording, "_THREADS", 1)
+    monkeypatch.setattr(hook, "_THREADS", 1)
 
     async def give_up() -> None:
         async with hung() as tools:
@@ -769,7 +769,7 @@ HANGING = """
 import os, sys, threading
 from dataclasses import replace
 from subject_pipeline.errors import WithheldError
-from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.gate import AuditedTools
 
 tools = AuditedTools.open(sys.argv[1], key_ring=sys.argv[2], actor="a", timeout=0.2)
 tools.after("read", {"candidate_id": "W-1"})
@@ -959,7 +959,7 @@ def test_objects_too_deep_for_a_hash_are_recorded(
 FORKING = """
 import asyncio, os, sys
 from subject_pipeline.errors import WithheldError
-from subject_pipeline.gateway import AuditedTools
+from subject_pipeline.gate import AuditedTools
 
 tools = AuditedTools.open(sys.argv[1], key_ring=sys.argv[2], actor="a")
 asyncio.run(tools.after_async("read", {"candidate_id": "W-1"}))  # now it has a thread, which no child has

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from subject_pipeline.gateway.daemon_threads import DaemonThreads
+from subject_pipeline.gate.daemon_threads import DaemonThreads
 
 PATIENCE_S = 30
 
@@ -180,7 +180,7 @@ def test_where_the_system_has_no_thread_nothing_is_kept(monkeypatch: pytest.Monk
 def test_a_hung_call_keeps_no_process_from_ending() -> None:
     """A program that ends does so, whatever its threads wait for."""
     code = (
-        "import threading; from subject_pipeline.gateway.daemon_threads import DaemonThreads as D\n"
+        "import threading; from subject_pipeline.gate.daemon_threads import DaemonThreads as D\n"
         "begun = threading.Event(); D(1, 'x').submit(lambda: (begun.set(), threading.Event().wait())); begun.wait()"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

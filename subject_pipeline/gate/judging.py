@@ -1,0 +1,55 @@
+"""Whether somebody may be shown for a purpose, and if not, why: pure, from the manifest alone."""
+
+import datetime as dt
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from subject_pipeline.decisions.transitions import is_ordered, is_restricted
+from subject_pipeline.formats.times import format_time
+from subject_pipeline.gate.policy import Purpose
+from subject_pipeline.manifests.manifest import VOCABULARY
+
+CLOCKS_DIFFER = dt.timedelta(minutes=5)
+"""By so much the clock of whoever decided may be ahead."""
+
+
+class Reason(StrEnum):
+    """Why somebody may not be shown: the first of these that applies."""
+
+    PURPOSE_NOT_ALLOWED = "purpose_not_allowed"
+    UNREADABLE = "unreadable"
+    UNKNOWN_SUBJECT = "unknown_subject"
+    ERASURE_ORDERED = "erasure_ordered"
+    RESTRICTED = "restricted"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    CONSENT_MISSING = "consent_missing"
+    VERTICAL_NOT_ALLOWED = "vertical_not_allowed"
+
+
+def judge(purpose: Purpose | None, document: Mapping[str, Any] | None, now: dt.datetime) -> Reason | None:
+    """Why a subject may not be shown; None: it may.
+
+    Args:
+        purpose: what the policy says of it; None: nothing.
+        document: the manifest's JSON, which can be relied on; None: there is none.
+        now: the time. A manifest from later than that, by more than clocks differ, cannot be judged by this clock.
+    """
+    if purpose is None:
+        return Reason.PURPOSE_NOT_ALLOWED
+    if document is None:
+        return Reason.UNKNOWN_SUBJECT
+    if document["status"] not in VOCABULARY["status"] or document["updated_at"] > format_time(now + CLOCKS_DIFFER):
+        return Reason.UNREADABLE
+    consents = [
+        (document["consent"][scope]["status"], allowed) for scope, allowed in purpose.consent if allowed is not None
+    ]
+    missing = [status for status, allowed in consents if status not in allowed]
+    stands = {
+        Reason.ERASURE_ORDERED: is_ordered(document) and "erasure_ordered" not in purpose.statuses,
+        Reason.RESTRICTED: is_restricted(document) and "restricted" not in purpose.statuses,
+        Reason.CONSENT_WITHDRAWN: "withdrawn" in missing,
+        Reason.CONSENT_MISSING: bool(missing),
+        Reason.VERTICAL_NOT_ALLOWED: document["vertical"] not in purpose.verticals,
+    }
+    return next((reason for reason, there in stands.items() if there), None)
