@@ -9,6 +9,7 @@ import pytest
 
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
+from subject_pipeline.store.opened import SubjectStore
 
 HEAVY = {"polars", "polars_hash", "deltalake", "pyarrow", "dagster", "numpy"}
 TERMINAL = {"click", "rich"}
@@ -61,3 +62,24 @@ def test_a_first_append_takes_little_memory(tmp_path: Path) -> None:
 
     assert measured(append) - measured("import obstore\n") < 40 * _MIB
     assert (tmp_path / "store" / "audit").is_dir()
+
+
+def test_the_gate_opens_and_records_light_and_reads_manifests_when_it_first_decides(tmp_path: Path) -> None:
+    """What reads the table is loaded by the first decision, and not by opening, or by a purpose that is not allowed."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    store = SubjectStore.at(str(tmp_path / "store"))
+    store.layout_or_create()
+    (tmp_path / "gate.yaml").write_text("purposes: {p: {verticals: [general]}}")
+    opened = (
+        "from subject_pipeline.gate import DeniedError, SubjectGate\n"
+        f"gate = SubjectGate.open({str(tmp_path / 'store')!r}, policy={str(tmp_path / 'gate.yaml')!r}, "
+        f"key_ring={str(tmp_path / 'ring.json')!r}, actor='a')\n"
+        "def ask(purpose):\n"
+        "    try: gate.before('read', subjects=['P'], purpose=purpose)\n"
+        "    except DeniedError as denied: return denied.reasons\n"
+        "assert ask('q') == {'P': 'purpose_not_allowed'}\n"
+    )
+    assert not _loaded_by(opened) & (HEAVY | TERMINAL)
+    loaded = _loaded_by(opened + "assert ask('p') == {'P': 'unknown_subject'}\n")
+    assert {"polars", "deltalake"} <= loaded
+    assert not loaded & {"dagster", *TERMINAL}

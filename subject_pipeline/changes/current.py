@@ -7,6 +7,7 @@ relies on what is found here records on condition that no registry row came sinc
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.changes.recorded import RecordedChunk, Standings
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.errors import ManifestError, ResurrectedError, StoreError
+from subject_pipeline.manifests.commits import table_errors
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest
 from subject_pipeline.manifests.hashes import document_hash
 from subject_pipeline.manifests.rows import PROBLEM
@@ -22,8 +24,12 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.store.ids import storage_key
+from subject_pipeline.store.layout import TABLE
 
 _AT_ONCE = 16
+
+
+Files = tuple[tuple[str, str], ...]
 
 
 class Known(NamedTuple):
@@ -49,20 +55,20 @@ class ChunkRows:
 
     Attributes:
         version: the table's; 0 where there is no table.
-        files: what the table had of the chunk.
+        files: what the table had of the chunk, each with what shows that it was written again.
         rows: `TABLE_SCHEMA`.
         places: where in `rows` each id is.
         broken: ids and storage keys of rows that break the table's rules.
     """
 
     version: int
-    files: tuple[str, ...]
+    files: Files
     rows: pl.DataFrame
     places: Mapping[str, int]
     broken: Collection[str | None]
 
     @classmethod
-    def of(cls, version: int, files: tuple[str, ...], judged: pl.DataFrame) -> "ChunkRows":
+    def of(cls, version: int, files: Files, judged: pl.DataFrame) -> "ChunkRows":
         """The rows of a chunk, of which each has its problem, if any."""
         sound = judged.filter(pl.col(PROBLEM).is_null()).drop(PROBLEM)
         wrong = judged.filter(pl.col(PROBLEM).is_not_null())
@@ -192,7 +198,7 @@ class CurrentManifests:
         def read(snapshot: Snapshot) -> dict[str, ChunkRows]:
             nonlocal opened
             opened = True
-            return _stored(snapshot, chunks, before)
+            return self._rows(snapshot, chunks, before)
 
         nobody = ChunkRows.of(0, (), pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
         try:
@@ -203,20 +209,34 @@ class CurrentManifests:
         alone = ([one] for one in chunks if len(chunks) > 1)
         return {chunk: rows for one in alone for chunk, rows in self._stored(one, before).items()}
 
+    def _rows(self, snapshot: Snapshot, chunks: list[str], before: Mapping[str, ChunkView]) -> dict[str, ChunkRows]:
+        """Rows of chunks at one version, read only where the chunk's files are others than before."""
+        files = self._files(snapshot, chunks)
+        same = [chunk for chunk in chunks if chunk in before and before[chunk].stored.files == files[chunk]]
+        found = {chunk: replace(before[chunk].stored, version=snapshot.version) for chunk in same}
+        changed = [chunk for chunk in chunks if chunk not in found]
+        rows = snapshot.judged_rows(changed) if changed else pl.DataFrame(schema={"chunk": pl.String})
+        for chunk in changed:
+            theirs = rows.filter(pl.col("chunk") == chunk)
+            found[chunk] = ChunkRows.of(snapshot.version, files[chunk], theirs)
+        return found
 
-def _stored(snapshot: Snapshot, chunks: list[str], before: Mapping[str, ChunkView]) -> dict[str, ChunkRows]:
-    """Rows of chunks at one version, read only where the chunk's files are others than before."""
-    files: dict[str, tuple[str, ...]] = {}
-    for file in snapshot.own_files(chunks):
-        files[file.chunk] = (*files.get(file.chunk, ()), file.path)
-    same = [chunk for chunk in chunks if chunk in before and before[chunk].stored.files == files.get(chunk, ())]
-    found = {chunk: replace(before[chunk].stored, version=snapshot.version) for chunk in same}
-    changed = [chunk for chunk in chunks if chunk not in found]
-    rows = snapshot.judged_rows(changed) if changed else pl.DataFrame(schema={"chunk": pl.String})
-    for chunk in changed:
-        theirs = rows.filter(pl.col("chunk") == chunk)
-        found[chunk] = ChunkRows.of(snapshot.version, files.get(chunk, ()), theirs)
-    return found
+    def _files(self, snapshot: Snapshot, chunks: list[str]) -> dict[str, Files]:
+        """The files that a version has of each chunk, with the tags of those that are there.
+
+        Files of a table are never written again; where one was, or is gone, memory must not hide it.
+        """
+        live: dict[str, list[str]] = {chunk: [] for chunk in chunks}
+        with table_errors("list the manifests' files"):
+            for file in snapshot.own_files(chunks):
+                live[file.chunk].append(f"{TABLE}/{unquote(file.path)}")
+
+        def tagged(chunk: str) -> Files:
+            there = {item.key: item.tag for item in self._store.objects.list(f"{TABLE}/chunk={chunk}/")}
+            return tuple((key, there.get(key, "")) for key in live[chunk])
+
+        at_a_time = at_once(self._store.objects, min(_AT_ONCE, len(chunks)))
+        return dict(zip(chunks, overlapped(tagged, chunks, at_a_time), strict=True))
 
 
 def _known(view: ChunkView, candidate_id: str, standing: Standing | StoreError | None, last: int) -> Known:
