@@ -12,6 +12,7 @@ from pathlib import Path
 
 import appends
 import commands
+import gate
 import importing
 import ingestion
 import registration
@@ -24,6 +25,7 @@ PARTS = {
     "ingestion": ingestion.rows,
     "verification": verification.rows,
     "appends": appends.rows,
+    "gate": gate.rows,
     "commands": commands.rows,
 }
 

@@ -2,17 +2,18 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from subject_pipeline.audit.events import AccessEvent, new_event
+from subject_pipeline.audit.events import AccessEvent, checked_subject, new_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.errors import StoreError
+from subject_pipeline.formats.times import format_time
 from subject_pipeline.gate.cache import ManifestCache, Seen
 from subject_pipeline.gate.hook import Told
-from subject_pipeline.gate.judging import Reason, judge
+from subject_pipeline.gate.judging import CLOCKS_DIFFER, Reason, judge
 from subject_pipeline.gate.permit import Ruling
 from subject_pipeline.gate.policy import Purpose
 from subject_pipeline.gate.policy_file import ReadPolicy
@@ -82,49 +83,47 @@ class Deciding:
 
     def _rulings(self, purpose: Purpose | None, seen: Mapping[str, Seen]) -> Rulings:
         now = self._log.now()
-        moment = dt.datetime.fromisoformat(now)
-        return Rulings(now, {one: _ruling(purpose, that, moment) for one, that in seen.items()})
+        latest = format_time(dt.datetime.fromisoformat(now) + CLOCKS_DIFFER)
+        return Rulings(now, {one: _ruling(purpose, that, latest) for one, that in seen.items()})
 
     def denials(self, call: "Call", rulings: Rulings, on_record: Mapping[str, str]) -> list[AccessEvent]:
         """A row for each denial that is not on record yet."""
         return [
-            self._event(call, one, rulings, call.denied_id, "denied", {"reason": ruling.reason})
+            self._row(call, one, ruling.version, call.denied_id, "denied", rulings.now)._replace(reason=ruling.reason)
             for one, ruling in rulings.by_subject.items()
             if ruling.reason and on_record.get(one) != ruling.reason
         ]
 
     def accesses(
-        self, call: "Call", rulings: Rulings, named: Mapping[str, Collection[str]], result: str, digest: str | None
+        self, call: "Call", rulings: Rulings, named: Mapping[str, Sequence[str]], result: str, digest: str | None
     ) -> list[AccessEvent]:
         """A row for each of those who are shown, with the names of their fields."""
         event_id = call.shown_id(digest)
-        return [
-            self._event(call, one, rulings, event_id, result, {"fields": list(fields), "payload_sha256": digest})
-            for one, fields in named.items()
-        ]
-
-    def _event(
-        self, call: "Call", subject: str, rulings: Rulings, event_id: str, result: str, more: Mapping[str, Any]
-    ) -> AccessEvent:
-        ruling = rulings.by_subject[subject]
-        told, actor = call.told, call.told.get("actor")
-        event = new_event(
-            candidate_id=subject,
-            event_id=event_id,
+        rows = []
+        for one, fields in named.items():
+            ruling = rulings.by_subject[one]
             # Some clocks are ahead: an access follows what it was decided from.
-            ts=max(rulings.now, ruling.since) if not ruling.reason else rulings.now,
-            actor=self._actor if actor is None else actor,
-            action=call.action,
-            result=result,
-            payload_sha256=more.get("payload_sha256"),
-            optional={**told, "fields": more.get("fields")},
-        )
-        gate = {
-            "policy_sha256": self._read.sha256,
-            "table_version": ruling.version,
-            "max_age_s": self._read.policy.max_age,
-        }
-        return event._replace(reason=more.get("reason"), gate=gate)
+            row = self._row(call, one, ruling.version, event_id, result, max(rulings.now, ruling.since))
+            rows.append(row._replace(fields=tuple(fields) or None, payload_sha256=digest))
+        return rows
+
+    def _row(self, call: "Call", subject: str, version: int, event_id: str, result: str, ts: str) -> AccessEvent:
+        """A row of a call; what is the same in many is checked once."""
+        like = call.rows.get((event_id, result, version))
+        if like is None:
+            actor = call.told.get("actor")
+            like = new_event(
+                candidate_id=subject,
+                event_id=event_id,
+                ts=ts,
+                actor=self._actor if actor is None else actor,
+                action=call.action,
+                result=result,
+                optional=call.told,
+            )
+            policy = {"policy_sha256": self._read.sha256, "max_age_s": self._read.policy.max_age}
+            like = call.rows[event_id, result, version] = like._replace(gate={**policy, "table_version": version})
+        return like._replace(candidate_id=checked_subject(subject), ts=ts)
 
     def record(self, call: "Call", events: Iterable[AccessEvent], rulings: Rulings) -> None:
         """Append rows; on disk when this returns. Those of whoever is shown, only if nothing was decided since.
@@ -138,8 +137,11 @@ class Deciding:
             return
         after = {row.candidate_id: rulings.by_subject[row.candidate_id].last for row in rows if row.reason is None}
         own = call.told.get("event_id") is not None
-        done = self._log.append(rows, unique=not own and not call.tried, after=after)
-        call.tried = True
+        first, call.tried = (
+            not call.tried,
+            True,
+        )  # before it is: of an append that fails, other chunks' rows may be there
+        done = self._log.append(rows, unique=first and not own, after=after)
         if own:
             self._check_on_record([row for row, one in zip(rows, done, strict=True) if not one.new])
 
@@ -164,12 +166,14 @@ class Call:
     Attributes:
         denied_id: the event id of its denials.
         tried: something may be on record under its ids.
+        rows: what its rows have in common.
     """
 
     action: str
     told: Told
     denied_id: str = ""
     tried: bool = False
+    rows: dict[tuple[str, str, int], AccessEvent] = field(default_factory=dict)
     _shown: dict[str | None, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -180,13 +184,13 @@ class Call:
         return self.told.get("event_id") or self._shown.setdefault(digest, uuid.uuid4().hex)
 
 
-def _ruling(purpose: Purpose | None, seen: Seen, now: dt.datetime) -> Ruling:
+def _ruling(purpose: Purpose | None, seen: Seen, latest: str) -> Ruling:
     if purpose is None:
         return Ruling(Reason.PURPOSE_NOT_ALLOWED.value)
     known = seen.known
     if known is None or not known.readable:
         return Ruling(Reason.UNREADABLE.value, seen.version)
-    reason = judge(purpose, known.document, now)
+    reason = judge(purpose, known.document, latest)
     since = "" if known.document is None else str(known.document["updated_at"])
     return Ruling("" if reason is None else reason.value, seen.version, known.last, since)
 

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 from subject_pipeline.decisions.transitions import is_ordered, is_restricted
-from subject_pipeline.formats.times import format_time
 from subject_pipeline.gate.policy import Purpose
 from subject_pipeline.manifests.manifest import VOCABULARY
 
@@ -27,29 +26,29 @@ class Reason(StrEnum):
     VERTICAL_NOT_ALLOWED = "vertical_not_allowed"
 
 
-def judge(purpose: Purpose | None, document: Mapping[str, Any] | None, now: dt.datetime) -> Reason | None:
+def judge(purpose: Purpose | None, document: Mapping[str, Any] | None, latest: str) -> Reason | None:
     """Why a subject may not be shown; None: it may.
 
     Args:
         purpose: what the policy says of it; None: nothing.
         document: the manifest's JSON, which can be relied on; None: there is none.
-        now: the time. A manifest from later than that, by more than clocks differ, cannot be judged by this clock.
+        latest: a manifest that was changed later than this cannot be judged by this clock.
     """
     if purpose is None:
         return Reason.PURPOSE_NOT_ALLOWED
     if document is None:
         return Reason.UNKNOWN_SUBJECT
-    if document["status"] not in VOCABULARY["status"] or document["updated_at"] > format_time(now + CLOCKS_DIFFER):
+    if document["status"] not in VOCABULARY["status"] or document["updated_at"] > latest:
         return Reason.UNREADABLE
-    consents = [
-        (document["consent"][scope]["status"], allowed) for scope, allowed in purpose.consent if allowed is not None
-    ]
-    missing = [status for status, allowed in consents if status not in allowed]
-    stands = {
-        Reason.ERASURE_ORDERED: is_ordered(document) and "erasure_ordered" not in purpose.statuses,
-        Reason.RESTRICTED: is_restricted(document) and "restricted" not in purpose.statuses,
-        Reason.CONSENT_WITHDRAWN: "withdrawn" in missing,
-        Reason.CONSENT_MISSING: bool(missing),
-        Reason.VERTICAL_NOT_ALLOWED: document["vertical"] not in purpose.verticals,
-    }
-    return next((reason for reason, there in stands.items() if there), None)
+    statuses, consent = purpose.statuses, document["consent"]
+    missing = [status for scope, allowed in purpose.required if (status := consent[scope]["status"]) not in allowed]
+    found: Reason | None = None
+    if is_ordered(document) and "erasure_ordered" not in statuses:
+        found = Reason.ERASURE_ORDERED
+    elif is_restricted(document) and "restricted" not in statuses:
+        found = Reason.RESTRICTED
+    elif missing:
+        found = Reason.CONSENT_WITHDRAWN if "withdrawn" in missing else Reason.CONSENT_MISSING
+    elif document["vertical"] not in purpose.verticals:
+        found = Reason.VERTICAL_NOT_ALLOWED
+    return found

@@ -1,6 +1,7 @@
 """The gate's policy: for each purpose, who may be shown, and what becomes of an answer about anybody else."""
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -75,6 +76,11 @@ class Purpose(_Strict):
     verticals: Several[Annotated[Name, AfterValidator(_classified)]]
     statuses: Annotated[Several[Status], AfterValidator(_holds_active)] = ("active",)
     others: Literal["withhold", "drop"] = "withhold"
+
+    @cached_property
+    def required(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The scopes that are asked for, each with the statuses that its consent may have."""
+        return tuple((scope, allowed) for scope, allowed in self.consent if allowed is not None)
 
 
 class GatePolicy(_Strict):

@@ -6,6 +6,8 @@ UNSAFE = r"[^A-Za-z0-9_-]"
 """What a storage key may not hold."""
 MAX_STORAGE_KEY_BYTES = 200
 
+_replaced = re.compile(UNSAFE).sub
+
 
 def candidate_id(key_value: str, prefix: str) -> str:
     """The id that a key value forms under a dataset's prefix."""
@@ -14,7 +16,7 @@ def candidate_id(key_value: str, prefix: str) -> str:
 
 def storage_key(candidate_id: str) -> str:
     """The id with every character outside `[A-Za-z0-9_-]` replaced by `_`; always ASCII."""
-    return re.sub(UNSAFE, "_", candidate_id)
+    return _replaced("_", candidate_id)
 
 
 def refusal(candidate_id: str, key_value: str) -> str | None:

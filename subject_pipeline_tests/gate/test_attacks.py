@@ -2,6 +2,7 @@
 
 import asyncio
 import decimal
+import hashlib
 import json
 import shutil
 import threading
@@ -15,11 +16,13 @@ import pytest
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.errors import DeniedError, StoreError, WithheldError
+from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.gate import Permit, SubjectGate
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.verification.questionable import questionable
+from subject_pipeline_tests.gate.conftest import PEOPLE
 from subject_pipeline_tests.gate.test_gate import SECRET, record
-from subject_pipeline_tests.helpers.audit_stores import assert_sound, rows_of
+from subject_pipeline_tests.helpers.audit_stores import LAYOUT, assert_sound, rows_of
 from subject_pipeline_tests.helpers.gated import POLICY, Gated
 
 
@@ -258,29 +261,28 @@ def test_a_decision_that_is_recorded_and_not_applied_counts(gated: Gated, monkey
 
 def test_a_decision_between_the_judgement_and_the_record_counts(gated: Gated) -> None:
     """The row would have been appended after it; instead it is decided again, and whoever else is shown is shown."""
-    withdrawn = False
+    last = max(PEOPLE, key=LAYOUT.chunk_of)  # when they are withdrawn, rows of other chunks are there already
+    withdrawing = [last]
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
-        nonlocal withdrawn
-        if (operation, key.startswith("audit/"), withdrawn) == ("create", True, False):
-            withdrawn = True
-            gated.withdraw("W-1")
+        if (operation, key.startswith("audit/")) == ("create", True) and withdrawing:
+            gated.withdraw(withdrawing.pop())
         return run()
 
     with gated.open() as gate:
-        permit = gate.before("read", subjects=["W-1"], purpose="scheduling")
+        permit = gate.before("read", subjects=[last], purpose="scheduling")
         gated.place.objects.around = around
         with pytest.raises(WithheldError, match="consent_withdrawn"):
-            gate.after("read", record(1), permit=permit)
-        withdrawn = False
-        gated.decide("W-1", "consent_given", scope="general_pii", version="2")
+            gate.after("read", {"candidate_id": last}, permit=permit)
+        gated.decide(last, "consent_given", scope="general_pii", version="2")
+        withdrawing.append(last)
         permit = gate.before("list", purpose="scheduling")
-        people = [record(number) for number in range(1, 9)]
-        assert gate.after("list", people, permit=permit) == people[1:]
-    assert gated.results("W-1") == ["consent_withdrawn", "consent_withdrawn"]
-    assert {row["payload_sha256"] for row in gated.rows("W-8")[-1:]} <= {
-        row["payload_sha256"] for row in gated.rows("W-2")
-    }
+        people = [{"candidate_id": one} for one in PEOPLE]
+        shown = gate.after("list", people, permit=permit)
+    assert shown == [one for one in people if one["candidate_id"] != last]
+    assert gated.results(last) == ["consent_withdrawn", "consent_withdrawn"]
+    final = {gated.rows(one)[-1]["payload_sha256"] for one in PEOPLE if one != last}
+    assert final == {hashlib.sha256(canonical_json(shown)).hexdigest()}
     assert not list(questionable(rows_of(gated.place.objects)))
     assert_sound(gated.place)
 

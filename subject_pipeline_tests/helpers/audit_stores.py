@@ -238,7 +238,7 @@ NOTHING: dict[str, Any] = {"chains": {}, "logs": set(), "manifests": {}, "unread
 def assert_sound(place: Place, **options: Any) -> Verification:
     """A full verification finds nothing."""
     report = place.verify(**options)
-    assert found_by(report) == NOTHING
+    assert found_by(report) == NOTHING, found_by(report)
     assert report.sound
     return report
 
