@@ -25,7 +25,8 @@ help: ## Show the targets
 
 setup: $(READY_DEV) ## Install everything into .venv: what runs, the extras, and what develops
 
-# Two steps, so that `make demo` and `make dev` do not wait for the clients of Kubernetes and Celery, or for test servers.
+# Two steps, so that `make demo` and `make dev` wait neither for the clients of Kubernetes and Celery, nor for agents'
+# libraries, nor for test servers.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; say which with: make PYTHON=/path/to/python3 ..." >&2; exit 2; }
@@ -35,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(READY_DEV): $(READY)
-	$(PIP_INSTALL) --group dev -e '.[postgres,celery,kubernetes]'
+	$(PIP_INSTALL) --group dev -e '.[postgres,celery,kubernetes,fastmcp,langchain,openai-agents]'
 	@touch $@
 
 demo: $(READY) ## Register 100,000 sample people, ingest events, verify, tamper with a copy, and show the result
