@@ -13,6 +13,7 @@ from subject_pipeline.store.opened import SubjectStore
 
 HEAVY = {"polars", "polars_hash", "deltalake", "pyarrow", "dagster", "numpy"}
 TERMINAL = {"click", "rich"}
+ADAPTED = {"fastmcp", "mcp", "langchain", "langchain_core", "langgraph", "agents", "openai"}
 _MIB = 1 << 20
 
 
@@ -25,10 +26,17 @@ def _loaded_by(code: str, **environment: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["gate", "audit.log", "store.opened", "keys.rotation", "objects.opening"])
+@pytest.mark.parametrize(
+    "package", ["gate", "gate.adapters.gated_tools", "audit.log", "store.opened", "keys.rotation", "objects.opening"]
+)
 def test_recording_loads_nothing_heavy(package: str) -> None:
-    """Neither Polars nor the table, Dagster or the terminal, at import."""
-    assert not _loaded_by(f"import subject_pipeline.{package}") & (HEAVY | TERMINAL)
+    """Neither Polars nor the table, Dagster or the terminal, nor any library that has an adapter, at import."""
+    assert not _loaded_by(f"import subject_pipeline.{package}") & (HEAVY | TERMINAL | ADAPTED)
+
+
+def test_the_command_line_needs_no_library_that_has_an_adapter() -> None:
+    """Nor do the assets."""
+    assert not _loaded_by("import subject_pipeline.cli.main, subject_pipeline.definitions") & ADAPTED
 
 
 def test_the_command_line_loads_what_a_command_needs(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ manifest can be read and allows it by the log's last word, and the access is on 
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar, Unpack
@@ -89,6 +89,11 @@ class SubjectGate(Hook):
         log, actor = opened_log(store_url, key_ring, actor)
         log.store.check_written()
         return cls(log, read, actor=actor)
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """The fields that hold ids, and their prefixes, as the policy says."""
+        return self._policy.ids
 
     def before(self, action: str, **told: Unpack[Told]) -> Permit:
         """Decide whom a tool may be called about; denials are on record when this returns or raises.
