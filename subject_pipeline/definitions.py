@@ -7,7 +7,15 @@ import dagster as dg
 
 from subject_pipeline import defs as folder
 from subject_pipeline.operations import Operations
+from subject_pipeline.orchestration.assets.audit import audit
+from subject_pipeline.orchestration.assets.compliance import compliance_report
+from subject_pipeline.orchestration.assets.lifecycle import lifecycle
+from subject_pipeline.orchestration.assets.maintenance import maintain_store
+from subject_pipeline.orchestration.automation import automation
+from subject_pipeline.orchestration.freshness import freshness
 from subject_pipeline.orchestration.lineage import connected
+from subject_pipeline.orchestration.platform_resources import resources
+from subject_pipeline.orchestration.sensors.alerts import alert_sensors
 
 
 @dg.definitions
@@ -17,7 +25,15 @@ def defs() -> dg.Definitions:
     The in-process executor is the default because a launched run then takes 8-12 s instead of 14-16 s, and because
     a Celery worker's runs cannot have children.
     """
-    loaded = dg.Definitions.merge(_folder_of_definitions(), dg.Definitions(executor=dg.in_process_executor))
+    shared = dg.Definitions(
+        assets=[compliance_report],
+        jobs=[maintain_store],
+        sensors=alert_sensors(),
+        executor=dg.in_process_executor,
+    )
+    loaded = dg.Definitions.merge(
+        _folder_of_definitions(), audit(), lifecycle(), automation(), freshness(), resources(), shared
+    )
     return connected(loaded, Operations.read().owners)
 
 

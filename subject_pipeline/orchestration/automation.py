@@ -15,7 +15,6 @@ from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
 _VERIFY = "verify_checkpoint_and_report"
 
 
-@dg.definitions
 def automation() -> dg.Definitions:
     """The inboxes' sensors, two verifications, erasures and the maintenance."""
     operations = Operations.read()

@@ -13,7 +13,7 @@ from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.manifest import SubjectManifest
-from subject_pipeline.orchestration.freshness import FULL_VERIFICATION_IS_RECENT
+from subject_pipeline.orchestration.freshness_checks import FULL_VERIFICATION_IS_RECENT
 from subject_pipeline.orchestration.verified_chunks import CHECKS
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore

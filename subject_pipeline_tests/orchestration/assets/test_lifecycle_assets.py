@@ -17,8 +17,8 @@ from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.ui.erasures import erasures_done
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.conftest import Prepared
-from subject_pipeline_tests.defs.test_audit_assets import SUBJECTS, AuditBench, bench
 from subject_pipeline_tests.helpers.decisions import line
+from subject_pipeline_tests.orchestration.assets.test_audit_assets import SUBJECTS, AuditBench, bench
 
 __all__ = ["bench"]
 

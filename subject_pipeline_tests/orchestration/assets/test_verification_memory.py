@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from subject_pipeline.audit.stored_segments import AuditSegments
-from subject_pipeline.defs import audit
 from subject_pipeline.errors import StoreError
+from subject_pipeline.orchestration.assets import audit
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.verified_chunks import CHECKS
 from subject_pipeline_tests.conftest import Prepared

@@ -9,7 +9,7 @@ from dagster import DagsterInstance
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.operations import Operations
-from subject_pipeline.orchestration.freshness import (
+from subject_pipeline.orchestration.freshness_checks import (
     CHECKPOINT,
     CHECKPOINT_IS_RECENT,
     FULL_VERIFICATION_IS_RECENT,
@@ -19,7 +19,7 @@ from subject_pipeline.orchestration.freshness import (
 )
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
-from subject_pipeline_tests.defs.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
+from subject_pipeline_tests.orchestration.assets.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
 
 __all__ = ["bench"]
 

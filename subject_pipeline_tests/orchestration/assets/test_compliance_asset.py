@@ -18,7 +18,7 @@ from subject_pipeline.orchestration.history.verifications import verification_hi
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.conftest import Prepared
-from subject_pipeline_tests.defs.test_audit_assets import (
+from subject_pipeline_tests.orchestration.assets.test_audit_assets import (
     CHECKPOINT,
     CHUNKS,
     SUBJECTS,

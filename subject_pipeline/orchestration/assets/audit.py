@@ -189,7 +189,6 @@ verify_checkpoint_and_report = dg.define_asset_job(
 )
 
 
-@dg.definitions
 def audit() -> dg.Definitions:
     """Four assets, of which the environment partitions one, and two jobs."""
     verification = _audit_verification(LayoutResource.from_environment().partitions())

@@ -126,3 +126,11 @@ carry_out_erasures = dg.define_asset_job(
     metadata={"writes": f"{AUDIT}, {TABLE}/, {ERASURES}"},
     description="Erase everybody whose erasure is ordered and whom no hold keeps. Needs no config. Safe to run again.",
 )
+
+
+def lifecycle() -> dg.Definitions:
+    """Four assets and two jobs."""
+    return dg.Definitions(
+        assets=[inbox_decision_files, decisions, subject_reviews, erasures],
+        jobs=[apply_decisions, carry_out_erasures],
+    )

@@ -8,7 +8,6 @@ from subject_pipeline.orchestration.resources import KeyRingResource, LayoutReso
 from subject_pipeline.settings import Settings
 
 
-@dg.definitions
 def resources() -> dg.Definitions:
     """The store, its layout and its key ring."""
     layout = LayoutResource.from_environment()
