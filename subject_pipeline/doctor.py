@@ -27,7 +27,7 @@ from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.operations import Operations
+from subject_pipeline.project.platform import Automation
 from subject_pipeline.store.layout import CATALOG, PROBES, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
 
@@ -60,6 +60,7 @@ def diagnose(
     ring: KeyRingFile,
     *,
     read_only: bool = False,
+    automation: Automation | None = None,
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> list[Finding]:
     """Examine a store as this process reaches it; nothing is raised, and only short-lived probes are written.
@@ -70,6 +71,7 @@ def diagnose(
         store: where the work is to be done.
         ring: the keys for it.
         read_only: write no probes, for credentials that only verify or read.
+        automation: how recent a checkpoint has to be; None: the defaults.
         clock: this machine's time, UTC.
     """
     findings: list[Finding] = []
@@ -91,7 +93,8 @@ def diagnose(
         keys, found = _key_ring(ring)
         findings.append(found)
     with _examining("checkpoint", findings):
-        findings.append(_checkpoint(store, ring, layout, keys, clock))
+        due = dt.timedelta(days=(automation or Automation()).checkpoint_within_days)
+        findings.append(_checkpoint(store, ring, layout, keys, due, clock))
     with _examining("table", findings):
         findings.append(_table(store, layout))
     with _examining("inbox", findings):
@@ -230,6 +233,7 @@ def _checkpoint(
     ring: KeyRingFile,
     layout: StoreLayout | None,
     keys: KeyRing | None,
+    due: dt.timedelta,
     clock: Callable[[], dt.datetime],
 ) -> Finding:
     name, how = "checkpoint", "subject-pipeline audit checkpoint, or the job verify_checkpoint_and_report"
@@ -248,7 +252,6 @@ def _checkpoint(
         return Finding(name, "warning", "there is none: what is cut off the end of a log would not be noticed", how)
     age = clock() - dt.datetime.fromisoformat(latest.time)
     told = f"checkpoint {latest.number} is {_days(age)} old"
-    due = dt.timedelta(days=Operations.read().checkpoint_within_days)
     return Finding(name, "warning", told, how) if age > due else Finding(name, "ok", told)
 
 

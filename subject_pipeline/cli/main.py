@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -59,9 +60,18 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.version_option(package_name="subject-pipeline")
 @click.option("--store", "store_url", metavar="URL", help="Where the store is. Default: $SUBJECT_STORE_URL, ./data")
 @click.option("--storage-root", metavar="DIR", help="The same for a local folder.")
+@click.option(
+    "--project",
+    "project_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The Dagster project whose YAML names store and key ring. Default: the one around the working folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.pass_obj
-def cli(shell: Shell, store_url: str | None, storage_root: str | None, as_json: bool) -> None:
+def cli(
+    shell: Shell, store_url: str | None, storage_root: str | None, project_folder: Path | None, as_json: bool
+) -> None:
     """Keep a manifest for every person in your parquet datasets.
 
     Exit status: 0 done; 1 done but something failed or was not found, or an unexpected error: run it again; 2 the call,
@@ -69,6 +79,7 @@ def cli(shell: Shell, store_url: str | None, storage_root: str | None, as_json: 
     an error came from.
     """
     shell.store_url, shell.storage_root, shell.as_json = store_url, storage_root, as_json
+    shell.project_folder = project_folder
 
 
 def main() -> NoReturn:

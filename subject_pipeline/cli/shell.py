@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import click
 
@@ -16,8 +17,12 @@ from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import home_expanded
+from subject_pipeline.project.finding import project_around
 from subject_pipeline.settings import Settings, json_logs, system_user
 from subject_pipeline.store.opened import SubjectStore
+
+if TYPE_CHECKING:
+    from subject_pipeline.project.reading import Project
 
 DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,18 +39,41 @@ class Shell:
     storage_root: str | None = None
     as_json: bool = False
     told: bool = False
+    project_folder: Path | None = None
+    _found: "list[Project | None]" = field(default_factory=list)
 
     def open_store(self) -> SubjectStore:
-        """The store that the call and the environment name.
+        """The store that the call names, else the project's, else the environment's.
 
         Raises:
             ConfigurationError: they contradict each other or cannot be used.
         """
         if self.store_url and self.storage_root:
             raise ConfigurationError("give --store or --storage-root, not both")
-        settings = self.settings()
-        url = self.store_url or self.storage_root or settings.store_url
-        return SubjectStore.at(url, wanted_chunks=settings.chunks)
+        settings = Settings.read(os.environ)
+        named = self.store_url or self.storage_root
+        project = None if named else self.project()
+        if project is None:
+            return SubjectStore.at(named or settings.store_url, wanted_chunks=settings.chunks)
+        platform = project.platform
+        return SubjectStore.at(platform.store, options=project.store_options(), wanted_chunks=platform.chunks)
+
+    def project(self) -> "Project | None":
+        """The Dagster project that the call names, else the one that the working folder lies in; read once.
+
+        Raises:
+            ConfigurationError: the call names none, or its YAML cannot be used.
+        """
+        if not self._found:
+            around = project_around((self.project_folder or Path.cwd()).absolute())
+            self._found.append(_read(*around) if around else None)
+        if self._found[0] is None and self.project_folder is not None:
+            raise ConfigurationError(
+                f"{self.project_folder} is in no Dagster project whose YAML declares a SubjectPlatform: is it the "
+                "folder that has the project's pyproject.toml? Add a platform with: dg scaffold defs "
+                "subject_pipeline.components.SubjectPlatform platform"
+            )
+        return self._found[0]
 
     def existing_store(self) -> SubjectStore:
         """The same, for commands that make no store: a mistyped address must not look like an empty one.
@@ -57,18 +85,10 @@ class Shell:
         store.check_written()
         return store
 
-    @staticmethod
-    def settings() -> Settings:
-        """What the environment says.
-
-        Raises:
-            ConfigurationError: a value that cannot be used.
-        """
-        return Settings.read(os.environ)
-
     def key_ring(self) -> KeyRingFile:
-        """The key ring that the environment names; not opened before its first use."""
-        path = self.settings().key_ring
+        """The key ring that the project names, else the environment; not opened before its first use."""
+        project = self.project()
+        path = project.platform.key_ring if project else Settings.read(os.environ).key_ring
         return KeyRingFile(home_expanded(path) if path else None)
 
     def usable_key_ring(self) -> KeyRingFile:
@@ -83,7 +103,7 @@ class Shell:
 
     def actor(self) -> str:
         """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""
-        return self.settings().actor or system_user()
+        return Settings.read(os.environ).actor or system_user()
 
     def tell(self, result: Mapping[str, Any], words: str) -> None:
         """Print a command's result: one JSON object, or words for people."""
@@ -94,6 +114,12 @@ class Shell:
 def say(words: str, *, level: Level = "info") -> None:
     """Print a message on standard error, without any URL's credentials."""
     click.echo(log_line(without_credentials(words), level), err=True)
+
+
+def _read(folder: Path, defs: Path) -> "Project | None":
+    from subject_pipeline.project.reading import read_project  # noqa: PLC0415 - most calls stand in no project
+
+    return read_project(folder, defs)
 
 
 def _json(result: Mapping[str, Any], encoding: str) -> str:
@@ -114,11 +140,18 @@ def log_line(words: str, level: Level = "info") -> str:
 
 
 def command_options(command: Callable[P, R]) -> Callable[..., R]:
-    """Give a command `--json`, `--store` and `--storage-root`, and pass it the shell as its first argument."""
+    """Give a command `--json`, `--store`, `--storage-root` and `--project`, and pass it the shell first."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
     @click.option("--store", "store_url", metavar="URL", help="Where the store is; wins over $SUBJECT_STORE_URL.")
     @click.option("--storage-root", metavar="DIR", help="The same for a local folder.")
+    @click.option(
+        "--project",
+        "project_folder",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The Dagster project whose YAML names store and key ring.",
+    )
     @click.pass_context
     @wraps(command)
     def with_shell(
@@ -128,12 +161,14 @@ def command_options(command: Callable[P, R]) -> Callable[..., R]:
         as_json: bool,
         store_url: str | None,
         storage_root: str | None,
+        project_folder: Path | None,
         **options: Any,  # noqa: ANN401 - click's own
     ) -> R:
         shell = context.ensure_object(Shell)
         shell.as_json = shell.as_json or as_json
         if store_url or storage_root:
             shell.store_url, shell.storage_root = store_url, storage_root
+        shell.project_folder = project_folder or shell.project_folder
         return command(shell, *args, **options)  # type: ignore[arg-type]
 
     return with_shell

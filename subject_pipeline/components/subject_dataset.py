@@ -1,18 +1,15 @@
 """The component that turns one YAML file into a dataset's assets."""
 
-import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
-from pydantic import Field, field_validator
 
 from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import stage_dataset
-from subject_pipeline.errors import ConfigurationError, DatasetError, StoreError
-from subject_pipeline.objects.location import refuse_credentials
-from subject_pipeline.operations import Operations
+from subject_pipeline.components.declared import DeclaresSubjects
+from subject_pipeline.components.scaffolding import DatasetScaffolder
+from subject_pipeline.components.subject_platform import platform_of
+from subject_pipeline.errors import StoreError
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
@@ -37,72 +34,36 @@ from subject_pipeline.orchestration.ui.reconciliation import (
     reconciliation_result,
     reconciliation_spec,
 )
-from subject_pipeline.registry.backfill import DEFAULT_LIMIT, backfill
+from subject_pipeline.project.dataset import DatasetAttributes
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.registry.vanished import Reconciliation, reconcile
-from subject_pipeline.settings import Settings
-from subject_pipeline.store.datasets import DatasetDeclaration, check_dataset_name
+from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 
 
-class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
-    """A parquet dataset of people: its candidates are staged in chunks, and each person gets a manifest."""
+@dg.scaffold_with(DatasetScaffolder)
+class SubjectDataset(DeclaresSubjects, DatasetAttributes):
+    """A parquet dataset of people: its candidates are staged in chunks, and each person gets a manifest.
 
-    name: str = Field(description="The dataset's name; also the group and the prefix of its assets' keys.")
-    source: str = Field(
-        description="Parquet file, folder, glob or URL. A relative path counts from the project's folder."
-    )
-    key_column: str = Field(description="Column that names the person: integers, strings or UUIDs.")
-    candidate_id_prefix: str = Field(default="", description="Put before each key to form the candidate id.")
-    safe_views: list[str] = Field(default_factory=list, description="Names of views that are safe to show.")
-    limit: int = Field(
-        default=DEFAULT_LIMIT, ge=1, description="Rows that a run reads unless the launch says otherwise."
-    )
-    all: bool = Field(default=False, description="Read every row unless the launch says otherwise.")
-    partitions_per_run: int | None = Field(
-        default=None,
-        ge=1,
-        description="Split a backfill into runs of so many partitions, where a launcher spreads runs over machines. "
-        "Default: one run for any selection.",
-    )
-    link: bool = Field(
-        default=True,
-        description="Give people who have a manifest already a reference to this dataset, and its safe views.",
-    )
-    vanished_share: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="The check source_reconciled is an error once more than this share of the dataset's subjects are "
-        "gone from its source; it warns of any.",
-    )
-    owners: list[str] = Field(default_factory=list, description="E-mail addresses, or team:name.")
+    Needs the code location's `SubjectPlatform`.
+    """
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        try:
-            return check_dataset_name(name)
-        except DatasetError as error:
-            raise ValueError(str(error)) from error
-
-    @field_validator("source")
-    @classmethod
-    def _check_source(cls, source: str) -> str:
-        try:
-            refuse_credentials(source, "the source")
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from error
-        return source
+    @property
+    def manifests(self) -> dg.AssetKey:
+        """The asset that has one manifest per person, partitioned by chunk."""
+        return dg.AssetKey([self.name, MANIFESTS])
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The dataset's source and two assets, the job that runs them, its sensor, and the options that both share."""
-        python_name = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+        platform, python_name = platform_of(context), self.python_name
         options_key = f"{python_name}_options"
-        declaration = self._declaration(context.project_root)
-        staging = _candidate_chunks(self, declaration, options_key, python_name)
-        manifests = _subject_manifests(self, declaration, options_key, python_name)
+        declaration = self.declaration(context.project_root)
+        staging = _candidate_chunks(self, declaration, options_key)
+        layout = LayoutResource.of(platform)
+        a_run = self.partitions_per_run or platform.partitions_per_run
+        manifests = _subject_manifests(self, declaration, options_key, layout.partitions(), a_run)
         source = dg.AssetSpec(
             [self.name, SOURCE],
             group_name=python_name,
@@ -117,6 +78,7 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             tags={DATASET: self.name},
             metadata={"source": declaration.source, "key_column": self.key_column},
             selection=dg.AssetSelection.assets(staging, manifests),
+            executor_def=dg.in_process_executor,
             description=f"Stage the candidates of dataset {self.name} and give each a manifest. Needs no config; "
             "select all partitions. Safe to run again: a subject that has a manifest is skipped. Rows to read, and a "
             f"dry run, are options of the resource {options_key}.",
@@ -128,31 +90,21 @@ class SubjectDataset(dg.Component, dg.Model, dg.Resolvable):
             declaration,
             source.key,
             rows=options.rows,
-            operations=Operations.read(),
+            partitions=layout.partitions().get_partition_keys(),
+            automation=platform.automation,
         )
         return dg.Definitions(
             assets=[source, staging, manifests], jobs=[job], sensors=[sensor], resources={options_key: options}
         )
 
-    def _declaration(self, project_root: Path) -> DatasetDeclaration:
-        source = self.source if "://" in self.source else str(project_root / Path(self.source).expanduser())
-        return DatasetDeclaration(
-            name=self.name,
-            source=source,
-            key_column=self.key_column,
-            candidate_id_prefix=self.candidate_id_prefix,
-            safe_views=tuple(self.safe_views),
-            link=self.link,
-        )
-
 
 def _candidate_chunks(
-    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, group: str
+    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str
 ) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, CANDIDATES],
         deps=[dg.AssetKey([dataset.name, SOURCE])],
-        group_name=group,
+        group_name=dataset.python_name,
         kinds={"polars", "parquet"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
@@ -202,16 +154,18 @@ def _reconciled(
 
 
 def _subject_manifests(
-    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, group: str
+    dataset: SubjectDataset,
+    declaration: DatasetDeclaration,
+    options_key: str,
+    partitions: dg.PartitionsDefinition,
+    a_run: int | None,
 ) -> dg.AssetsDefinition:
-    a_run = dataset.partitions_per_run or Settings.read(os.environ).partitions_per_run
-
     @dg.asset(
         key=[dataset.name, MANIFESTS],
         deps=[dg.AssetKey([dataset.name, CANDIDATES])],
-        partitions_def=LayoutResource.from_environment().partitions(),
+        partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(a_run) if a_run else dg.BackfillPolicy.single_run(),
-        group_name=group,
+        group_name=dataset.python_name,
         kinds={"deltalake", "polars"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},

@@ -9,10 +9,10 @@ from dagster import DagsterInstance
 
 from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.errors import CheckpointError, SubjectPipelineError
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
+from subject_pipeline.project.platform import Automation
 
 if TYPE_CHECKING:
     from subject_pipeline.orchestration.ui.tables import Value
@@ -34,13 +34,13 @@ def _now() -> dt.datetime:
 
 
 def full_verification_check(
-    partitions: Sequence[str], operations: Operations, clock: Clock = _now
+    partitions: Sequence[str], automation: Automation, clock: Clock = _now
 ) -> dg.AssetChecksDefinition:
     """The check that every partition was read whole recently enough.
 
     It reads one record a partition of Dagster's event log and nothing of the store.
     """
-    within = operations.full_verification_within_days
+    within = automation.full_verification_within_days
 
     @dg.asset_check(
         asset=VERIFICATION,
@@ -56,9 +56,9 @@ def full_verification_check(
     return full_verification_is_recent
 
 
-def checkpoint_check(operations: Operations, clock: Clock = _now) -> dg.AssetChecksDefinition:
+def checkpoint_check(automation: Automation, clock: Clock = _now) -> dg.AssetChecksDefinition:
     """The check that a checkpoint was signed recently enough, by Dagster's own record of it."""
-    within = operations.checkpoint_within_days
+    within = automation.checkpoint_within_days
 
     @dg.asset_check(
         asset=CHECKPOINT,

@@ -13,6 +13,8 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.orchestration.literal_secrets import refuse_literal_secrets
+from subject_pipeline.project.platform import PlatformSettings
+from subject_pipeline.project.templates import FROM_ENVIRONMENT
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT
 from subject_pipeline.settings import Settings, system_user
 from subject_pipeline.store.chunks import DEFAULT_CHUNK_COUNT, ChunkLayout
@@ -25,14 +27,14 @@ class LayoutResource(dg.ConfigurableResource[Any]):
     chunk_count: int = Field(
         default=DEFAULT_CHUNK_COUNT,
         ge=1,
-        description="Must be what the store was laid out with. Set SUBJECT_CHUNKS rather than this field, since the "
-        "partitions that Dagster shows come from there.",
+        description="Must be what the store was laid out with. Set the platform's `chunks` rather than this field, "
+        "since the partitions that Dagster shows come from there.",
     )
 
     @classmethod
-    def from_environment(cls) -> "LayoutResource":
-        """`$SUBJECT_CHUNKS`, else 64."""
-        return cls(chunk_count=Settings.read(os.environ).chunks or DEFAULT_CHUNK_COUNT)
+    def of(cls, platform: PlatformSettings) -> "LayoutResource":
+        """A platform's; 64 chunks where it does not say."""
+        return cls(chunk_count=platform.chunks or DEFAULT_CHUNK_COUNT)
 
     def partitions(self) -> dg.StaticPartitionsDefinition:
         """One partition a chunk, in the chunks' order."""
@@ -49,6 +51,15 @@ class StoreResource(dg.ConfigurableResource[Any]):
         "is given by the name of a variable, as {env: NAME}; its value in run config is refused.",
     )
     layout: LayoutResource
+
+    @classmethod
+    def of(cls, platform: PlatformSettings, layout: LayoutResource) -> "StoreResource":
+        """A platform's; an option that a variable gives is shown by the variable's name."""
+        options = {
+            name: dg.EnvVar(found[1]) if (found := FROM_ENVIRONMENT.fullmatch(value)) else value
+            for name, value in platform.store_options.items()
+        }
+        return cls(url=platform.store, options=options, layout=layout)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Refuse secrets in the run's config.
@@ -76,11 +87,6 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
         description="The ring's file on this machine, mode 600; made by `subject-pipeline keys new`. Without one, "
         "everything that uses the audit log fails and says so.",
     )
-
-    @classmethod
-    def from_environment(cls) -> "KeyRingResource":
-        """`$SUBJECT_KEY_RING`."""
-        return cls(path=Settings.read(os.environ).key_ring)
 
     def file(self) -> KeyRingFile:
         """The ring; not opened before its first use."""

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from subject_pipeline.errors import DatasetError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
+"""A dataset's name, as a regular expression."""
 
 
 def check_dataset_name(name: str) -> str:
@@ -16,7 +17,7 @@ def check_dataset_name(name: str) -> str:
     Raises:
         DatasetError: not 1 to 100 letters, digits, `_` and `-`, starting with a letter or digit.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise DatasetError(
             f"{name!r} is not a dataset name: use 1 to 100 letters, digits, '_' or '-', starting with a letter or digit"
         )

@@ -9,16 +9,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from dagster.components.testing import create_defs_folder_sandbox
 
-from subject_pipeline.components import SubjectDataset
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.orchestration.history.stagings import vanished_by_dataset
-from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.instances import dagster_instance
+from subject_pipeline_tests.helpers.projects import definitions_of
 
 IDS = [f"W-{number}" for number in range(40)]
 CHECK = "source_reconciled"
@@ -55,42 +53,18 @@ class Two:
 
 
 @pytest.fixture
-def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
+def two(tmp_path: Path) -> Iterator[Two]:
     """Two datasets with a key ring in a store of four chunks; of `workers` a quarter may vanish."""
-    monkeypatch.setenv("SUBJECT_CHUNKS", "4")
     ring = tmp_path / "ring.json"
     create_ring(ring, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
-    layout = LayoutResource.from_environment()
     url = str(tmp_path / "store")
-    built = [
-        dg.Definitions(
-            resources={
-                "store": StoreResource(url=url, layout=layout),
-                "layout": layout,
-                "key_ring": KeyRingResource(path=str(ring)),
-            },
-            executor=dg.in_process_executor,
-        )
+    platform = {"store": url, "chunks": 4, "key_ring": str(ring)}
+    datasets = [
+        {"name": name, "source": str(tmp_path / f"{name}.parquet"), "key_column": "id", "all": True, **attributes}
+        for name, attributes in (("workers", {"vanished_share": 0.25}), ("drivers", {"safe_views": ["d"]}))
     ]
-    with create_defs_folder_sandbox() as sandbox, dagster_instance() as instance:
-        for name, attributes in (("workers", {"vanished_share": 0.25}), ("drivers", {"safe_views": ["d"]})):
-            at = sandbox.scaffold_component(
-                component_cls=SubjectDataset,
-                defs_path=name,
-                defs_yaml_contents={
-                    "type": "subject_pipeline.components.SubjectDataset",
-                    "attributes": {
-                        "name": name,
-                        "source": str(tmp_path / f"{name}.parquet"),
-                        "key_column": "id",
-                        "all": True,
-                        **attributes,
-                    },
-                },
-            )
-            with sandbox.load_component_and_build_defs(defs_path=at) as (_, defs):
-                built.append(defs)
-        yield Two(tmp_path, SubjectStore.at(url, wanted_chunks=4), instance, dg.Definitions.merge(*built))
+    with dagster_instance() as instance, definitions_of(platform, *datasets) as defs:
+        yield Two(tmp_path, SubjectStore.at(url, wanted_chunks=4), instance, defs)
 
 
 def _of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:

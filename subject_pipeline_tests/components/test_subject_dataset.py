@@ -1,3 +1,5 @@
+import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,21 +10,19 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster.components.core.component_tree import ComponentTreeException
-from dagster.components.testing import create_defs_folder_sandbox
 
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.components import SubjectDataset
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.errors import StoreError
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.instances import dagster_instance
+from subject_pipeline_tests.helpers.projects import definitions_of
 
 CHUNKS = 4
 CHUNK_DIGITS = "0123"
@@ -66,32 +66,15 @@ Bench = Callable[..., Workbench]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[Bench]:
     """Makes workbenches: the keyword arguments are further attributes of the YAML."""
-    monkeypatch.setenv("SUBJECT_CHUNKS", str(CHUNKS))
 
     @contextmanager
     def made(**attributes: Any) -> Iterator[Workbench]:
         source, url = tmp_path / "people.parquet", str(tmp_path / "store")
         declared = {"name": "people", "source": str(source), "key_column": "id", "all": True, **attributes}
-        with create_defs_folder_sandbox() as sandbox, dagster_instance() as instance:
-            at = sandbox.scaffold_component(
-                component_cls=SubjectDataset,
-                defs_path="people",
-                defs_yaml_contents={
-                    "type": "subject_pipeline.components.SubjectDataset",
-                    "attributes": declared,
-                },
-            )
-            with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
-                layout = LayoutResource.from_environment()
-                resources = {
-                    "store": StoreResource(url=url, layout=layout),
-                    "layout": layout,
-                    "key_ring": KeyRingResource(),
-                }
-                defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
-                yield Workbench(source, SubjectStore.at(url, wanted_chunks=CHUNKS), instance, defs)
+        with dagster_instance() as instance, definitions_of({"store": url, "chunks": CHUNKS}, declared) as defs:
+            yield Workbench(source, SubjectStore.at(url, wanted_chunks=CHUNKS), instance, defs)
 
     opened: list[Any] = []
 
@@ -422,4 +405,5 @@ def test_an_invalid_dataset_name_is_refused_when_loading(bench: Bench) -> None:
     """A name that could not be a key in the catalog fails at load time."""
     with pytest.raises(ComponentTreeException) as refused:
         bench(name="../escape")
-    assert "is not a dataset name" in str(refused.value.__cause__)
+    told = "".join(traceback.format_exception(refused.value))
+    assert re.search(r"attributes\.name\S* at \S+defs\.yaml:\d", told)

@@ -8,8 +8,8 @@ import pytest
 from subject_pipeline.alerts.alert import Alert, RedCheck, message
 from subject_pipeline.alerts.delivery import ROUNDS, State
 from subject_pipeline.definitions import defs
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.sensors.alerts import STATE_TAG, alert_sensors
+from subject_pipeline.project.platform import Alerts, Automation
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "when_a_check_is_red.md").read_text(encoding="utf-8")
 
@@ -46,13 +46,13 @@ def test_every_asset_with_checks_has_a_chapter(checks: set[dg.AssetCheckKey]) ->
 
 def test_the_guide_tells_the_numbers_that_hold() -> None:
     """Limits, rounds, states and sensors are those of the code."""
-    operations = Operations.read()
+    operations = Automation()
     for name in ("full_verification_within_days", "checkpoint_within_days", "consent_pending_days"):
         assert f"`{name}` ({getattr(operations, name):g})" in GUIDE
     assert len(re.findall(r"\d+", GUIDE.partition("then after about ")[2].partition(" minutes")[0])) == ROUNDS - 1
     assert STATE_TAG in GUIDE
     assert all(f"`{state.value}`" in GUIDE for state in State)
-    assert all(f"`{sensor.name}`" in GUIDE for sensor in alert_sensors())
+    assert all(f"`{sensor.name}`" in GUIDE for sensor in alert_sensors(Alerts(), automation=False))
 
 
 def test_the_guide_shows_every_field_of_a_message() -> None:

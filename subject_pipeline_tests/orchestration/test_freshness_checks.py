@@ -8,7 +8,6 @@ import pytest
 from dagster import DagsterInstance
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.freshness_checks import (
     CHECKPOINT,
     CHECKPOINT_IS_RECENT,
@@ -19,6 +18,7 @@ from subject_pipeline.orchestration.freshness_checks import (
 )
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
+from subject_pipeline.project.platform import Automation
 from subject_pipeline_tests.orchestration.assets.test_audit_assets import CHUNKS, AuditBench, bench, checks, red
 
 __all__ = ["bench"]
@@ -44,7 +44,7 @@ def looked(
     instance: DagsterInstance, *, names: list[str] | None = None, later: dt.timedelta = dt.timedelta()
 ) -> dg.AssetCheckEvaluation:
     """What the check of full verifications says, so much later."""
-    check = full_verification_check(names or NAMES, Operations.read(), clock=lambda: dt.datetime.now(dt.UTC) + later)
+    check = full_verification_check(names or NAMES, Automation(), clock=lambda: dt.datetime.now(dt.UTC) + later)
     return evaluated(check, instance, {})
 
 
@@ -131,7 +131,7 @@ def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch:
 
 def checkpoint_said(bench: AuditBench, *, later: dt.timedelta = dt.timedelta()) -> dg.AssetCheckEvaluation:
     """What the check of checkpoints says, so much later."""
-    check = checkpoint_check(Operations.read(), clock=lambda: dt.datetime.now(dt.UTC) + later)
+    check = checkpoint_check(Automation(), clock=lambda: dt.datetime.now(dt.UTC) + later)
     resources = {
         "store": StoreResource(url=str(bench.folder / "store"), layout=LayoutResource(chunk_count=CHUNKS)),
         "key_ring": KeyRingResource(path=str(bench.folder / "ring.json")),

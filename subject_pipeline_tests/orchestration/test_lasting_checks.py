@@ -12,15 +12,14 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned as _Planned
 from dagster._core.test_utils import create_run_for_test
-from dagster.components.testing import create_defs_folder_sandbox
 
-from subject_pipeline.components import SubjectDataset, subject_dataset
+from subject_pipeline.components import subject_dataset
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.history.trouble import trouble
-from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline_tests.helpers.instances import dagster_instance
+from subject_pipeline_tests.helpers.projects import definitions_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
 
 MANIFESTS = dg.AssetKey(["people", "subject_manifests"])
@@ -91,21 +90,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "name": "people", "source": str(tmp_path / "people.parquet"), "key_column": "id", "all": True,
         "partitions_per_run": 1,
     }  # fmt: skip
-    with create_defs_folder_sandbox() as sandbox, dagster_instance() as instance:
-        at = sandbox.scaffold_component(
-            component_cls=SubjectDataset,
-            defs_path="people",
-            defs_yaml_contents={"type": "subject_pipeline.components.SubjectDataset", "attributes": declared},
-        )
-        with sandbox.load_component_and_build_defs(defs_path=at) as (_, built):
-            layout = LayoutResource.from_environment()
-            resources = {
-                "store": StoreResource(url=str(tmp_path / "store"), layout=layout),
-                "layout": layout,
-                "key_ring": KeyRingResource(),
-            }
-            defs = dg.Definitions.merge(built, dg.Definitions(resources=resources, executor=dg.in_process_executor))
-            yield Bench(tmp_path / "people.parquet", instance, defs)
+    platform = {"store": str(tmp_path / "store"), "chunks": 4}
+    with dagster_instance() as instance, definitions_of(platform, declared) as defs:
+        yield Bench(tmp_path / "people.parquet", instance, defs)
 
 
 @pytest.mark.parametrize("job", ["register_people", "__ASSET_JOB"])

@@ -94,10 +94,15 @@ def test_relative_sources_count_from_the_working_directory_where_there_is_no_pro
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a clone they count from the clone, wherever Dagster is started."""
+
+    def source() -> Path:
+        graph = load_definitions().resolve_asset_graph()
+        return Path(graph.get(dg.AssetKey(["workers", "source"])).metadata["uri"])
+
     monkeypatch.chdir(tmp_path)
-    assert definitions._project_folder() == ROOT
-    monkeypatch.setattr(definitions, "__file__", str(tmp_path / "subject_pipeline" / "definitions.py"))
-    assert definitions._project_folder() == tmp_path
+    assert source() == ROOT / "sample_data" / "workers.parquet"
+    monkeypatch.setattr(definitions, "CLONE", tmp_path / "site-packages")
+    assert source() == tmp_path / "sample_data" / "workers.parquet"
 
 
 def test_pools_are_configured_where_they_are_used_and_nowhere_else() -> None:

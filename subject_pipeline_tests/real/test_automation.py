@@ -37,9 +37,10 @@ def automated(folder: Path) -> Iterator[DagsterStack]:
     if not project.exists():
         copy_project(folder, PEOPLE)
         (project / "sample_data" / "workers.parquet").unlink()
-        file = project / "subject_pipeline" / "defs" / "operations.yaml"
-        operations = {**yaml.safe_load(file.read_text(encoding="utf-8")), **SETTINGS}
-        file.write_text(yaml.safe_dump(operations), encoding="utf-8")
+        file = project / "subject_pipeline" / "defs" / "platform" / "defs.yaml"
+        platform = yaml.safe_load(file.read_text(encoding="utf-8"))
+        platform["attributes"]["automation"] |= SETTINGS
+        file.write_text(yaml.safe_dump(platform), encoding="utf-8")
     with dagster_stack(folder, settings={"SUBJECT_AUTOMATION": "on"}) as stack:
         yield stack
 

@@ -11,9 +11,8 @@ from subject_pipeline.cli.lazy_group import Lazy, LazyGroup
 from subject_pipeline.cli.shell import SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.keys.ring import KEY_BYTES, KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.keys.rotation import check_copy, rotate_ring, rotate_signing_key, write_copy
-from subject_pipeline.settings import Settings
 
 _HERE = "subject_pipeline.cli.commands"
 _copy_option = click.option(
@@ -87,7 +86,7 @@ def rotate(shell: Shell, signing: bool, writer_copy: Path | None) -> None:
 
     With --signing, make a new signing key: the next checkpoint of each store names it alone, and is signed with both.
     """
-    path = _configured().path
+    path = shell.key_ring().path
     if writer_copy is not None:
         check_copy(path, writer_copy)
     ring = (rotate_signing_key if signing else rotate_ring)(path, secrets.token_bytes(KEY_BYTES))
@@ -122,7 +121,7 @@ def public(shell: Shell) -> None:
     The current key's comes first, then those of earlier keys, which verify older checkpoints. Lines name the store's
     log, so a store that was never written is laid out; its number of chunks is then fixed.
     """
-    ring = _configured().ring()
+    ring = shell.key_ring().ring()
     if ring.signing is None:
         raise KeyRingError("the key ring has no signing key, so it has no public one; `keys new` makes a ring with one")
     store = shell.open_store()
@@ -132,11 +131,6 @@ def public(shell: Shell) -> None:
     shell.tell({"verifier": line, "older": older}, "\n".join([line, *older]))
     if known is None:
         say(f"This made a new store at {store.location.url}; its {layout.chunk_count} chunks are now fixed.")
-
-
-def _configured() -> KeyRingFile:
-    named = Settings.read(os.environ).key_ring
-    return KeyRingFile(None if named is None else Path(named))
 
 
 def _named(path: Path | None) -> str | None:

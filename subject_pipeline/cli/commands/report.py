@@ -6,7 +6,7 @@ import click
 
 from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
-from subject_pipeline.operations import Operations
+from subject_pipeline.project.reading import automation_of
 from subject_pipeline.reports.collecting import collect_numbers
 from subject_pipeline.reports.report import (
     ComplianceReport,
@@ -22,7 +22,7 @@ from subject_pipeline.reports.words import findings
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Copy the report there too."
 )
 @click.option("--consent-pending-days", type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Days after which a pending consent is too old. Default: as in operations.yaml.")  # fmt: skip
+              help="Days after which a pending consent is too old. Default: as the project says, else 30.")  # fmt: skip
 @command_options
 def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -> None:
     """Report how many, on which consent, until when, and who accessed the data, to `reports/<time>/` of the store.
@@ -33,7 +33,7 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
     if out is not None:
         prepare_folder(out)
     with bar("counted", "chunks") as shown:
-        days = consent_pending_days or Operations.read().consent_pending_days
+        days = consent_pending_days or automation_of(shell.project()).consent_pending_days
         numbers = collect_numbers(store, ring, pending_days=days, progress=shown)
     done = write_compliance_report(store, numbers)
     copied = copy_report(done, out) if out is not None else None

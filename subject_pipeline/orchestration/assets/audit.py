@@ -1,7 +1,7 @@
 """The audit assets: events are ingested, chains are verified, and what was found whole is anchored."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 import dagster as dg
@@ -15,8 +15,9 @@ from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
+from subject_pipeline.orchestration.lineage import downstream_by_chunk, owned
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource, clear_failures
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.orchestration.ui.checkpoints import checkpoint_check_specs, checkpoint_checks, checkpoint_metadata
 from subject_pipeline.orchestration.ui.ingestions import ingest_check_specs, ingest_checks, ingest_metadata
 from subject_pipeline.orchestration.ui.verifications import verification_check_specs, verification_findings
@@ -149,6 +150,7 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
     kinds={"json"},
     tags={"subject/stage": "checkpoint"},
     code_version="1",
+    backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the verification
     output_required=False,
     check_specs=checkpoint_check_specs("audit_checkpoint"),
     description="One signed note over the chains and manifests of all subjects, so that nothing of them can vanish or "
@@ -173,6 +175,7 @@ def audit_checkpoint(
 ingest_access_events = dg.define_asset_job(
     "ingest_access_events",
     selection=dg.AssetSelection.assets(audit_log),
+    executor_def=dg.in_process_executor,
     tags={"subject/job": "ingestion"},
     metadata={"reads": INBOX, "writes": AUDIT},
     description="Append the events of new files in the store's inbox to the audit log, each event once. Needs no "
@@ -182,6 +185,7 @@ ingest_access_events = dg.define_asset_job(
 verify_checkpoint_and_report = dg.define_asset_job(
     "verify_checkpoint_and_report",
     selection=dg.AssetSelection.assets(_VERIFICATION, _CHECKPOINT, _REPORT),
+    executor_def=dg.in_process_executor,
     tags={"subject/job": "verification"},
     metadata={"reads": f"{AUDIT}, {TABLE}/, {CHECKPOINTS}", "writes": f"{CHECKPOINTS}, {REPORTS}"},
     description="Verify all chains, logs and manifests, sign a checkpoint over what was found whole, and report. Needs "
@@ -189,10 +193,18 @@ verify_checkpoint_and_report = dg.define_asset_job(
 )
 
 
-def audit() -> dg.Definitions:
-    """Four assets, of which the environment partitions one, and two jobs."""
-    verification = _audit_verification(LayoutResource.from_environment().partitions())
+def audit(
+    partitions: dg.PartitionsDefinition, manifests: Sequence[dg.AssetKey], owners: Sequence[str]
+) -> dg.Definitions:
+    """Four assets and two jobs.
+
+    Args:
+        partitions: one a chunk.
+        manifests: what the verification is downstream of, chunk by chunk.
+        owners: of the assets.
+    """
+    verification = downstream_by_chunk(_audit_verification(partitions), manifests)
     return dg.Definitions(
-        assets=[inbox_event_files, audit_log, verification, audit_checkpoint],
+        assets=owned([inbox_event_files, audit_log, verification, audit_checkpoint], owners),
         jobs=[ingest_access_events, verify_checkpoint_and_report],
     )

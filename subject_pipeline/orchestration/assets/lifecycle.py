@@ -1,6 +1,7 @@
 """The life of the record: decisions of the inbox are applied, what waits is counted, what is ordered is carried out."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 import dagster as dg
 from pydantic import Field
@@ -10,6 +11,7 @@ from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.erasing import carry_out_orders
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
+from subject_pipeline.orchestration.lineage import owned
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor, clear_failures
 from subject_pipeline.orchestration.ui.decisions import (
@@ -113,6 +115,7 @@ def erasures(store: StoreResource, key_ring: KeyRingResource) -> dg.MaterializeR
 apply_decisions = dg.define_asset_job(
     "apply_decisions",
     selection=dg.AssetSelection.assets(decisions, subject_reviews),
+    executor_def=dg.in_process_executor,
     tags={"subject/job": "decisions"},
     metadata={"reads": DECISIONS_INBOX, "writes": f"{AUDIT}, {TABLE}/"},
     description="Apply the decisions of new files in the store's inbox, each decision once. Needs no config: it takes "
@@ -122,15 +125,16 @@ apply_decisions = dg.define_asset_job(
 carry_out_erasures = dg.define_asset_job(
     "carry_out_erasures",
     selection=dg.AssetSelection.assets(erasures),
+    executor_def=dg.in_process_executor,
     tags={"subject/job": "erasures"},
     metadata={"writes": f"{AUDIT}, {TABLE}/, {ERASURES}"},
     description="Erase everybody whose erasure is ordered and whom no hold keeps. Needs no config. Safe to run again.",
 )
 
 
-def lifecycle() -> dg.Definitions:
-    """Four assets and two jobs."""
+def lifecycle(owners: Sequence[str]) -> dg.Definitions:
+    """Four assets of these owners, and two jobs."""
     return dg.Definitions(
-        assets=[inbox_decision_files, decisions, subject_reviews, erasures],
+        assets=owned([inbox_decision_files, decisions, subject_reviews, erasures], owners),
         jobs=[apply_decisions, carry_out_erasures],
     )

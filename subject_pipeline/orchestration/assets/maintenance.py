@@ -48,6 +48,7 @@ def compact_vacuum_and_clean(
 
 
 @dg.job(
+    executor_def=dg.in_process_executor,
     description="Compact and vacuum the table of manifests, and clean up stagings. Needs no config; safe to run again "
     "at any time, while anything else runs.",
     tags={"subject/job": "maintenance"},

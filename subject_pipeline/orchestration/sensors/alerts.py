@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import os
 import time
 from collections.abc import Mapping
 
@@ -14,7 +13,7 @@ from subject_pipeline.alerts.delivery import OPEN, Delivery, State, Step, after_
 from subject_pipeline.alerts.posting import post_alert
 from subject_pipeline.alerts.webhook import VARIABLE, Webhook
 from subject_pipeline.orchestration.history.trouble import trouble
-from subject_pipeline.settings import Settings
+from subject_pipeline.project.platform import Alerts
 
 STATE_TAG = "subject/alert"
 """Tag: the state of the run's alert; the UI finds undelivered ones by it."""
@@ -31,17 +30,15 @@ _TICK_S = 30.0
 """No post is begun later in a tick: Dagster ends a tick after 60 s."""
 
 
-def alert_sensors() -> list[dg.SensorDefinition]:
-    """The three sensors; they run where a webhook or `$SUBJECT_AUTOMATION` is set, until switched in the UI.
+def alert_sensors(alerts: Alerts, *, automation: bool) -> list[dg.SensorDefinition]:
+    """The three sensors; they run where there is a webhook or automation, until switched in the UI.
 
     Raises:
         ConfigurationError: the webhook is no URL to post to.
     """
-    settings = Settings.read(os.environ)
-    if settings.alert_webhook:
-        Webhook(settings.alert_webhook)  # a wrong one must not be noticed only with the first alert
-    on = settings.automation or settings.alert_webhook is not None
-    status = dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+    if alerts.webhook:
+        Webhook(alerts.webhook)  # a wrong one must not be noticed only with the first alert
+    status = dg.DefaultSensorStatus.RUNNING if automation or alerts.webhook else dg.DefaultSensorStatus.STOPPED
 
     @dg.run_failure_sensor(
         minimum_interval_seconds=_EVERY_S,
@@ -50,7 +47,7 @@ def alert_sensors() -> list[dg.SensorDefinition]:
         "variable it logs. A cancelled run is not a failure. The run's tag subject/alert has its delivery state.",
     )
     def alert_on_failed_run(context: dg.RunFailureSensorContext) -> None:
-        _tell(context.instance, context.dagster_run, _assets(context.repository_def), context.log)
+        _tell(context.instance, context.dagster_run, _assets(context.repository_def), alerts, context.log)
 
     @dg.run_status_sensor(
         run_status=DagsterRunStatus.SUCCESS,
@@ -60,7 +57,7 @@ def alert_sensors() -> list[dg.SensorDefinition]:
         "or warn where all of them only warn; without that variable it logs.",
     )
     def alert_on_red_checks(context: dg.RunStatusSensorContext) -> None:
-        _tell(context.instance, context.dagster_run, _assets(context.repository_def), context.log)
+        _tell(context.instance, context.dagster_run, _assets(context.repository_def), alerts, context.log)
 
     @dg.sensor(
         minimum_interval_seconds=_EVERY_S,
@@ -69,32 +66,34 @@ def alert_sensors() -> list[dg.SensorDefinition]:
         "gave up. Launches nothing.",
     )
     def alert_again(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return _tell_again(context.instance, _assets(context.repository_def), context.log)
+        return _tell_again(context.instance, _assets(context.repository_def), alerts, context.log)
 
     return [alert_on_failed_run, alert_on_red_checks, alert_again]
 
 
-def _tell(instance: DagsterInstance, run: DagsterRun, assets: Mapping[str, str], log: logging.Logger) -> None:
-    settings = Settings.read(os.environ)
+def _tell(
+    instance: DagsterInstance, run: DagsterRun, assets: Mapping[str, str], alerts: Alerts, log: logging.Logger
+) -> None:
     try:
-        found = trouble(instance, run, assets, dagster_url=settings.dagster_url)
+        found = trouble(instance, run, assets, dagster_url=alerts.dagster_url)
     except Exception:
         # Dagster moves its cursor past a run whose tick failed, so the run itself must record that its alert is due.
         _note(instance, run.run_id, Delivery(State.waiting, 0, _now()))
         raise
     if found is None:
         return
-    if settings.alert_webhook is None:
+    if alerts.webhook is None:
         log.warning("%s is not set, so this is only logged: %s", VARIABLE, message(found)["text"])
         return
-    _post(instance, run.run_id, message(found), Webhook(settings.alert_webhook), log)
+    _post(instance, run.run_id, message(found), Webhook(alerts.webhook), log)
 
 
-def _tell_again(instance: DagsterInstance, assets: Mapping[str, str], log: logging.Logger) -> dg.SkipReason:
-    settings = Settings.read(os.environ)
-    if settings.alert_webhook is None:
+def _tell_again(
+    instance: DagsterInstance, assets: Mapping[str, str], alerts: Alerts, log: logging.Logger
+) -> dg.SkipReason:
+    if alerts.webhook is None:
         return dg.SkipReason(f"{VARIABLE} is not set.")
-    webhook = Webhook(settings.alert_webhook)
+    webhook = Webhook(alerts.webhook)
     until = time.monotonic() + _TICK_S
     # A list of values is any of them.
     undelivered = RunsFilter(tags={STATE_TAG: [state.value for state in OPEN]})
@@ -109,7 +108,7 @@ def _tell_again(instance: DagsterInstance, assets: Mapping[str, str], log: loggi
         if next_step(noted, _now()) is Step.leave or time.monotonic() > until:
             continue
         try:
-            found = trouble(instance, run, assets, dagster_url=settings.dagster_url)
+            found = trouble(instance, run, assets, dagster_url=alerts.dagster_url)
         except Exception:
             # One run whose record cannot be read must not keep the others' alerts from being posted.
             log.exception("run/%s: cannot be read", run.run_id)

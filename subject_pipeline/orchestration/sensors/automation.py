@@ -1,34 +1,22 @@
-"""What runs by itself, and whether it does: `$SUBJECT_AUTOMATION`."""
+"""What runs by itself, and whether it does: the platform's automation."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import run_in_progress
-from subject_pipeline.settings import Settings
+from subject_pipeline.project.platform import Automation
 
 
-def sensor_status() -> dg.DefaultSensorStatus:
-    """What a sensor does until somebody switches it in the UI.
-
-    Raises:
-        ConfigurationError: `$SUBJECT_AUTOMATION` is neither on nor off.
-    """
-    on = Settings.read(os.environ).automation
-    return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+def sensor_status(automation: Automation) -> dg.DefaultSensorStatus:
+    """What a sensor does until somebody switches it in the UI."""
+    return dg.DefaultSensorStatus.RUNNING if automation.enabled else dg.DefaultSensorStatus.STOPPED
 
 
-def schedule_status() -> dg.DefaultScheduleStatus:
-    """What a schedule does until somebody switches it in the UI.
-
-    Raises:
-        ConfigurationError: `$SUBJECT_AUTOMATION` is neither on nor off.
-    """
-    on = Settings.read(os.environ).automation
-    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+def schedule_status(automation: Automation) -> dg.DefaultScheduleStatus:
+    """What a schedule does until somebody switches it in the UI."""
+    return dg.DefaultScheduleStatus.RUNNING if automation.enabled else dg.DefaultScheduleStatus.STOPPED
 
 
 def all_partitions(partitions: Sequence[str]) -> dict[str, str]:
@@ -41,7 +29,7 @@ def schedule_of(
     job: str,
     cron: str,
     *,
-    operations: Operations,
+    automation: Automation,
     description: str,
     tags: Mapping[str, str] | None = None,
     run_config: Mapping[str, Any] | None = None,
@@ -52,8 +40,8 @@ def schedule_of(
         name=name,
         job_name=job,
         cron_schedule=cron,
-        execution_timezone=operations.timezone,
-        default_status=schedule_status(),
+        execution_timezone=automation.timezone,
+        default_status=schedule_status(automation),
         description=description,
     )
     def scheduled(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

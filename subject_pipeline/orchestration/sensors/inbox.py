@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion.waiting import Inbox
 from subject_pipeline.objects.protocol import ObjectInfo
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import (
     going_run,
     next_attempt,
@@ -25,6 +24,7 @@ from subject_pipeline.orchestration.lineage import DATASET, MANIFESTS
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.orchestration.sensors.automation import sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor
+from subject_pipeline.project.platform import Automation
 
 _NAMED = 5
 _PATIENCE_S = 600
@@ -69,7 +69,7 @@ class InboxCursor(Cursor):
     waited: Mapping[str, float] = Field(default_factory=dict)
 
 
-def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, operations: Operations) -> dg.SensorDefinition:
+def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: Automation) -> dg.SensorDefinition:
     """The sensor that asks for one run for all files that are new, at most `inbox_files_per_run`.
 
     A file is taken once it was the same at two ticks. One that a run left behind, because it cannot be read, is
@@ -84,17 +84,17 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, operations: O
         job: the job that takes the files.
         asset: the asset of the job, whose config takes their names.
         inbox: where the files are.
-        operations: interval, attempts and files a run.
+        automation: interval, attempts and files a run.
     """
 
     @dg.sensor(
         name=name,
         job_name=job,
-        minimum_interval_seconds=operations.inbox_sensor_seconds,
-        default_status=sensor_status(),
+        minimum_interval_seconds=automation.inbox_sensor_seconds,
+        default_status=sensor_status(automation),
         description=f"Takes {inbox.content} that are new below {inbox.below} of the store, at most "
-        f"{operations.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
-        f"is tried {operations.attempts} times, and does not stop the others.",
+        f"{automation.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
+        f"is tried {automation.attempts} times, and does not stop the others.",
     )
     def sense(context: dg.SensorEvaluationContext, store: StoreResource, key_ring: KeyRingResource) -> dg.SensorResult:
         cursor = InboxCursor.read(context.cursor)
@@ -109,17 +109,17 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, operations: O
             unseen = cursor.model_copy(update={"seen": ()})
             return dg.SensorResult(skip_reason=str(error), cursor=unseen.write())
         now = time.time()
-        failed = _settled(context.instance, job, name, cursor, files, attempts=operations.attempts, now=now)
-        due = _due(files, failed, operations, now)
-        looked_at = due[: 2 * operations.inbox_files_per_run]
+        failed = _settled(context.instance, job, name, cursor, files, attempts=automation.attempts, now=now)
+        due = _due(files, failed, automation, now)
+        looked_at = due[: 2 * automation.inbox_files_per_run]
         seen = set(cursor.seen)
-        taken = [digest for digest in looked_at if digest in seen][: operations.inbox_files_per_run]
+        taken = [digest for digest in looked_at if digest in seen][: automation.inbox_files_per_run]
         after = InboxCursor(
             seen=tuple(digest for digest in looked_at if digest not in taken), failed=failed, waited=cursor.waited
         )
-        aside = _aside(files, failed, operations.attempts, job)
+        aside = _aside(files, failed, automation.attempts, job)
         if not taken:
-            why = _why_none(inbox.content, files, due, failed, operations)
+            why = _why_none(inbox.content, files, due, failed, automation)
             return dg.SensorResult(skip_reason=why + aside, cursor=after.write())
         registering = _registering(context.repository_def, context.instance)
         waited = {key: cursor.waited.get(key, now) for key in registering}
@@ -196,7 +196,7 @@ def _settled(
 
 
 def _due(
-    files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], operations: Operations, now: float
+    files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], automation: Automation, now: float
 ) -> list[str]:
     """The files that a run may take now, by name; those that failed before come last."""
 
@@ -204,8 +204,8 @@ def _due(
         failure = failed.get(digest)
         if failure is None:
             return True
-        pause = pause_before(failure.runs + 1, operations.inbox_sensor_seconds)
-        return failure.runs < operations.attempts and now >= failure.at + pause
+        pause = pause_before(failure.runs + 1, automation.inbox_sensor_seconds)
+        return failure.runs < automation.attempts and now >= failure.at + pause
 
     return sorted(
         filter(ready, files), key=lambda digest: (failed[digest].runs if digest in failed else 0, files[digest].key)
@@ -217,11 +217,11 @@ def _why_none(
     files: Mapping[str, ObjectInfo],
     due: Sequence[str],
     failed: Mapping[str, Failure],
-    operations: Operations,
+    automation: Automation,
 ) -> str:
     if due:
         return f"{len(due):,} {content} are new or changed since the last look: taken once they stay so over one."
-    pausing = sum(1 for digest in files if digest in failed and failed[digest].runs < operations.attempts)
+    pausing = sum(1 for digest in files if digest in failed and failed[digest].runs < automation.attempts)
     if pausing:
         return f"{pausing:,} {content} that a run left behind are tried again after a pause."
     return f"No {content} that are new wait in the inbox."

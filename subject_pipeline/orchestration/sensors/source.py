@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 import dagster as dg
@@ -10,7 +11,6 @@ from pydantic import Field
 
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.runs import (
     PastRun,
     latest_of,
@@ -20,9 +20,10 @@ from subject_pipeline.orchestration.history.runs import (
     pause_before,
     run_in_progress,
 )
-from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
+from subject_pipeline.orchestration.resources import StoreResource
 from subject_pipeline.orchestration.sensors.automation import all_partitions, sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor
+from subject_pipeline.project.platform import Automation
 from subject_pipeline.store.datasets import DatasetDeclaration
 
 
@@ -46,7 +47,8 @@ def source_sensor(
     source: dg.AssetKey,
     *,
     rows: int | None,
-    operations: Operations,
+    partitions: Sequence[str],
+    automation: Automation,
 ) -> dg.SensorDefinition:
     """The sensor that asks for one run of a dataset's job, over all partitions, for each version of its source.
 
@@ -59,18 +61,18 @@ def source_sensor(
         declaration: the dataset.
         source: the asset of the source.
         rows: how many rows a run reads; None: all. Like key column and prefix, it is part of the version.
-        operations: interval and attempts.
+        partitions: all of the dataset's.
+        automation: interval and attempts.
     """
-    partitions = LayoutResource.from_environment().partitions().get_partition_keys()
 
     @dg.sensor(
         name=name,
         job_name=job,
-        minimum_interval_seconds=operations.source_sensor_seconds,
-        default_status=sensor_status(),
+        minimum_interval_seconds=automation.source_sensor_seconds,
+        default_status=sensor_status(automation),
         description=f"Registers the subjects of {declaration.name} when its source is new or changed: names, sizes and "
         "times or e_tags of its files. Taken once unchanged over one tick; a failed run is tried "
-        f"{operations.attempts} times.",
+        f"{automation.attempts} times.",
         tags={"dataset": declaration.name},
         metadata={"source": declaration.source},
     )
@@ -99,7 +101,7 @@ def source_sensor(
         past = latest_of(past_runs(context.instance, job, name), version)
         if any(run.status is dg.DagsterRunStatus.SUCCESS for run in past):
             return skip("The source is registered.", done=version)
-        if reason := _not_now(past, operations, job, time.time()):
+        if reason := _not_now(past, automation, job, time.time()):
             return skip(reason)
         request = offer(
             job=job,
@@ -124,7 +126,7 @@ def _version(found: SourceFiles, declaration: DatasetDeclaration, rows: int | No
     return f"{found.version}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _not_now(past: list[PastRun], operations: Operations, job: str, now: float) -> str:
+def _not_now(past: list[PastRun], automation: Automation, job: str, now: float) -> str:
     """Why a version is not taken at this tick, although no run of it is going or succeeded; empty: it is taken."""
     if not past:
         return ""
@@ -134,14 +136,14 @@ def _not_now(past: list[PastRun], operations: Operations, job: str, now: float) 
             f"Run {last.run_id[:8]} of this version was cancelled, so it is not asked for again: re-execute that run, "
             "or change the source."
         )
-    if failed >= operations.attempts:
+    if failed >= automation.attempts:
         return (
             f"{failed} runs of this version failed, so it is not asked for again. Fix what run {last.run_id[:8]} "
             f"says, then re-execute that run or launch {job} over all partitions; a changed source is taken by itself."
         )
-    due = last.ended_at + pause_before(failed + 1, operations.source_sensor_seconds)
+    due = last.ended_at + pause_before(failed + 1, automation.source_sensor_seconds)
     if now < due:
-        return f"Run {last.run_id[:8]} failed; asked for again after {_time(due)} ({failed} of {operations.attempts})."
+        return f"Run {last.run_id[:8]} failed; asked for again after {_time(due)} ({failed} of {automation.attempts})."
     return ""
 
 

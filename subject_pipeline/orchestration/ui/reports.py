@@ -74,7 +74,7 @@ def report_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
             CONSENT_NOT_PENDING,
             asset=asset,
             description="No consent to hold general personal data is undecided for "
-            "more than `consent_pending_days` of operations.yaml since the manifest was made. This only warns.",
+            "more than `consent_pending_days` of the platform since the manifest was made. This only warns.",
         ),
     ]
 

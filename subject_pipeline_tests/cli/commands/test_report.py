@@ -71,7 +71,7 @@ def test_a_report_of_a_tampered_log_ends_with_1(run: Run, keyed: Path) -> None:
 
 
 def test_how_long_consent_may_be_undecided_can_be_said(run: Run, keyed: Path) -> None:
-    """The page names the days given, else those of operations.yaml; none or fewer is a wrong call."""
+    """The page names the days given, else the default; none or fewer is a wrong call."""
     for option, days in ((["--consent-pending-days", "7"], "7 days"), ([], "30 days")):
         told = run("report", "--json", *option).json
         page = (keyed / "data" / "reports" / told["report"] / "report.html").read_text(encoding="utf-8")

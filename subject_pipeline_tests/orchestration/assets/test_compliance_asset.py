@@ -13,8 +13,8 @@ from dagster._serdes import serialize_value
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.history.verifications import verification_history
+from subject_pipeline.project.platform import Automation
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.conftest import Prepared
@@ -140,8 +140,8 @@ def test_what_is_overdue_or_undecided_warns_and_names_the_command(bench: AuditBe
 
 
 def test_consent_may_be_undecided_as_long_as_the_settings_say(bench: AuditBench) -> None:
-    """Within `consent_pending_days` of operations.yaml nobody is counted, beyond it everybody who waits."""
-    days = Operations.read().consent_pending_days
+    """Within `consent_pending_days` of the platform nobody is counted, beyond it everybody who waits."""
+    days = Automation().consent_pending_days
     given = {"consent": {"general_pii": {"status": "given"}}}
     put(bench, *(_manifest(one, **given) for one in SUBJECTS[2:]))
     for one, age in zip(SUBJECTS, (days - 1, days + 1), strict=False):

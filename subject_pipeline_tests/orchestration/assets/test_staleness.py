@@ -83,7 +83,7 @@ def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -
     """Everything was run once."""
     source = tmp_path / "workers.parquet"
     declaration = DatasetDeclaration(name="workers", source=str(source), key_column="worker_id")
-    monkeypatch.setattr(SubjectDataset, "_declaration", lambda *_: declaration)
+    monkeypatch.setattr(SubjectDataset, "declaration", lambda *_: declaration)
     with verifying(tmp_path, prepared, monkeypatch) as made:
         ready = Bench(made, source)
         ready.write(*SUBJECTS, "P-new")

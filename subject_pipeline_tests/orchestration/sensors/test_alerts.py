@@ -1,5 +1,6 @@
 import datetime as dt
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.orchestration.sensors.alerts import NOTED_TAG, STATE_TAG, alert_sensors
+from subject_pipeline.project.platform import Alerts
 from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.receiver import Receiver, receiver
 
@@ -66,7 +68,7 @@ class Desk:
     @property
     def sensors(self) -> dict[str, Any]:
         """As they are loaded."""
-        return {sensor.name: sensor for sensor in alert_sensors()}
+        return {sensor.name: sensor for sensor in loaded()}
 
     def run(self, **what: Any) -> dg.ExecuteInProcessResult:
         """Run the job over all partitions."""
@@ -122,6 +124,13 @@ DEFS = dg.Definitions(
     jobs=[dg.define_asset_job("register_people", selection=dg.AssetSelection.assets(manifests))],
     executor=dg.in_process_executor,
 )
+
+
+def loaded() -> list[Any]:
+    """The sensors, as this project's YAML declares them."""
+    environment = {name: os.environ.get(f"SUBJECT_{name}", "").strip() for name in ("ALERT_WEBHOOK", "DAGSTER_URL")}
+    given = {name.lower().removeprefix("alert_"): value for name, value in environment.items() if value}
+    return alert_sensors(Alerts(**given), automation=os.environ.get("SUBJECT_AUTOMATION") == "on")
 
 
 @pytest.fixture
@@ -347,7 +356,7 @@ def test_sensors_run_where_there_is_somebody_to_tell(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     wanted = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
-    sensors = alert_sensors()
+    sensors = loaded()
     assert [sensor.name for sensor in sensors] == ["alert_on_failed_run", "alert_on_red_checks", "alert_again"]
     assert {sensor.default_status for sensor in sensors} == {wanted}
 
@@ -356,4 +365,4 @@ def test_a_wrong_webhook_is_found_out_when_the_code_location_loads(monkeypatch: 
     """And not by the first alert that is lost."""
     monkeypatch.setenv("SUBJECT_ALERT_WEBHOOK", "hooks.example.com/secret")
     with pytest.raises(ConfigurationError, match="http"):
-        alert_sensors()
+        loaded()

@@ -12,13 +12,12 @@ from dagster._core.test_utils import create_run_for_test
 from dagster.components.core.component_tree import ComponentTreeException
 
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.operations import FILE, Operations
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Prepared, listing
+from subject_pipeline_tests.helpers.projects import definitions_of
 
 SENSORS = {"register_workers_when_changed", "ingest_new_event_files", "apply_new_decision_files"}
 SCHEDULES = {"nightly_verification", "weekly_verification", "weekly_maintenance", "daily_erasures"}
@@ -64,22 +63,25 @@ def test_one_switch_turns_everything_on(switch: str, status: str, monkeypatch: p
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused_when_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt switch does not leave everything silently off."""
+    """A misspelt switch does not leave everything silently off; the file's line is named."""
     monkeypatch.setenv("SUBJECT_AUTOMATION", "onn")
-    with pytest.raises((ComponentTreeException, ConfigurationError)) as refused:
+    with pytest.raises(ComponentTreeException) as refused:
         load_definitions()
     words = "".join(traceback.format_exception(refused.value))
-    assert "ConfigurationError: SUBJECT_AUTOMATION must be on or off, not 'onn'" in words
+    assert re.search(r"platform/defs.yaml:\d+ - attributes.automation.enabled", words)
+    assert "automation.enabled: Input should be a valid boolean" in words
 
 
-def test_schedules_have_the_times_and_zone_of_the_settings_file() -> None:
-    """Crons and time zone come from operations.yaml."""
-    operations = Operations.read()
-    repository = load_definitions().get_repository_def()
+def test_schedules_have_the_times_and_zone_of_the_platform(tmp_path: Path) -> None:
+    """Crons and time zone come from the YAML."""
+    crons = {name: f"{minute} 3 * * *" for minute, name in enumerate(sorted(SCHEDULES))}
+    automation = {"timezone": "Europe/Berlin", **crons}
+    with definitions_of({"store": str(tmp_path), "automation": automation}) as definitions:
+        repository = definitions.get_repository_def()
     for name in SCHEDULES:
         schedule = repository.get_schedule_def(name)
-        assert schedule.cron_schedule == getattr(operations, name)
-        assert schedule.execution_timezone == operations.timezone
+        assert schedule.cron_schedule == crons[name]
+        assert schedule.execution_timezone == "Europe/Berlin"
 
 
 @pytest.mark.parametrize(("name", "mode"), [("nightly_verification", "incremental"), ("weekly_verification", "full")])
@@ -106,30 +108,21 @@ def test_a_schedule_waits_while_a_run_of_its_job_is_going(name: str, job: str, i
     assert isinstance(evaluated(name, instance), dg.RunRequest)
 
 
-def test_a_time_zone_that_cannot_be_used_is_refused_with_its_name(tmp_path: Path) -> None:
-    """The file, the setting and what is wrong with it are in the message."""
-    file = tmp_path / "operations.yaml"
-    text = FILE.read_text(encoding="utf-8")
-    file.write_text(re.sub(r"(?m)^timezone:.*$", "timezone: Mars/Olympus", text), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"operations.yaml: [^$]*timezone[^$]*no IANA time zone"):
-        Operations.read(file)
-
-
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("attributes", "complaint"),
     [
-        ({"owners": ("nobody",)}, "Invalid owner 'nobody'"),
-        ({"weekly_maintenance": "often"}, "invalid cron schedule 'often' for schedule 'weekly_maintenance'"),
+        ({"owners": ["nobody"]}, "Invalid owner 'nobody'"),
+        ({"automation": {"weekly_maintenance": "often"}}, "invalid cron schedule 'often' for schedule 'weekly_maint"),
+        ({"automation": {"timezone": "Mars/Olympus"}}, "is no IANA time zone"),
     ],
 )
-def test_what_dagster_knows_better_is_refused_by_dagster_with_its_name(
-    setting: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Definitions with a bad owner or schedule do not load."""
-    read = Operations.read()
-    monkeypatch.setattr(Operations, "read", lambda: read.model_copy(update=setting))
-    with pytest.raises((dg.DagsterInvalidDefinitionError, ComponentTreeException)) as refused:
-        load_definitions()
+def test_what_cannot_be_used_is_refused_with_its_name(attributes: dict[str, Any], complaint: str) -> None:
+    """Definitions with a bad owner, schedule or time zone do not load."""
+    with (
+        pytest.raises((dg.DagsterInvalidDefinitionError, ComponentTreeException)) as refused,
+        definitions_of(attributes),
+    ):
+        """Nothing is there to be loaded."""
     assert complaint in "".join(traceback.format_exception(refused.value))
 
 
@@ -153,13 +146,15 @@ def test_lineage_runs_from_the_files_to_the_checkpoint_chunk_by_chunk() -> None:
     assert source.metadata["uri"].endswith("sample_data/workers.parquet")
 
 
-def test_shared_assets_have_the_owners_of_the_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset's assets keep its own owners; all else belongs to whom operations.yaml names."""
-    read = Operations.read()
-    monkeypatch.setattr(Operations, "read", lambda: read.model_copy(update={"owners": ("team:privacy",)}))
-    graph = load_definitions().resolve_asset_graph()
-    assert graph.get(dg.AssetKey("audit_verification")).owners == ["team:privacy"]
-    assert graph.get(dg.AssetKey(["workers", "subject_manifests"])).owners == []
+def test_shared_assets_have_the_owners_of_the_platform(tmp_path: Path) -> None:
+    """A dataset's assets keep its own owners; all else belongs to whom the platform's YAML names."""
+    people = {"name": "people", "source": "people.parquet", "key_column": "id"}
+    with definitions_of({"store": str(tmp_path), "owners": ["team:privacy"]}, people) as definitions:
+        graph = definitions.resolve_asset_graph()
+    shared = {key for key in graph.get_all_asset_keys() if key.path[0] != "people"}
+    assert len(shared) == 9
+    assert all(graph.get(key).owners == ["team:privacy"] for key in shared)
+    assert graph.get(dg.AssetKey(["people", "subject_manifests"])).owners == []
 
 
 def test_every_job_says_what_it_does_and_needs_no_config() -> None:

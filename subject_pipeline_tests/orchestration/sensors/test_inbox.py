@@ -12,9 +12,9 @@ from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.ingestion.waiting import receipt_key
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
+from subject_pipeline.project.platform import Automation
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
@@ -31,8 +31,8 @@ class Bench:
         self.store = SubjectStore.at(str(folder / "store"))
         self.inbox = folder / "store" / "inbox"
         self.inbox.mkdir(parents=True)
-        operations = Operations.read().model_copy(update={"inbox_files_per_run": A_RUN})
-        sensor = inbox_sensor("inbox_sensor", JOB, "audit_log", EVENT_INBOX, operations=operations)
+        automation = Automation(inbox_files_per_run=A_RUN)
+        sensor = inbox_sensor("inbox_sensor", JOB, "audit_log", EVENT_INBOX, automation=automation)
         resource = StoreResource(url=str(folder / "store"), layout=LayoutResource())
         self.ticks = Ticks(sensor, instance, {"store": resource, "key_ring": KeyRingResource()})
 

@@ -11,9 +11,9 @@ from dagster._core.test_utils import create_run_for_test
 
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
+from subject_pipeline.project.platform import Automation
 from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
 
@@ -30,7 +30,7 @@ class Bench:
         self.inbox.mkdir(parents=True)
         self.instance = instance
         self.ticks = Ticks(
-            inbox_sensor("inbox_sensor", JOB, "audit_log", EVENT_INBOX, operations=Operations.read()),
+            inbox_sensor("inbox_sensor", JOB, "audit_log", EVENT_INBOX, automation=Automation()),
             instance,
             {"store": StoreResource(url=str(folder / "store"), layout=LayoutResource()), "key_ring": KeyRingResource()},
             repository=load_definitions().get_repository_def(),

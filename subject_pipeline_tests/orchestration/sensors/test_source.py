@@ -8,9 +8,9 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from subject_pipeline.operations import Operations
 from subject_pipeline.orchestration.resources import LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.source import source_sensor
+from subject_pipeline.project.platform import Automation
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
@@ -37,7 +37,8 @@ class Bench:
             declaration,
             dg.AssetKey(["people", "source"]),
             rows=rows,
-            operations=Operations.read(),
+            partitions=self.store.layout.partitions().get_partition_keys(),
+            automation=Automation(),
         )
         return Ticks(sensor, self.instance, {"store": self.store})
 
