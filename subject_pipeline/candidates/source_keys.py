@@ -37,7 +37,22 @@ class _Footer:
     file: SourceFile
     rows: int
     kind: KeyKind
+    key_type: str
     scanned_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuality:
+    """What is wrong with a source's keys.
+
+    Attributes:
+        null: rows without a key.
+        repeated: rows whose key an earlier row has. Told by 64-bit hashes, so of ten million distinct keys two are
+            taken for one with a probability of 3 in a million.
+    """
+
+    null: int
+    repeated: int
 
 
 class SourceKeys:
@@ -59,6 +74,32 @@ class SourceKeys:
             self._footers = list(pool.map(self._footer, source.files))
         self._starts = [0, *itertools.accumulate(footer.rows for footer in self._footers)]
         self.total_rows = self._starts[-1]
+
+    @property
+    def key_type(self) -> str:
+        """The column's type, as Arrow names it; of a source whose files differ all of them, sorted."""
+        return ", ".join(sorted({footer.key_type for footer in self._footers}))
+
+    def quality(self, limit: int | None = None) -> KeyQuality:
+        """Read the key column once, at most `limit` rows of it, and keep 8 bytes a row.
+
+        Raises:
+            SourceError: a file is damaged.
+        """
+        hashes, null, start = [], 0, 0
+        for (kind, _), group in itertools.groupby(self._footers, _scanned_alike):
+            files = list(group)
+            left = None if limit is None else max(limit - start, 0)
+            with _read_errors(self._source.uri):
+                keys = self._plan(files, kind, start, left).select(
+                    hash=pl.when(pl.col("key").is_not_null()).then(pl.col("key").hash())
+                )
+                found = keys.collect(engine="streaming")["hash"]
+            null += found.null_count()
+            hashes.append(found.drop_nulls())
+            start += sum(footer.rows for footer in files)
+        known = pl.concat(hashes) if hashes else pl.Series(dtype=pl.UInt64)
+        return KeyQuality(null, known.len() - known.n_unique())
 
     def batches(self, limit: int | None = None) -> Generator[pl.DataFrame, None, None]:
         """The keys in source order, `KEY_SCHEMA`, about 131,072 rows a batch; reading stops at `limit` rows.
@@ -94,30 +135,11 @@ class SourceKeys:
     def _read(
         self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None
     ) -> Generator[pl.DataFrame, None, None]:
-        paths = [footer.file.uri for footer in footers]
-        index = f"row of {self._column}"  # another name than the column's
         there = sum(footer.rows for footer in footers)
         left = there if limit is None else min(limit, there)
-        options: Any = dict(self._source.options) or None
         with _read_errors(self._source.uri):
-            dtype = pl.scan_parquet(paths[0], glob=False, storage_options=options).collect_schema()[self._column]
-            # The schema is given, so that other columns may differ from file to file.
-            plan = (
-                pl.scan_parquet(
-                    paths,
-                    schema={self._column: dtype},
-                    extra_columns="ignore",
-                    hive_partitioning=False,
-                    glob=False,
-                    n_rows=limit,
-                    row_index_name=index,
-                    row_index_offset=start,
-                    storage_options=options,
-                )
-                .select(row=pl.col(index).cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
-                .collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
-            )
-            for batch in plan:
+            plan = self._plan(footers, kind, start, limit)
+            for batch in plan.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
                 if batch["key"].null_count():
                     raise self._null_key(batch)
                 left -= batch.height
@@ -125,6 +147,25 @@ class SourceKeys:
             if left:
                 # A panic in one of Polars' threads ends the stream as if the file were at its end.
                 raise pl.exceptions.ComputeError(f"damaged parquet: {left:,} rows fewer than its footers say")
+
+    def _plan(self, footers: list[_Footer], kind: KeyKind, start: int, limit: int | None) -> pl.LazyFrame:
+        """The keys of files that are scanned together, `KEY_SCHEMA`."""
+        paths = [footer.file.uri for footer in footers]
+        index = f"row of {self._column}"  # another name than the column's
+        options: Any = dict(self._source.options) or None
+        dtype = pl.scan_parquet(paths[0], glob=False, storage_options=options).collect_schema()[self._column]
+        # The schema is given, so that other columns may differ from file to file.
+        return pl.scan_parquet(
+            paths,
+            schema={self._column: dtype},
+            extra_columns="ignore",
+            hive_partitioning=False,
+            glob=False,
+            n_rows=limit,
+            row_index_name=index,
+            row_index_offset=start,
+            storage_options=options,
+        ).select(row=pl.col(index).cast(pl.UInt64), key=_as_text(pl.col(self._column), kind))
 
     def _null_key(self, batch: pl.DataFrame) -> SourceError:
         row = int(batch.filter(pl.col("key").is_null())["row"][0])
@@ -159,7 +200,7 @@ class SourceKeys:
             )
         # Files of one type are scanned together; categories may differ, so each such file is scanned alone.
         alone = file.uri if pa.types.is_dictionary(arrow_type) else ""
-        return _Footer(file, rows, kind, f"{arrow_type} {alone}")
+        return _Footer(file, rows, kind, str(arrow_type), f"{arrow_type} {alone}")
 
     def _readable(self, file: SourceFile) -> Any:  # noqa: ANN401 - pyarrow takes a path or a file-like object
         parts = urlsplit(file.uri)

@@ -29,7 +29,9 @@ class StagedCandidates(BaseModel):
 
     Attributes:
         version: changes with the source's files, the key column, the prefix or the layout.
+        source_version: changes with the source's files alone; empty in a record of before it was kept.
         link: people who have a manifest already get a reference to this dataset.
+        key_type: the key column's type, as Arrow names it; empty where it was not kept.
         limit: at most so many rows were read; None: all.
         rows_scanned: rows that were read, repeated ones too.
         suppressed: how many of them were left out, since their people were erased.
@@ -47,6 +49,8 @@ class StagedCandidates(BaseModel):
     safe_views: tuple[str, ...]
     link: bool = True
     version: str
+    source_version: str = ""
+    key_type: str = ""
     limit: int | None
     chunk_count: int
     rows_scanned: int

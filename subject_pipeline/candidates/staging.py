@@ -92,6 +92,8 @@ def stage(
         safe_views=declaration.safe_views,
         link=declaration.link,
         version=version,
+        source_version=source.version,
+        key_type=keys.key_type,
         limit=limit,
         chunk_count=layout.count,
         rows_scanned=scanned,
@@ -146,6 +148,16 @@ def current(store: SubjectStore, dataset: str) -> StagedCandidates | None:
         return staged_parts.read_record(store.objects, dataset)
     except StagingError:
         return None
+
+
+def version_now(store: SubjectStore, declaration: DatasetDeclaration) -> str:
+    """The version that a staging would have now; the source's files are listed, and none is read.
+
+    Raises:
+        SourceError: nothing is there, or no parquet file.
+        StoreError: the store failed.
+    """
+    return _version(find_source_files(declaration.source), declaration, store.intended_chunks())
 
 
 def clean_up(store: SubjectStore, dataset: str, superseded: AbstractSet[str] = frozenset()) -> int:

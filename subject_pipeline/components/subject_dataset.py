@@ -4,12 +4,20 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from subject_pipeline.candidates.source_quality import examine_source
 from subject_pipeline.candidates.staged import StagedCandidates
-from subject_pipeline.candidates.staging import stage_dataset
+from subject_pipeline.candidates.staging import current, stage_dataset
 from subject_pipeline.components.declared import DeclaresSubjects
 from subject_pipeline.components.scaffolding import DatasetScaffolder
 from subject_pipeline.components.subject_platform import platform_of
 from subject_pipeline.errors import StoreError
+from subject_pipeline.orchestration.assets.source import (
+    observed,
+    source_asset,
+    staged_from,
+    staging_check,
+    staging_version,
+)
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
@@ -34,6 +42,7 @@ from subject_pipeline.orchestration.ui.reconciliation import (
     reconciliation_result,
     reconciliation_spec,
 )
+from subject_pipeline.orchestration.ui.source_quality import blocked, quality_results, quality_specs
 from subject_pipeline.project.dataset import DatasetAttributes
 from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.registering import register_dataset
@@ -64,15 +73,8 @@ class SubjectDataset(DeclaresSubjects, DatasetAttributes):
         layout = LayoutResource.of(platform)
         a_run = self.partitions_per_run or platform.partitions_per_run
         manifests = _subject_manifests(self, declaration, options_key, layout.partitions(), a_run)
-        source = dg.AssetSpec(
-            [self.name, SOURCE],
-            group_name=python_name,
-            kinds={"parquet"},
-            owners=self.owners,
-            tags={DATASET: self.name},
-            metadata={"uri": declaration.source, "key_column": self.key_column},
-            description=f"The parquet files of {self.name}, one row per person. Others write them; here they are read.",
-        )
+        source = source_asset(declaration, python_name, self.owners)
+        is_current = staging_check(declaration)
         job = dg.define_asset_job(
             f"register_{python_name}",
             tags={DATASET: self.name},
@@ -88,13 +90,16 @@ class SubjectDataset(DeclaresSubjects, DatasetAttributes):
             f"register_{python_name}_when_changed",
             job.name,
             declaration,
-            source.key,
             rows=options.rows,
             partitions=layout.partitions().get_partition_keys(),
             automation=platform.automation,
         )
         return dg.Definitions(
-            assets=[source, staging, manifests], jobs=[job], sensors=[sensor], resources={options_key: options}
+            assets=[source, staging, manifests],
+            asset_checks=[is_current],
+            jobs=[job],
+            sensors=[sensor],
+            resources={options_key: options},
         )
 
 
@@ -108,11 +113,15 @@ def _candidate_chunks(
         kinds={"polars", "parquet"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
-        code_version="1",
+        # Whoever declares another column or prefix has to stage again.
+        code_version=f"1, {dataset.key_column}, {dataset.candidate_id_prefix}",
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests
         output_required=False,
         required_resource_keys={"store", "key_ring", options_key},
-        check_specs=[reconciliation_spec(dataset.name, dataset.vanished_share)],
+        check_specs=[
+            *quality_specs(dataset),
+            reconciliation_spec(dataset.name, dataset.vanished_share),
+        ],
         description=f"One row per source row of {dataset.name}: its candidate id and storage key, staged in the store "
         "in files that hold whole chunks. Reads only the key column, once, streaming.",
     )
@@ -124,6 +133,11 @@ def _candidate_chunks(
         with clear_failures():
             store = context.resources.store.open()
             evidence = context.resources.key_ring.evidence(store)
+            quality = examine_source(declaration, current(store, dataset.name), limit=options.rows)
+            results = quality_results(context.asset_key, dataset, quality)
+            yield from results
+            if named := blocked(dataset, results):
+                raise dg.Failure(f"The source is not fit to be staged, and nothing was: {named}")
             if options.dry_run:
                 forecast = backfill(store, declaration, limit=options.rows, dry_run=True, evidence=evidence)
                 context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
@@ -132,9 +146,11 @@ def _candidate_chunks(
                 suppression = Suppression.of(store, evidence)
                 staged = stage_dataset(store, declaration, limit=options.rows, keep=suppression.kept)
                 found = _reconciled(context, store, staged)
+                yield observed(dataset.name, staged.source_version, {"uri": declaration.source})
                 yield dg.MaterializeResult(
                     metadata={**staging_metadata(staged), **reconciliation_metadata(found), **provenance(store)},
-                    data_version=dg.DataVersion(f"{staged.version}:{staged.limit}"),
+                    data_version=dg.DataVersion(staging_version(staged.version, staged.limit)),
+                    tags=staged_from(dataset.name, staged.source_version),
                 )
         last = None if found else last_reconciliation(context.instance, context.asset_key)
         yield reconciliation_result(context.asset_key, found, last, dataset.vanished_share)

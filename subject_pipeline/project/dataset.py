@@ -1,6 +1,7 @@
 """The attributes of `SubjectDataset`: one dataset of people."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,15 @@ from subject_pipeline.registry.backfill import DEFAULT_LIMIT
 from subject_pipeline.store.datasets import NAME, DatasetDeclaration
 
 DATASET_TYPE = "subject_pipeline.components.SubjectDataset"
+
+
+class QualityCheck(StrEnum):
+    """What is looked at of a source before it is staged."""
+
+    no_null_keys = "no_null_keys"
+    repeated_keys_within_share = "repeated_keys_within_share"
+    source_did_not_shrink = "source_did_not_shrink"
+    key_type_unchanged = "key_type_unchanged"
 
 
 def _credential_free(source: str) -> str:
@@ -76,6 +86,28 @@ class DatasetAttributes(BaseModel):
         description="The check source_reconciled is an error once more than this share of the dataset's subjects are "
         "gone from its source; it warns of any.",
         examples=[0.1],
+    )
+    dropped_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="The check source_did_not_shrink is red once the source has lost more than this share of the rows "
+        "that it had when it was last staged.",
+        examples=[0.1],
+    )
+    repeated_share: float = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="The check repeated_keys_within_share is red once more than this share of the rows repeat the key "
+        "of an earlier one. Such rows are skipped, so by default any number may.",
+        examples=[0],
+    )
+    blocking: list[QualityCheck] = Field(
+        default_factory=list,
+        description="Which of the checks of the source are errors and stop a run before anything is staged; the others "
+        "warn.",
+        examples=[["repeated_keys_within_share", "source_did_not_shrink", "key_type_unchanged"]],
     )
     owners: list[str] = Field(
         default_factory=list, description="E-mail addresses, or team:name.", examples=[["team:data"]]

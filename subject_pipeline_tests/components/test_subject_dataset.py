@@ -149,6 +149,11 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "every_staged_candidate_has_a_manifest",
         "no_collisions",
         "source_reconciled",
+        "staging_is_current",
+        "no_null_keys",
+        "repeated_keys_within_share",
+        "source_did_not_shrink",
+        "key_type_unchanged",
         "nothing_rejected",
         "every_events_subject_is_registered",
         "chains_intact",
@@ -213,7 +218,7 @@ def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> Non
         assert metadata["chunk_layout"] == f"{CHUNKS} chunks, log {layout.log_id}"
         assert metadata["package_version"]
     assert all(evaluation.passed for evaluation in checks(result).values())
-    assert len(checks(result)) == 4
+    assert len(checks(result)) == 9
 
 
 def test_a_re_run_inserts_nothing(bench: Bench) -> None:
@@ -407,3 +412,66 @@ def test_an_invalid_dataset_name_is_refused_when_loading(bench: Bench) -> None:
         bench(name="../escape")
     told = "".join(traceback.format_exception(refused.value))
     assert re.search(r"attributes\.name\S* at \S+defs\.yaml:\d", told)
+
+
+QUALITY = ("no_null_keys", "repeated_keys_within_share", "source_did_not_shrink", "key_type_unchanged")
+
+
+def quality(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
+    """The checks of the source that are red: whether each is an error, and what it says."""
+    found = checks(result)
+    return {
+        name: (found[name].severity is dg.AssetCheckSeverity.ERROR, found[name].description or "")
+        for name in QUALITY
+        if not found[name].passed
+    }
+
+
+def test_a_source_that_is_unlike_what_was_staged_warns(bench: Bench) -> None:
+    """Rows that are gone, another type of key and repeated keys warn, and everybody is registered all the same."""
+    people = bench(repeated_share=0)
+    people.write(IDS)
+    assert quality(people.run()) == {}
+    pl.DataFrame({"id": [*range(100), 1]}).write_parquet(people.source)
+    result = people.run()
+    assert result.success
+    assert quality(result) == {
+        "repeated_keys_within_share": (False, "1 of 101 rows repeat an earlier key"),
+        "source_did_not_shrink": (False, "101 rows; 200 when it was last staged"),
+        "key_type_unchanged": (False, "int64; before large_string"),
+    }
+    assert quality(people.run()) == {"repeated_keys_within_share": (False, "1 of 101 rows repeat an earlier key")}
+
+
+def test_repeated_keys_are_nobodys_alarm_unless_the_yaml_says_so(bench: Bench) -> None:
+    """They are skipped and counted, as ever."""
+    people = bench()
+    people.write([*IDS, IDS[0]])
+    assert quality(people.run()) == {}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_check_that_blocks_stops_the_run_before_anything_is_staged(bench: Bench, dry_run: bool) -> None:
+    """What was staged before is still there, and nobody is registered of what was refused."""
+    people = bench(blocking=["source_did_not_shrink"], dropped_share=0.25)
+    people.write(IDS)
+    people.run()
+    before = {item.key for item in people.store.objects.list("staging/")}
+    people.write(IDS[:149])
+    result = people.run(dry_run=dry_run)
+    assert not result.success
+    assert quality(result) == {"source_did_not_shrink": (True, "149 rows; 200 when it was last staged")}
+    assert {item.key for item in people.store.objects.list("staging/")} == before
+    assert "source_did_not_shrink" in failure_of(result)
+    people.write(IDS[:150])
+    assert people.run().success
+
+
+def test_a_row_without_a_key_is_counted_and_refused(bench: Bench) -> None:
+    """The check says how many there are, the failure names the first."""
+    people = bench()
+    people.write([*IDS, None, None])
+    result = people.run()
+    assert not result.success
+    assert quality(result) == {"no_null_keys": (False, "2 rows without a key")}
+    assert "null key in column 'id' at row 200" in failure_of(result)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 import dagster as dg
-from dagster import DagsterInstance
+from dagster import DagsterEventType, DagsterInstance
 
 from subject_pipeline.orchestration.lineage import CANDIDATES
 from subject_pipeline.orchestration.ui.reconciliation import SUBJECTS, VANISHED
 from subject_pipeline.registry.vanished import Reconciliation
 
 _PAGE = 100
+_RECORDS = 500
 
 
 def last_reconciliation(instance: DagsterInstance, candidates: dg.AssetKey) -> Reconciliation | None:
@@ -30,6 +31,23 @@ def last_reconciliation(instance: DagsterInstance, candidates: dg.AssetKey) -> R
         if not page.has_more:
             return None
         cursor = page.cursor
+
+
+def stagings_of_partitions(
+    instance: DagsterInstance, manifests: dg.AssetKey, candidates: dg.AssetKey
+) -> dict[str, str]:
+    """Which staging each partition was last registered from, by the data version that Dagster noted of it."""
+    tag = f"dagster/input_data_version/{candidates.to_user_string()}"
+    ids = list(instance.get_latest_storage_id_by_partition(manifests, DagsterEventType.ASSET_MATERIALIZATION).values())
+    found = {}
+    for start in range(0, len(ids), _RECORDS):
+        page = ids[start : start + _RECORDS]
+        wanted = dg.AssetRecordsFilter(asset_key=manifests, storage_ids=page)
+        for record in instance.fetch_materializations(wanted, limit=len(page)).records:
+            made = record.event_log_entry.asset_materialization
+            if made is not None and made.partition is not None and made.tags and tag in made.tags:
+                found[made.partition] = made.tags[tag]
+    return found
 
 
 def vanished_by_dataset(instance: DagsterInstance, datasets: Iterable[str]) -> dict[str, int]:

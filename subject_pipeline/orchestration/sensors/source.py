@@ -11,6 +11,7 @@ from pydantic import Field
 
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SubjectPipelineError
+from subject_pipeline.orchestration.assets.source import observed, source_metadata
 from subject_pipeline.orchestration.history.runs import (
     PastRun,
     latest_of,
@@ -44,7 +45,6 @@ def source_sensor(
     name: str,
     job: str,
     declaration: DatasetDeclaration,
-    source: dg.AssetKey,
     *,
     rows: int | None,
     partitions: Sequence[str],
@@ -59,7 +59,6 @@ def source_sensor(
         name: the sensor's name.
         job: the job that registers the dataset.
         declaration: the dataset.
-        source: the asset of the source.
         rows: how many rows a run reads; None: all. Like key column and prefix, it is part of the version.
         partitions: all of the dataset's.
         automation: interval and attempts.
@@ -114,7 +113,7 @@ def source_sensor(
             run_requests=[request],
             # From now on what was registered before is no longer the last.
             cursor=cursor.model_copy(update={"done": ""}).write(),
-            asset_events=[] if past else [_observed(source, found, version)],
+            asset_events=[] if past else [observed(declaration.name, found.version, source_metadata(found))],
         )
 
     return sense
@@ -145,19 +144,6 @@ def _not_now(past: list[PastRun], automation: Automation, job: str, now: float) 
     if now < due:
         return f"Run {last.run_id[:8]} failed; asked for again after {_time(due)} ({failed} of {automation.attempts})."
     return ""
-
-
-def _observed(source: dg.AssetKey, found: SourceFiles, version: str) -> dg.AssetObservation:
-    return dg.AssetObservation(
-        source,
-        metadata={
-            "uri": found.uri,
-            "files": len(found.files),
-            "bytes": sum(file.size for file in found.files),
-            "version": found.version,
-        },
-        tags={"dagster/data_version": version},
-    )
 
 
 def _size(found: SourceFiles) -> str:

@@ -24,6 +24,7 @@ from subject_pipeline_tests.helpers.verifying import (
 )
 
 CANDIDATES, MANIFESTS = dg.AssetKey(["workers", "candidate_chunks"]), dg.AssetKey(["workers", "subject_manifests"])
+SOURCE, CURRENT = dg.AssetKey(["workers", "source"]), dg.AssetCheckKey(CANDIDATES, "staging_is_current")
 LOG, REPORT = dg.AssetKey("audit_log"), dg.AssetKey("compliance_report")
 
 
@@ -53,6 +54,23 @@ class Bench:
             asset_selection=list(assets) or None,
         )
         assert result.success
+
+    def observe(self) -> None:
+        """Look at the source, as the UI's button and the sensor do."""
+        job = dg.define_asset_job("look", selection=dg.AssetSelection.assets(SOURCE))
+        whole = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
+        assert whole.resolve_job_def("look").execute_in_process(instance=self.made.instance).success
+
+    def current(self) -> tuple[bool, str]:
+        """The check of the staging, evaluated alone."""
+        job = dg.define_asset_job("look", selection=dg.AssetSelection.checks(CURRENT))
+        result = (
+            dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
+            .resolve_job_def("look")
+            .execute_in_process(instance=self.made.instance)
+        )
+        (found,) = result.get_asset_check_evaluations()
+        return found.passed, found.description or ""
 
     def everything(self) -> None:
         """Run all jobs, as a person would who wants everything up to date."""
@@ -119,3 +137,35 @@ def test_what_lies_downstream_of_a_change_is_stale(bench: Bench) -> None:
     assert bench.stale() == {f"workers/subject_manifests {name}" for name in NAMES}
     bench.everything()
     assert bench.stale() == set()
+
+
+def test_an_observed_source_makes_stale_what_was_made_of_another_and_nothing_else(bench: Bench) -> None:
+    """Whether it was observed before it was staged, after, or never."""
+    bench.observe()
+    assert bench.stale() == set(), "it is what was staged, though nobody had looked before"
+    bench.write(*SUBJECTS, "P-new", "P-newer")
+    bench.observe()
+    downstream = {f"workers/subject_manifests {name}" for name in NAMES}
+    assert {"workers/candidate_chunks"} <= bench.stale() <= {"workers/candidate_chunks"} | downstream
+    bench.write(*SUBJECTS, "P-new", "P-newer", "P-newest")
+    bench.everything()
+    assert bench.stale() == set(), "it is what was staged, though nobody had looked since it changed"
+    bench.observe()
+    assert bench.stale() == set()
+
+
+def test_a_staging_says_whether_it_is_of_the_source_as_it_is_now(bench: Bench) -> None:
+    """Without anybody observing anything; partitions that were registered from an older staging are counted."""
+    assert bench.current() == (True, "the source is as it was staged, and all partitions are of that staging")
+    bench.write(*SUBJECTS, "P-new", "P-newer")
+    passed, words = bench.current()
+    assert not passed
+    assert "changed since it was staged" in words
+    bench.run("register_workers", CANDIDATES)
+    assert bench.current() == (False, "4 partitions were registered from an older staging")
+    bench.run("register_workers", MANIFESTS, chunks=NAMES[:3])
+    assert bench.current() == (False, "1 partitions were registered from an older staging")
+    bench.run("register_workers", MANIFESTS)
+    assert bench.current()[0]
+    bench.source.unlink()
+    assert bench.current() == (False, "the source cannot be listed")

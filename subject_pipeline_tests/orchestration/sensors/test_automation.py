@@ -142,7 +142,8 @@ def test_lineage_runs_from_the_files_to_the_checkpoint_chunk_by_chunk() -> None:
     mapping = verification.partition_mappings[dg.AssetKey(["workers", "subject_manifests"])]
     assert isinstance(mapping, dg.IdentityPartitionMapping)
     source = graph.get(dg.AssetKey(["workers", "source"]))
-    assert source.is_external
+    assert source.is_observable
+    assert not source.is_materializable
     assert source.metadata["uri"].endswith("sample_data/workers.parquet")
 
 

@@ -35,7 +35,6 @@ class Bench:
             "people_sensor",
             JOB,
             declaration,
-            dg.AssetKey(["people", "source"]),
             rows=rows,
             partitions=self.store.layout.partitions().get_partition_keys(),
             automation=Automation(),
