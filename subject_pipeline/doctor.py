@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.candidates.source_files import find_source_files
@@ -61,6 +64,7 @@ def diagnose(
     *,
     read_only: bool = False,
     automation: Automation | None = None,
+    dagster_home: Path | None = None,
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> list[Finding]:
     """Examine a store as this process reaches it; nothing is raised, and only short-lived probes are written.
@@ -72,6 +76,7 @@ def diagnose(
         ring: the keys for it.
         read_only: write no probes, for credentials that only verify or read.
         automation: how recent a checkpoint has to be; None: the defaults.
+        dagster_home: where Dagster's instance is configured; None: it is not looked at.
         clock: this machine's time, UTC.
     """
     findings: list[Finding] = []
@@ -99,6 +104,9 @@ def diagnose(
         findings.append(_table(store, layout))
     with _examining("inbox", findings):
         findings.append(_inbox(store, layout, ring if keys else None))
+    if dagster_home is not None:
+        with _examining("dagster", findings):
+            findings.append(_dagster(dagster_home))
     names: list[str] = []
     with _examining("datasets", findings):
         names = store.catalog.names()
@@ -281,6 +289,31 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
 def _inbox(store: SubjectStore, layout: StoreLayout | None, ring: KeyRingFile | None) -> Finding:
     files = EVENT_INBOX.waiting(store.objects, ring, layout.log_id if layout else None)
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
+
+
+def _dagster(home: Path) -> Finding:
+    """Whether the instance gives pools a limit, and takes slots back that runs left when they died."""
+    file = home / "dagster.yaml"
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return Finding("dagster", "warning", f"{file} cannot be read: {type(error).__name__}", "copy one of deploy/")
+    pools = (said.get("concurrency") or {}).get("pools") or {}
+    if "default_limit" not in pools:
+        return Finding(
+            "dagster",
+            "warning",
+            f"{file} gives pools no limit: two verifications, or two stagings of one dataset, may run at once",
+            "concurrency: {pools: {default_limit: 1, granularity: run}} there, or limits of the pools in the UI",
+        )
+    if not (said.get("run_monitoring") or {}).get("free_slots_after_run_end_seconds"):
+        return Finding(
+            "dagster",
+            "warning",
+            f"{file} takes no slot of a pool back from a run that died: what needs it would wait for ever",
+            "run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60} there",
+        )
+    return Finding("dagster", "ok", f"pools have a limit of {pools['default_limit']}, and slots are taken back")
 
 
 def _source(store: SubjectStore, name: str) -> Finding:

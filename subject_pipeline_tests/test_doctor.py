@@ -1,4 +1,5 @@
 import datetime as dt
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -263,3 +264,37 @@ def test_a_table_of_many_small_files_is_a_warning_that_counts_chunks(
     found = {one.name: one for one in doctor.diagnose(store, ring)}
     assert found["table"].level == "warning"
     assert "; 2 chunks have more than 1 files" in found["table"].detail
+
+
+@pytest.mark.parametrize(
+    ("said", "level", "word"),
+    [
+        (None, "warning", "cannot be read"),
+        ("telemetry: {enabled: false}", "warning", "no limit"),
+        ("concurrency: {pools: {default_limit: 1}}", "warning", "back from a run that died"),
+        (
+            "concurrency: {pools: {default_limit: 1}}\nrun_monitoring: {free_slots_after_run_end_seconds: 60}",
+            "ok",
+            "limit of 1",
+        ),
+    ],
+)
+def test_an_instance_that_gives_pools_no_limit_is_named(
+    store: SubjectStore, ring: KeyRingFile, tmp_path: Path, said: str | None, level: str, word: str
+) -> None:
+    """The limit is the instance's own setting, and without it nothing keeps two verifications apart."""
+    if said is not None:
+        (tmp_path / "dagster.yaml").write_text(said, encoding="utf-8")
+    (found,) = [one for one in diagnose(store, ring, dagster_home=tmp_path) if one.name == "dagster"]
+    assert found.level == level
+    assert word in found.detail
+    assert bool(found.mend) == (level == "warning")
+
+
+def test_this_projects_instances_give_pools_a_limit(store: SubjectStore, ring: KeyRingFile, tmp_path: Path) -> None:
+    """That of `make dev`, on Postgres, and with Celery."""
+    for number, name in enumerate(("dagster.yaml", "deploy/dagster.postgres.yaml", "deploy/celery/dagster.yaml")):
+        home = tmp_path / str(number)
+        home.mkdir()
+        shutil.copy(Path(__file__).resolve().parents[1] / name, home / "dagster.yaml")
+        assert levels(diagnose(store, ring, dagster_home=home))["dagster"] == "ok", name

@@ -113,6 +113,7 @@ def _candidate_chunks(
         kinds={"polars", "parquet"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
+        pool=f"subject_staging_{dataset.python_name}",
         # Whoever declares another column or prefix has to stage again.
         code_version=f"1, {dataset.key_column}, {dataset.candidate_id_prefix}",
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests

@@ -10,6 +10,9 @@ MANIFESTS = "subject_manifests"
 DATASET = "dataset"
 """Tag of everything that one dataset's YAML declares."""
 
+VERIFICATION_POOL = "subject_verification"
+"""Pool of what verifies, signs and reports: one run at a time, where the instance gives pools a limit."""
+
 
 def owned(
     assets: Sequence[dg.AssetsDefinition | dg.AssetSpec], owners: Sequence[str]

@@ -188,3 +188,26 @@ def test_a_checkpoint_is_recent_until_it_is_not(bench: AuditBench) -> None:
 
 def _ring(bench: AuditBench) -> Any:
     return KeyRingResource(path=str(bench.folder / "ring.json")).file()
+
+
+def dagsters_own(bench: AuditBench, within: dt.timedelta) -> dg.AssetCheckEvaluation:
+    """What Dagster's own check of the same asset says."""
+    (check,) = dg.build_last_update_freshness_checks(assets=[CHECKPOINT], lower_bound_delta=within)
+    return evaluated(check, bench.instance, {})
+
+
+def test_dagsters_own_freshness_check_is_as_right_about_the_age_and_knows_nothing_else(bench: AuditBench) -> None:
+    """Why ours stays: it judges ages alike, and does not say that the store's checkpoint is another, or gone."""
+    assert not dagsters_own(bench, 2 * DAY).passed
+    bench.ingest()
+    bench.verify()
+    assert dagsters_own(bench, 2 * DAY).passed
+    assert not dagsters_own(bench, dt.timedelta(0)).passed
+    before = dagsters_own(bench, 2 * DAY)
+    for path in Path(bench.folder / "store" / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    after = dagsters_own(bench, 2 * DAY)
+    assert (after.passed, after.description) == (before.passed, before.description)
+    assert "is gone" in str(checkpoint_said(bench).description)
+    assert before.check_name != CHECKPOINT_IS_RECENT, "and its name cannot be chosen"

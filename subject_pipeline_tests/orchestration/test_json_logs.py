@@ -52,3 +52,49 @@ def test_a_record_of_any_other_logger_is_a_line_too() -> None:
     line = json.loads(JsonLines().format(record))
     assert set(line) == {"ts", "level", "logger", "message"}
     assert (line["level"], line["message"]) == ("warning", "it is late")
+
+
+BOTH = """
+import dagster as dg
+
+@dg.asset
+def greeting(context) -> None:
+    context.log.info("hello")
+
+defs = dg.Definitions(assets=[greeting], loggers={"console": dg.json_console_logger}, executor=dg.in_process_executor)
+with dg.DagsterInstance.get() as instance:
+    job = defs.get_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, run_config=CONFIG).success
+"""
+
+
+def _said_by_both(home: Path, config: str) -> tuple[list[str], list[str]]:
+    """The JSON lines of our formatter, and those of Dagster's logger, of one run."""
+    (home / "dagster.yaml").write_text(CONFIGURED)
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH.replace("CONFIG", config)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"DAGSTER_HOME": str(home)},
+    )
+    return done.stdout.splitlines(), [line for line in done.stderr.splitlines() if line.startswith("{")]
+
+
+def test_dagsters_own_json_logger_says_nothing_unless_each_run_asks_for_it(tmp_path: Path) -> None:
+    """Why ours stays: one line of `dagster.yaml` covers runs of sensors, schedules and asset pages, `loggers` does not.
+
+    Dagster takes a code location's loggers only for a run whose config names them, which those have not.
+    """
+    ours, dagsters = _said_by_both(tmp_path, "{}")
+    assert len(ours) > 5
+    assert dagsters == []
+
+
+def test_dagsters_own_json_logger_says_no_more_in_more_bytes(tmp_path: Path) -> None:
+    """Where a run asks for it: the same messages, of the same run, step and event."""
+    ours, dagsters = _said_by_both(tmp_path, '{"loggers": {"console": {"config": {"log_level": "DEBUG"}}}}')
+    theirs = {json.loads(line)["dagster_meta"]["orig_message"] for line in dagsters}
+    assert theirs <= {json.loads(line)["message"] for line in ours}
+    assert len("".join(dagsters)) > 3 * len("".join(ours))

@@ -97,7 +97,7 @@ def instance_config(values: dict[str, Any]) -> dict[str, Any]:
             "module": "dagster.core.storage.noop_compute_log_manager",
             "class": values["computeLogManager"]["type"],
         },
-        "concurrency": {"runs": snaked(concurrency["runs"])},
+        "concurrency": {name: snaked(concurrency[name]) for name in ("runs", "pools")},
         "run_monitoring": snaked(daemon["runMonitoring"]),
         "run_retries": snaked(daemon["runRetries"]),
         "sensors": snaked(daemon["sensors"]),

@@ -15,7 +15,7 @@ from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
-from subject_pipeline.orchestration.lineage import downstream_by_chunk, owned
+from subject_pipeline.orchestration.lineage import VERIFICATION_POOL, downstream_by_chunk, owned
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.orchestration.ui.checkpoints import checkpoint_check_specs, checkpoint_checks, checkpoint_metadata
@@ -74,6 +74,7 @@ inbox_event_files = dg.AssetSpec(
     group_name="audit",
     kinds={"jsonl"},
     tags={"subject/stage": "audit"},
+    pool="subject_ingestion",
     code_version="1",
     check_specs=ingest_check_specs("audit_log"),
     description="One row per access event, in the chain of its subject, in the log of that subject's chunk. Ingests "
@@ -101,6 +102,7 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
         group_name="audit",
         kinds={"polars"},
         tags={"subject/stage": "verification"},
+        pool=VERIFICATION_POOL,
         code_version="1",
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -149,6 +151,7 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
     group_name="audit",
     kinds={"json"},
     tags={"subject/stage": "checkpoint"},
+    pool=VERIFICATION_POOL,
     code_version="1",
     backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the verification
     output_required=False,

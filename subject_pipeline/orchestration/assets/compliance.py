@@ -7,6 +7,7 @@ import dagster as dg
 from subject_pipeline.orchestration.history.partitions import last_note
 from subject_pipeline.orchestration.history.stagings import vanished_by_dataset
 from subject_pipeline.orchestration.history.verifications import verification_history
+from subject_pipeline.orchestration.lineage import VERIFICATION_POOL
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
 from subject_pipeline.orchestration.ui.reports import report_check_specs, report_checks, report_metadata
@@ -25,6 +26,7 @@ def compliance(platform: PlatformSettings) -> dg.Definitions:
         deps=[_CHECKPOINT],
         group_name="audit",
         kinds={"html"},
+        pool=VERIFICATION_POOL,
         code_version="1",
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the verification
         owners=platform.owners,

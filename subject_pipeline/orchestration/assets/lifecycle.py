@@ -50,6 +50,7 @@ inbox_decision_files = dg.AssetSpec(
     group_name="lifecycle",
     kinds={"jsonl"},
     tags={"subject/stage": "decisions"},
+    pool="subject_decisions",
     code_version="1",
     check_specs=decision_check_specs("decisions"),
     description="One row per decision about a subject, recorded in the subject's chain before the manifest changes. "
@@ -94,6 +95,7 @@ def subject_reviews(store: StoreResource) -> dg.MaterializeResult:
     group_name="lifecycle",
     kinds={"deltalake"},
     tags={"subject/stage": "erasures"},
+    pool="subject_erasures",
     code_version="1",
     check_specs=erasure_check_specs("erasures"),
     description="One erasure per person whose order stands and whom no hold keeps: recorded in their chain, then taken "

@@ -18,6 +18,7 @@ from subject_pipeline.store.opened import SubjectStore
 
 
 @dg.op(
+    pool="subject_maintenance",
     out={"maintained": dg.Out(dg.Nothing)},
     description="Applies what killed runs recorded in the audit log and did not apply, rewrites the table's small "
     "files into few, removes for good what only its earlier versions need, and cleans up what killed runs staged. "
