@@ -45,6 +45,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
+from subject_pipeline.lifecycle.stored_findings import read_findings  # noqa: E402
 from subject_pipeline.registry.subjects import SubjectRegistry  # noqa: E402
 from subject_pipeline.samples.events import sample_events  # noqa: E402
 from subject_pipeline.samples.people import sample_workers  # noqa: E402
@@ -187,9 +188,12 @@ def main() -> None:
             if one.passed or one.asset_key != dg.AssetKey("audit_verification"):
                 continue
             CONSOLE.print(f"   check [bold red]{one.check_name} is red[/]: {one.description}")
-            for row in one.metadata["offenders"].value.records:
-                who = row.data["candidate_id"] or row.data["partition"]
-                CONSOLE.print(f"   {who}: {row.data['kind']}: {row.data['detail']}", highlight=False, soft_wrap=True)
+            # Dagster counts and names a list in the store; who it is, only `subject-pipeline findings show` prints.
+            tampered = SubjectStore.at(os.environ["SUBJECT_STORE_URL"])
+            for row in read_findings(tampered.objects, str(one.metadata["listed"].value)):
+                if row["check"] == one.check_name:
+                    who = row["candidate_id"] or row["partition"]
+                    CONSOLE.print(f"   {who}: {row['kind']}: {row['detail']}", highlight=False, soft_wrap=True)
     os.environ["SUBJECT_STORE_URL"] = str(DEMO / "store")
     os.environ["SUBJECT_KEY_RING"] = str(DEMO / "key_ring.json")
 

@@ -9,23 +9,42 @@ from types import MappingProxyType
 
 
 class SubjectPipelineError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose.
+
+    Attributes:
+        may_name: its text may name a person, or quote a value of theirs, so that nobody but a terminal and the store
+            gets it. False only where it tells of settings and declarations.
+    """
+
+    may_name = True
 
 
 class ConfigurationError(SubjectPipelineError):
     """A setting, a store URL or a layout that cannot be used as given."""
 
+    may_name = False
+
 
 class DatasetError(SubjectPipelineError):
     """A dataset's name or declaration is unknown, invalid or contradicted."""
+
+    may_name = False
 
 
 class SourceError(SubjectPipelineError):
     """A parquet source that cannot be read, or whose key column cannot form ids."""
 
 
+class MissingSourceError(SourceError):
+    """Nothing that can be read is where a dataset's declaration says that its source is."""
+
+    may_name = False
+
+
 class StagingError(SubjectPipelineError):
     """What was staged is missing or damaged, or was staged for other options."""
+
+    may_name = False
 
 
 class ManifestError(SubjectPipelineError):
@@ -97,7 +116,9 @@ class AuditLogError(StoreError):
 
 
 class CheckpointError(SubjectPipelineError):
-    """A checkpoint's note, roster or proof that is damaged or does not hold."""
+    """A checkpoint's note, roster or proof that is damaged or does not hold: they have hashes and numbers of people."""
+
+    may_name = False
 
 
 class WithheldError(SubjectPipelineError):

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import obstore
 from obstore.exceptions import BaseError
 
-from subject_pipeline.errors import ConfigurationError, SourceError
+from subject_pipeline.errors import ConfigurationError, MissingSourceError, SourceError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.objects.backends import open_backend, reason
 from subject_pipeline.objects.location import StoreLocation, home_expanded, refuse_credentials
@@ -74,10 +74,12 @@ def find_source_files(uri: str, options: Mapping[str, str] | None = None) -> Sou
         else:
             files = _local_files(str(home_expanded(uri)))
     except ConfigurationError as error:
-        raise SourceError(f"cannot find the source {without_credentials(uri)}: {error}") from error
+        raise MissingSourceError(f"cannot find the source {without_credentials(uri)}: {error}") from error
     for file in files:
         if file.size == 0:
-            raise SourceError(f"cannot read the source file {file.uri}: it is empty (0 bytes), not parquet")
+            # In a folder, a file's name is none of the declaration's, and may name a person.
+            kind = MissingSourceError if file.uri == uri else SourceError
+            raise kind(f"cannot read the source file {file.uri}: it is empty (0 bytes), not parquet")
     return SourceFiles(uri, tuple(files), options)
 
 
@@ -91,16 +93,16 @@ def _local_files(path: str) -> list[SourceFile]:
             if _is_data(Path(parent, name).relative_to(place).as_posix())
         )
         if not names:
-            raise SourceError(f"no parquet file is in the source folder {path}")
+            raise MissingSourceError(f"no parquet file is in the source folder {path}")
     elif place.exists():
         names = [path]
     elif _MAGIC & set(path):
         found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         names = sorted(name for name in found if Path(name).is_file())
         if not names:
-            raise SourceError(f"no file matches the source pattern {path}")
+            raise MissingSourceError(f"no file matches the source pattern {path}")
     else:
-        raise SourceError(f"the source {path} does not exist")
+        raise MissingSourceError(f"the source {path} does not exist")
     try:
         statuses = [(name, Path(name).stat()) for name in names]
     except OSError as error:
@@ -132,9 +134,9 @@ def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
         if not wild and path and not found:
             found = {path: obstore.head(backend, path)}
     except FileNotFoundError as error:
-        raise SourceError(f"the source {uri} does not exist") from error
+        raise MissingSourceError(f"the source {uri} does not exist") from error
     except BaseError as error:
-        raise SourceError(f"cannot list the source {uri}: {reason(error)}") from error
+        raise MissingSourceError(f"cannot list the source {uri}: {reason(error)}") from error
     if wild:
         matches = re.compile(_pattern(path)).fullmatch
         names = [name for name in found if matches(name)]
@@ -143,7 +145,7 @@ def _remote_files(uri: str, options: Mapping[str, str]) -> list[SourceFile]:
     else:
         names = [name for name in found if _is_data(name.removeprefix(path).lstrip("/"))]
     if not names:
-        raise SourceError(f"no parquet file is at the source {uri}")
+        raise MissingSourceError(f"no parquet file is at the source {uri}")
     return [
         SourceFile(
             f"{bucket.url}/{name}",

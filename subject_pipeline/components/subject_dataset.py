@@ -18,20 +18,18 @@ from subject_pipeline.orchestration.assets.source import (
     staging_check,
     staging_version,
 )
+from subject_pipeline.orchestration.failures import clear_failures, said
+from subject_pipeline.orchestration.findings import listed_by_step, printed_by, where_listed
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import (
-    LayoutResource,
-    RegistrationOptions,
-    clear_failures,
-)
+from subject_pipeline.orchestration.resources import LayoutResource, RegistrationOptions
 from subject_pipeline.orchestration.sensors.source import source_sensor
 from subject_pipeline.orchestration.ui.manifests import (
     chunk_metadata,
-    failures_table,
+    failures_listed,
     forecast_metadata,
     registration_check_specs,
     registration_findings,
@@ -142,7 +140,7 @@ def _candidate_chunks(
             if options.dry_run:
                 forecast = backfill(store, declaration, limit=options.rows, dry_run=True, evidence=evidence)
                 context.log.info("Dry run: nothing was written; see the observation for what a run would do.")
-                yield dg.AssetObservation(context.asset_key, metadata=forecast_metadata(forecast))
+                yield dg.AssetObservation(context.asset_key, metadata=forecast_metadata(forecast, dataset.name))
             else:
                 suppression = Suppression.of(store, evidence)
                 staged = stage_dataset(store, declaration, limit=options.rows, keep=suppression.kept)
@@ -166,7 +164,7 @@ def _reconciled(
     try:
         return reconcile(store, staged)
     except StoreError as error:
-        context.log.warning("Who is gone from the source could not be counted: %s", error)
+        context.log.warning("Who is gone from the source could not be counted: %s", said(error))
         return None
 
 
@@ -208,18 +206,19 @@ def _subject_manifests(
                 declared=declaration,
                 evidence=context.resources.key_ring.evidence(store),
             )
+            listed = listed_by_step(store, failures_listed(done.failures))
+            about = provenance(store)
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
             # Unlike a bad candidate, this is fixed by running again, so the partitions must not look done.
             raise dg.Failure(
-                f"The store refused {len(unwritten):,} candidates; what else could be written is. Run again. First: "
-                f"{unwritten[0].reason}",
-                metadata={"failures": failures_table(unwritten)},
+                f"The store refused {len(unwritten):,} candidates; what else could be written is. Run again. Why: "
+                f"{printed_by(listed or '')}",
+                metadata={"refused": len(unwritten), **where_listed(listed)},
             )
-        about = provenance(store)
         for outcome in done.outcomes:
             # A partition's own numbers come first on its page, what all runs say comes last.
-            context.add_asset_metadata({**chunk_metadata(outcome), **about}, partition_key=outcome.chunk)
+            context.add_asset_metadata({**chunk_metadata(outcome, listed), **about}, partition_key=outcome.chunk)
         yield dg.MaterializeResult()
-        yield from lasting_checks(context.instance, context.asset_key, registration_findings(done))
+        yield from lasting_checks(context.instance, context.asset_key, registration_findings(done, listed))
 
     return subject_manifests

@@ -1,6 +1,6 @@
 """The inbox: event files that others put below `inbox/` of the store, each ingested once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from subject_pipeline.audit.log import AuditLog
@@ -16,7 +16,13 @@ _COUNTS = ("appended", "already_present", "conflicting", "rejected")
 EVENT_INBOX = Inbox(INBOX, "event files", lambda key: is_event_file(key) and not key.startswith(DECISIONS_INBOX))
 
 
-def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress | None = None) -> IngestReport:
+def ingest_inbox(
+    log: AuditLog,
+    names: Sequence[str] = (),
+    *,
+    digests: Collection[str] = (),
+    progress: Progress | None = None,
+) -> IngestReport:
     """Ingest what waits in the inbox, or the files named, and note each as ingested once all of it is in the log.
 
     A file that cannot be read, for whatever reason, does not stop the others: it is reported at the end.
@@ -25,6 +31,7 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
         log: where the events go.
         names: names below `inbox/`, or paths of local files, ingested whether or not they were before; none:
             everything that waits.
+        digests: of everything that waits, only files with one of these (`file_digest`); none: all of it.
         progress: called after each batch.
 
     Raises:
@@ -35,8 +42,7 @@ def ingest_inbox(log: AuditLog, names: Sequence[str] = (), *, progress: Progress
     """
     log.ring.ring()
     objects = log.store.objects
-    waiting = EVENT_INBOX.waiting(objects, log.ring, log.layout.log_id) if not names else ()
-    found = EVENT_INBOX.named(objects, names) if names else waiting
+    found = EVENT_INBOX.chosen(objects, names, digests, log.ring, log.layout.log_id)
     report = IngestReport()
     unread: list[SourceError] = []
     for item in found:

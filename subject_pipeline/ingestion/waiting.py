@@ -1,7 +1,7 @@
 """Files that others put below `inbox/` of the store: which of them wait, and the receipt of one that was taken."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,25 @@ class Inbox:
 
         return [item for item in files if not ingested(item)]
 
+    def chosen(
+        self,
+        objects: ObjectStore,
+        names: Sequence[str],
+        digests: Collection[str],
+        ring: KeyRingFile,
+        log_id: str | None,
+    ) -> Sequence[ObjectInfo | Path | SourceError]:
+        """The files that a run takes: those named, else those that wait, of them those with a digest if any is given.
+
+        Raises:
+            KeyRingError: the ring cannot be used.
+            StoreError: the store failed.
+        """
+        if names:
+            return self.named(objects, names)
+        waiting = self.waiting(objects, ring, log_id)
+        return [item for item in waiting if file_digest(item) in digests] if digests else waiting
+
     def named(self, objects: ObjectStore, names: Sequence[str]) -> list[ObjectInfo | Path | SourceError]:
         """Files by their names below the inbox, or by local paths, whether or not they were taken before.
 
@@ -117,7 +136,12 @@ def _about(item: ObjectInfo, log_id: str) -> dict[str, str | int]:
     return {"log_id": log_id, "file": item.key, "size": item.size, "tag": item.tag}
 
 
+def file_digest(item: ObjectInfo) -> str:
+    """32 hex digits of a file's name, size and tag, as listed: they say which, and its name may name a person."""
+    text = f"{item.key}\0{item.size}\0{item.tag}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def receipt_key(item: ObjectInfo) -> str:
     """Where the receipt of a file is, as it was listed."""
-    text = f"{item.key}\0{item.size}\0{item.tag}"
-    return f"{RECEIPTS}{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return f"{RECEIPTS}{file_digest(item)}.json"

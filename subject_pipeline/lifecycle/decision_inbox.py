@@ -4,7 +4,7 @@ Who may write there may decide about people: both names in a decision are claims
 control.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from subject_pipeline.errors import SourceError
@@ -29,7 +29,9 @@ def _is_decision_file(key: str) -> bool:
 DECISION_INBOX = Inbox(DECISIONS_INBOX, "decision files", _is_decision_file)
 
 
-def apply_inbox(store: SubjectStore, ring: KeyRingFile, actor: str, names: Sequence[str] = ()) -> DecisionReport:
+def apply_inbox(
+    store: SubjectStore, ring: KeyRingFile, actor: str, names: Sequence[str] = (), *, digests: Collection[str] = ()
+) -> DecisionReport:
     """Apply what waits in the inbox, or the files named, and note each as taken once all of it was judged.
 
     A file that cannot be read, for whatever reason, does not stop the others: it is reported at the end.
@@ -40,6 +42,7 @@ def apply_inbox(store: SubjectStore, ring: KeyRingFile, actor: str, names: Seque
         actor: who records; who decided is in each decision.
         names: names below `inbox/decisions/`, or paths of local files, taken whether or not they were before; none:
             everything that waits.
+        digests: of everything that waits, only files with one of these (`file_digest`); none: all of it.
 
     Raises:
         KeyRingError: there is no usable key ring.
@@ -51,7 +54,7 @@ def apply_inbox(store: SubjectStore, ring: KeyRingFile, actor: str, names: Seque
     ring.ring()
     layout, objects = store.layout(), store.objects
     log_id = layout.log_id if layout else None
-    found = DECISION_INBOX.named(objects, names) if names else DECISION_INBOX.waiting(objects, ring, log_id)
+    found = DECISION_INBOX.chosen(objects, names, digests, ring, log_id)
     report, unread = DecisionReport(), list[SourceError]()
     decisions = Decisions(store, ring, actor)
     try:

@@ -10,6 +10,7 @@ from dagster import DagsterInstance
 from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.errors import CheckpointError, SubjectPipelineError
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
+from subject_pipeline.orchestration.failures import said
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.project.platform import Automation
@@ -132,9 +133,10 @@ def _in_store(
     try:
         note = stored_checkpoint(store.open(), key_ring.file(), notes)
     except CheckpointError as error:
-        return f"the store's does not hold: {error}"
+        return f"the store's does not hold: {said(error)}"
     except SubjectPipelineError as error:
-        return f"the store's could not be read ({type(error).__name__}: {error})"
+        words = said(error) if error.may_name else f"{type(error).__name__}: {error}"
+        return f"the store's could not be read ({words})"
     if note is None:
         return None if recorded is None else "the store has none"
     return None if note.number == recorded else f"the store's newest is number {note.number} of {note.time}"

@@ -1,8 +1,6 @@
 """Dagster resources: the store that manifests live in, and how its subjects are split into partitions."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from subject_pipeline.changes.evidence import ManifestEvidence
-from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.orchestration.literal_secrets import refuse_literal_secrets
 from subject_pipeline.project.platform import PlatformSettings
@@ -134,12 +131,3 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
     def rows(self) -> int | None:
         """The limit; None: every row."""
         return None if self.all else self.limit
-
-
-@contextmanager
-def clear_failures() -> Iterator[None]:
-    """Fail the step with only our message, instead of a page of traceback, if the cause is not a defect."""
-    try:
-        yield
-    except SubjectPipelineError as error:
-        raise dg.Failure(description=f"{type(error).__name__}: {error}") from error

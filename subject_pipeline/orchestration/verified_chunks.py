@@ -1,13 +1,16 @@
 """What a verification found, by check and by partition: one rule for the partitions' numbers and for the checks."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
 
+from subject_pipeline.lifecycle.stored_findings import MOST_LISTED, Listed
+from subject_pipeline.orchestration.findings import Places, where_listed
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
-from subject_pipeline.orchestration.ui.tables import SHOWN, Metadata, Row
+from subject_pipeline.orchestration.ui.tables import Metadata, Row, placed
 from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict
 
@@ -43,13 +46,15 @@ class VerifiedChunks:
 
     Attributes:
         found: how many problems each check has in each chunk.
-        rows: each check's table, at most 500 rows of it.
+        places: how many problems of each kind each check has in each chunk.
+        rows: what each check has against whom, at most 10,000 rows of it, for the list in the store.
         read: how much was read of each chunk's log, in words.
         whole: the chunks of which everything was read.
         metadata: other numbers of each chunk.
     """
 
     found: dict[str, dict[str, int]] = field(default_factory=dict)
+    places: dict[str, Places] = field(default_factory=lambda: {name: Counter() for name in CHECKS})
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in CHECKS})
     read: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
@@ -59,9 +64,10 @@ class VerifiedChunks:
         """Count one chunk's findings."""
         log, chunk = found.log, found.chunk
         problems = _problems(found)
-        self.found[chunk] = {name: len(rows) for name, rows in problems.items()} | _unnamed(found)
+        self.found[chunk] = {name: len(rows) for name, rows in problems.items()}
         for name, rows in problems.items():
-            self.rows[name] += rows[: SHOWN - len(self.rows[name])]
+            self.places[name] += placed(rows)
+            self.rows[name] += rows[: MOST_LISTED - len(self.rows[name])]
         if log is not None:
             unreadable = self.found[chunk]
             unreadable[NOTHING_UNREADABLE] = max(
@@ -79,7 +85,13 @@ class VerifiedChunks:
             "segments": len(found.segments),
         }
 
-    def numbers(self, chunk: str, past: PastPartitions, last_full: dt.datetime | None) -> Metadata:
+    def listed(self) -> Iterator[Listed]:
+        """What was found, as the store lists it."""
+        for name, rows in self.rows.items():
+            for row in rows:
+                yield {"check": name, **row}
+
+    def numbers(self, chunk: str, past: PastPartitions, last_full: dt.datetime | None, listed: str | None) -> Metadata:
         """One partition's own numbers; those that count problems keep its checks red whatever runs come later.
 
         What was not read in this run is not called fine: of a chunk that was not read whole, each check keeps at least
@@ -89,6 +101,7 @@ class VerifiedChunks:
             chunk: the partition.
             past: what was recorded before this run.
             last_full: when the partition was last verified in full, this run included; None: never.
+            listed: where the store lists what the run found.
         """
         found = self.found.get(chunk, {})
         problems = {
@@ -99,6 +112,7 @@ class VerifiedChunks:
             "log_read": self.read.get(chunk, "not at all: the store has no such chunk"),
             **self.metadata.get(chunk, {}),
             **problems,
+            **(where_listed(listed) if any(found.values()) else {}),
             **({FULL_VERIFICATION: dg.MetadataValue.timestamp(last_full)} if last_full else {}),
         }
 
@@ -139,20 +153,15 @@ def _problems(found: ChunkFindings) -> dict[str, list[Row]]:
     for manifest in found.manifests:
         name = NOTHING_UNREADABLE if manifest.kind == "unreadable" else MANIFESTS_UNCHANGED
         rows[name].append(problem_row(found.chunk, manifest.subject or "", manifest.kind, -1, manifest.detail))
-    for name, count in _unnamed(found).items():
-        rows[name] = [{"partition": found.chunk, "found": count}] if count else []
+        if manifest.kind == "resurrected":
+            rows[NOBODY_RESURRECTED].append(rows[name][-1])
+    rows[NO_QUESTIONABLE_ACCESS] = [
+        {"partition": found.chunk, "kind": "questionable", **one._asdict()} for one in found.questionable
+    ]
     rows[EVERY_SUBJECT_REGISTERED] = [
         problem_row(found.chunk, one, "unregistered", -1, "has rows and no manifest") for one in found.unregistered
     ]
     return rows
-
-
-def _unnamed(found: ChunkFindings) -> dict[str, int]:
-    """What is counted here and listed by the command line, since its rows would name people."""
-    return {
-        NOBODY_RESURRECTED: sum(one.kind == "resurrected" for one in found.manifests),
-        NO_QUESTIONABLE_ACCESS: len(found.questionable),
-    }
 
 
 def number(name: str) -> str:
@@ -173,5 +182,5 @@ def log_rows(logs: Iterable[BrokenLog]) -> list[Row]:
 
 
 def problem_row(partition: str, candidate_id: str, kind: str, seq: int, detail: str) -> Row:
-    """One problem, as a row of a check's table."""
+    """One problem, as a row of the list."""
     return {"partition": partition, "candidate_id": candidate_id, "kind": kind, "seq": seq, "detail": detail}

@@ -18,7 +18,7 @@ INBOX = "inbox/"
 DECISIONS_INBOX = "inbox/decisions/"
 DEAD_LETTERS = "dead_letters/"
 FINDINGS = "findings/"
-"""Lists of what checks found where people must be named, `<UTC time>-<8 hex>.jsonl`."""
+"""Lists of what checks found where people must be named: `<run id>/<asset>.parquet`, `<UTC time>-<8 hex>.jsonl`."""
 ERASURES = "erasures/"
 CATALOG = "catalog/"
 DATASETS = "catalog/datasets/"
@@ -47,6 +47,11 @@ def leaves_key(state_root: str) -> str:
 def roster_key(chunk: str, roster_root: str) -> str:
     """Where a chunk's roster is."""
     return f"{CHECKPOINTS}rosters/{chunk}/{roster_root}"
+
+
+def findings_key(run_id: str, asset: str) -> str:
+    """Where what one asset of one run of Dagster found is listed."""
+    return f"{FINDINGS}{run_id}/{asset}.parquet"
 
 
 class StoreLayout(BaseModel):

@@ -30,5 +30,5 @@ MATERIALIZATIONS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key)
   ... on TextMetadataEntry { text } } } } } }"""
 CHECKS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status
-  evaluation { success severity description metadataEntries { label ... on TableMetadataEntry {
-  table { records } } } } } } } } } } }"""
+  evaluation { success severity description metadataEntries { label ... on TextMetadataEntry {
+  text } } } } } } } } } }"""

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from subject_pipeline.lifecycle.stored_findings import read_findings
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.real.conftest import wait_until
@@ -199,9 +200,10 @@ def test_one_partition_of_64_with_a_bad_candidate(stack: DagsterStack) -> None:
     for red in ("every_staged_candidate_has_a_manifest", "no_collisions"):
         assert not found[red]["success"]
         assert found[red]["severity"] == "ERROR"
-        (offender,) = found[red]["offenders"]
-        assert (offender["partition"], offender["candidate_id"]) == (bad[0], BAD_AGENT)
-        assert FIRST_AGENT in offender["reason"]
+        assert BAD_AGENT not in str(found[red])
+        (listed,) = read_findings(stack.store.objects, found[red]["listed"])
+        assert (listed["partition"], listed["candidate_id"]) == (bad[0], BAD_AGENT)
+        assert FIRST_AGENT in listed["reason"]
 
     mended = agents().with_columns(pl.col("id").replace(BAD_AGENT, "AGENT-OTHER-1042"))
     mended.write_parquet(stack.project / "sample_data" / "agents.parquet")

@@ -185,7 +185,7 @@ class DagsterStack:
         return found
 
     def evaluations(self, asset: str) -> dict[str, dict[str, Any] | None]:
-        """Each check's last evaluation: `success`, `severity`, `description`, `offenders`; None where it has none."""
+        """Each check's last evaluation: `success`, `severity`, `description`, `listed`; None where it has none."""
         checks = self.ask(queries.CHECKS, key={"path": asset.split("/")})["assetNodeOrError"]["assetChecksOrError"][
             "checks"
         ]
@@ -194,8 +194,8 @@ class DagsterStack:
             execution = check["executionForLatestMaterialization"]
             evaluation = execution and execution["evaluation"]
             if evaluation:
-                tables = {e["label"]: e["table"]["records"] for e in evaluation["metadataEntries"] if "table" in e}
-                evaluation["offenders"] = [json.loads(record) for record in tables.get("offenders", [])]
+                texts = {e["label"]: e["text"] for e in evaluation["metadataEntries"] if "text" in e}
+                evaluation["listed"] = texts.get("listed")
             found[check["name"]] = evaluation
         return found
 

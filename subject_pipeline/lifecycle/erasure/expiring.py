@@ -10,10 +10,9 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.traces import REMAINING
+from subject_pipeline.lifecycle.stored_findings import KEPT
 from subject_pipeline.store.layout import INBOX
 from subject_pipeline.store.opened import SubjectStore
-
-KEPT = dt.timedelta(days=30)
 
 
 def remove_remaining(store: SubjectStore, ring: KeyRingFile, now: dt.datetime) -> int:

@@ -10,17 +10,29 @@ from pydantic import Field
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.ingestion.inbox import ingest_inbox
-from subject_pipeline.lifecycle.stored_findings import store_questionable
 from subject_pipeline.orchestration.data_versions import log_version
+from subject_pipeline.orchestration.failures import clear_failures
+from subject_pipeline.orchestration.findings import listed_by_step
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import VERIFICATION_POOL, downstream_by_chunk, owned
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
-from subject_pipeline.orchestration.ui.checkpoints import checkpoint_check_specs, checkpoint_checks, checkpoint_metadata
-from subject_pipeline.orchestration.ui.ingestions import ingest_check_specs, ingest_checks, ingest_metadata
-from subject_pipeline.orchestration.ui.verifications import verification_check_specs, verification_findings
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
+from subject_pipeline.orchestration.sensors.inbox import DIGESTS
+from subject_pipeline.orchestration.ui.checkpoints import (
+    checkpoint_check_specs,
+    checkpoint_checks,
+    checkpoint_listed,
+    checkpoint_metadata,
+)
+from subject_pipeline.orchestration.ui.ingestions import (
+    ingest_check_specs,
+    ingest_checks,
+    ingest_metadata,
+    rejections_listed,
+)
+from subject_pipeline.orchestration.ui.verifications import listed_of, verification_check_specs, verification_findings
 from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS, VerifiedChunks, was_read
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
 from subject_pipeline.verification.findings import ChunkFindings
@@ -37,8 +49,10 @@ class IngestOptions(dg.Config):
     files: list[str] = Field(
         default_factory=list,
         description="Names below inbox/ of the store, or local paths. Empty: everything in the inbox that was not "
-        "ingested before. A file may be named again: no event is recorded twice.",
+        "ingested before. A file may be named again: no event is recorded twice. Dagster keeps and shows what is typed "
+        "here: a file whose name holds somebody's id is left to the sensor, or to `subject-pipeline audit ingest`.",
     )
+    digests: list[str] = Field(default_factory=list, description=DIGESTS)
 
 
 class Mode(Enum):
@@ -86,12 +100,13 @@ def audit_log(
     """Ingest what waits in the inbox."""
     with clear_failures():
         opened = store.open()
-        report = ingest_inbox(open_audit_log(opened, key_ring.file()), config.files)
+        report = ingest_inbox(open_audit_log(opened, key_ring.file()), config.files, digests=config.digests)
+        listed = listed_by_step(opened, rejections_listed(report.rejections))
         version = log_version(opened)
     context.log.info("%d files, %d events appended", report.files, report.appended)
     return dg.MaterializeResult(
         metadata={**ingest_metadata(report), **provenance(opened)},
-        check_results=ingest_checks(report),
+        check_results=ingest_checks(report, listed),
         data_version=version,
     )
 
@@ -134,12 +149,12 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
                 known_notes=last_note(context.instance, _CHECKPOINT),
                 watch=watch,
             )
-            listed = store_questionable(opened.objects, report.questionable, began)
+            listed = listed_by_step(opened, listed_of(report, verified))
             about = provenance(opened)
         past = PastPartitions.of(context.instance, _VERIFICATION, past)  # another run may have ended meanwhile
         for chunk in chunks:
             last_full = full.get(chunk) or past.full.get(chunk)
-            context.add_asset_metadata(verified.numbers(chunk, past, last_full), partition_key=chunk)
+            context.add_asset_metadata(verified.numbers(chunk, past, last_full, listed), partition_key=chunk)
         yield dg.MaterializeResult(metadata=about)
         yield from lasting_checks(context.instance, _VERIFICATION, verification_findings(report, verified, listed))
 
@@ -166,7 +181,8 @@ def audit_checkpoint(
     with clear_failures():
         opened = store.open()
         report = write_checkpoint(opened, key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
-    yield from checkpoint_checks(report)
+        listed = listed_by_step(opened, checkpoint_listed(report))
+    yield from checkpoint_checks(report, listed)
     if report.written is None:
         raise dg.Failure("The last checkpoint does not hold, or the store could not be read: none was written.")
     yield dg.MaterializeResult(

@@ -11,9 +11,12 @@ from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.erasing import carry_out_orders
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
+from subject_pipeline.orchestration.failures import clear_failures
+from subject_pipeline.orchestration.findings import listed_by_step
 from subject_pipeline.orchestration.lineage import owned
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor, clear_failures
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor
+from subject_pipeline.orchestration.sensors.inbox import DIGESTS
 from subject_pipeline.orchestration.ui.decisions import (
     decision_check_specs,
     decision_checks,
@@ -21,6 +24,7 @@ from subject_pipeline.orchestration.ui.decisions import (
     review_metadata,
 )
 from subject_pipeline.orchestration.ui.erasures import erasure_check_specs, erasure_metadata, erasures_done
+from subject_pipeline.orchestration.ui.ingestions import rejections_listed
 from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, ERASURES, TABLE
 
 
@@ -30,8 +34,10 @@ class DecisionOptions(dg.Config):
     files: list[str] = Field(
         default_factory=list,
         description="Names below inbox/decisions/ of the store, or local paths. Empty: everything there that was not "
-        "taken before. A file may be named again: no decision is applied twice.",
+        "taken before. A file may be named again: no decision is applied twice. Dagster keeps and shows what is typed "
+        "here: a file whose name holds somebody's id is left to the sensor, or to `subject-pipeline decisions apply`.",
     )
+    digests: list[str] = Field(default_factory=list, description=DIGESTS)
 
 
 inbox_decision_files = dg.AssetSpec(
@@ -62,12 +68,13 @@ def decisions(
     """Apply what waits in the inbox of decisions."""
     with clear_failures():
         opened = store.open()
-        report = apply_inbox(opened, key_ring.file(), actor(), config.files)
+        report = apply_inbox(opened, key_ring.file(), actor(), config.files, digests=config.digests)
+        listed = listed_by_step(opened, rejections_listed(report.rejections))
         version = log_version(opened)
     context.log.info("%d files, %d decisions applied", report.files, report.applied)
     return dg.MaterializeResult(
         metadata={**decision_metadata(report), **provenance(opened)},
-        check_results=decision_checks(report),
+        check_results=decision_checks(report, listed),
         data_version=version,
     )
 

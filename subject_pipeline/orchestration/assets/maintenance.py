@@ -10,9 +10,11 @@ import dagster as dg
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.expiring import remove_remaining
+from subject_pipeline.lifecycle.stored_findings import remove_old_findings
+from subject_pipeline.orchestration.failures import clear_failures
 from subject_pipeline.orchestration.lineage import MANIFESTS
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, clear_failures
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.store.opened import SubjectStore
 
@@ -22,7 +24,8 @@ from subject_pipeline.store.opened import SubjectStore
     out={"maintained": dg.Out(dg.Nothing)},
     description="Applies what killed runs recorded in the audit log and did not apply, rewrites the table's small "
     "files into few, removes for good what only its earlier versions need, and cleans up what killed runs staged. "
-    "Issues certificates of erasures, and removes what those older than thirty days name as remaining. "
+    "Issues certificates of erasures, and removes what those older than thirty days name as remaining, and lists of "
+    "findings older than that. "
     "Reading, registering and ingesting may continue meanwhile.",
     tags={"dagster/kind/deltalake": ""},
 )
@@ -35,8 +38,9 @@ def compact_vacuum_and_clean(
         started = time.perf_counter()
         ring = key_ring.file()
         done = compact(opened, key_ring.evidence(opened) if ring.configured else None)
+        old = {"findings_removed": remove_old_findings(opened.objects, dt.datetime.now(dt.UTC))}
         erasures = _erasures(opened, ring) if ring.configured else {}
-        numbers = _numbers(done, time.perf_counter() - started) | erasures
+        numbers = _numbers(done, time.perf_counter() - started) | old | erasures
         datasets = [dataset.name for dataset in opened.catalog.datasets()]
     for dataset in datasets:
         key = dg.AssetKey([dataset, MANIFESTS])
@@ -55,7 +59,8 @@ def compact_vacuum_and_clean(
     tags={"subject/job": "maintenance"},
     metadata={
         "writes": "subjects/, staging/, erasures/",
-        "deletes": "files that no current manifest needs, and what certificates older than thirty days name",
+        "deletes": "files that no current manifest needs, lists of findings older than thirty days, and what "
+        "certificates older than that name",
     },
 )
 def maintain_store() -> None:

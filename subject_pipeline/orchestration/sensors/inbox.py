@@ -10,8 +10,9 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field
 
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.ingestion.waiting import Inbox
+from subject_pipeline.ingestion.waiting import Inbox, file_digest
 from subject_pipeline.objects.protocol import ObjectInfo
+from subject_pipeline.orchestration.failures import clear_ticks, said
 from subject_pipeline.orchestration.history.runs import (
     going_run,
     next_attempt,
@@ -26,7 +27,12 @@ from subject_pipeline.orchestration.sensors.automation import sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor
 from subject_pipeline.project.platform import Automation
 
-_NAMED = 5
+DIGESTS = (
+    "What the sensor of the inbox sets: of the files that wait, those with one of these digests of name, size and tag, "
+    "so that no run names a file. Empty: all that wait."
+)
+"""Of the option of a job whose runs a sensor of an inbox asks for."""
+
 _PATIENCE_S = 600
 """Events are evidence: they do not wait longer than this for a registration."""
 
@@ -82,7 +88,7 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: A
     Args:
         name: the sensor's name.
         job: the job that takes the files.
-        asset: the asset of the job, whose config takes their names.
+        asset: the asset of the job, whose config takes their digests: a file's name may name a person.
         inbox: where the files are.
         automation: interval, attempts and files a run.
     """
@@ -96,6 +102,7 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: A
         f"{automation.inbox_files_per_run} in a run, each once unchanged over one tick. A file that runs leave behind "
         f"is tried {automation.attempts} times, and does not stop the others.",
     )
+    @clear_ticks()
     def sense(context: dg.SensorEvaluationContext, store: StoreResource, key_ring: KeyRingResource) -> dg.SensorResult:
         cursor = InboxCursor.read(context.cursor)
         if going := run_in_progress(context.instance, job):
@@ -107,7 +114,7 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: A
             files = {_digest(item, store.url): item for item in found}
         except SubjectPipelineError as error:
             unseen = cursor.model_copy(update={"seen": ()})
-            return dg.SensorResult(skip_reason=str(error), cursor=unseen.write())
+            return dg.SensorResult(skip_reason=said(error), cursor=unseen.write())
         now = time.time()
         failed = _settled(context.instance, job, name, cursor, files, attempts=automation.attempts, now=now)
         due = _due(files, failed, automation, now)
@@ -135,14 +142,13 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: A
             context.log.warning(aside.strip())
         version = hashlib.sha256("\n".join(sorted(taken)).encode()).hexdigest()[:16]
         attempt = next_attempt(context.instance, job, name, version)
-        names = [files[digest].key.removeprefix(inbox.below) for digest in taken]
         offered = Offered(version=version, attempt=attempt, files=tuple(taken))
         request = offer(
             job=job,
             sensor=name,
             version=version,
             attempt=attempt,
-            run_config={"ops": {asset: {"config": {"files": names}}}},
+            run_config={"ops": {asset: {"config": {"digests": [file_digest(files[digest]) for digest in taken]}}}},
         )
         return dg.SensorResult(
             run_requests=[request], cursor=after.model_copy(update={"offered": offered, "waited": waited}).write()
@@ -228,13 +234,12 @@ def _why_none(
 
 
 def _aside(files: Mapping[str, ObjectInfo], failed: Mapping[str, Failure], attempts: int, job: str) -> str:
-    names = sorted(files[digest].key for digest, failure in failed.items() if failure.runs >= attempts)
-    if not names:
+    left = sum(1 for digest, failure in failed.items() if digest in files and failure.runs >= attempts)
+    if not left:
         return ""
-    first = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return (
-        f" {len(names):,} are left aside after {attempts} failed runs, or a cancelled one: {first}. Fix or remove "
-        f"them; a changed file is taken by itself, an unchanged one by launching {job}."
+        f" {left:,} are left aside after {attempts} failed runs, or a cancelled one; such a run's failure says how to "
+        f"print which. Fix or remove them; a changed file is taken by itself, an unchanged one by launching {job}."
     )
 
 

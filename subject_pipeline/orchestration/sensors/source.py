@@ -12,6 +12,7 @@ from pydantic import Field
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.orchestration.assets.source import observed, source_metadata
+from subject_pipeline.orchestration.failures import clear_ticks, said
 from subject_pipeline.orchestration.history.runs import (
     PastRun,
     latest_of,
@@ -75,6 +76,7 @@ def source_sensor(
         tags={"dataset": declaration.name},
         metadata={"source": declaration.source},
     )
+    @clear_ticks()
     def sense(  # noqa: PLR0911 - one return for each reason not to run
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult:
@@ -86,7 +88,7 @@ def source_sensor(
         try:
             found = find_source_files(declaration.source)
         except SubjectPipelineError as error:
-            return skip(str(error), seen="")
+            return skip(said(error, f"backfill --dataset {declaration.name} --dry-run"), seen="")
         version = _version(found, declaration, rows, store.url, len(partitions))
         if version == cursor.done:
             return skip("The source is as it was when it was last registered.", seen=version)

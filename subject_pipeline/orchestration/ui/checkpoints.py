@@ -1,11 +1,12 @@
 """What the Dagster UI shows of checkpoints: numbers, the signed note, and checks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
 from subject_pipeline.anchoring.checkpointing import CheckpointReport
-from subject_pipeline.orchestration.ui.tables import Metadata, Row, check, problems_table
+from subject_pipeline.lifecycle.stored_findings import MOST_LISTED, Listed
+from subject_pipeline.orchestration.ui.tables import Metadata, Row, check, placed
 from subject_pipeline.orchestration.verified_chunks import ANCHORED_KINDS, LOG_MATCHES_CHECKPOINT, log_rows, problem_row
 from subject_pipeline.verification.manifest_verdicts import BrokenManifest
 from subject_pipeline.verification.whole_store import Verification
@@ -26,7 +27,6 @@ def checkpoint_metadata(report: CheckpointReport) -> Metadata:
         "carried_on": len(report.carried),
         "rows_read": report.verification.rows,
         "broken": report.verification.broken,
-        "broken_chains": problems_table(_chains(report.verification)),
         "seconds": round(report.verification.elapsed_s, 3),
     }
 
@@ -49,18 +49,26 @@ def checkpoint_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def checkpoint_checks(report: CheckpointReport) -> list[dg.AssetCheckResult]:
-    """What the checks found while a checkpoint was written."""
+def checkpoint_checks(report: CheckpointReport, listed: str | None) -> list[dg.AssetCheckResult]:
+    """What the checks found while a checkpoint was written; `listed`: where the store lists it."""
     logs = [one for one in report.verification.broken_logs if one.kind in ANCHORED_KINDS]
-    everything: list[Row] = [
-        *_chains(report.verification),
-        *log_rows(report.verification.broken_logs),
-        *_manifests(report.verification.broken_manifests, report.verification.homes),
-    ]
     return [
-        check(LOG_MATCHES_CHECKPOINT, len(logs), log_rows(logs)),
-        check(NOTHING_CARRIED, len(report.carried), everything),
+        check(LOG_MATCHES_CHECKPOINT, len(logs), listed, placed(log_rows(logs))),
+        check(NOTHING_CARRIED, len(report.carried), listed, placed(_everything(report.verification))),
     ]
+
+
+def checkpoint_listed(report: CheckpointReport) -> Iterator[Listed]:
+    """What was found while a checkpoint was written, as the store lists it."""
+    yield from _everything(report.verification)
+
+
+def _everything(report: Verification) -> list[Row]:
+    return [
+        *_chains(report),
+        *log_rows(report.broken_logs),
+        *_manifests(report.broken_manifests, report.homes),
+    ][:MOST_LISTED]
 
 
 def _chains(report: Verification) -> list[Row]:

@@ -5,7 +5,7 @@ import dagster as dg
 from subject_pipeline.lifecycle.applying_files import DecisionReport
 from subject_pipeline.lifecycle.lists.review_counts import ReviewCounts
 from subject_pipeline.orchestration.ui.ingestions import NOTHING_REJECTED
-from subject_pipeline.orchestration.ui.tables import Metadata, Row, check
+from subject_pipeline.orchestration.ui.tables import Metadata, check
 
 
 def decision_metadata(report: DecisionReport) -> Metadata:
@@ -44,17 +44,13 @@ def decision_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             NOTHING_REJECTED,
             asset=asset,
-            description="Every line of the run's files was a decision, and allowed. The table names file, line and "
-            "reason; the lines are where they were, the other decisions are applied, and the store's dead_letters/ "
-            "hold the same list.",
+            description="Every line of the run's files was a decision, and allowed. The run's list in the store "
+            "names file, line and reason, and so do its dead_letters/; the lines are where they were, and the other "
+            "decisions are applied.",
         )
     ]
 
 
-def decision_checks(report: DecisionReport) -> list[dg.AssetCheckResult]:
-    """What the check found in one run."""
-    rejected: list[Row] = [
-        {"file": one.file, "line": one.line, "reason": one.reason, "line_sha256": one.line_sha256}
-        for one in report.rejections
-    ]
-    return [check(NOTHING_REJECTED, report.rejected, rejected)]
+def decision_checks(report: DecisionReport, listed: str | None) -> list[dg.AssetCheckResult]:
+    """What the check found in one run; `listed`: where the store lists it."""
+    return [check(NOTHING_REJECTED, report.rejected, listed)]

@@ -1,9 +1,13 @@
 """What the Dagster UI shows of ingestions: numbers to plot and checks."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
 import dagster as dg
 
-from subject_pipeline.ingestion.ingest_report import IngestReport
-from subject_pipeline.orchestration.ui.tables import Metadata, Row, check
+from subject_pipeline.ingestion.ingest_report import IngestReport, Rejection
+from subject_pipeline.lifecycle.stored_findings import Listed
+from subject_pipeline.orchestration.ui.tables import Metadata, check
 from subject_pipeline.orchestration.verified_chunks import EVERY_SUBJECT_REGISTERED
 
 NOTHING_REJECTED = "nothing_rejected"
@@ -36,8 +40,8 @@ def ingest_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
             NOTHING_REJECTED,
             asset=asset,
             description="Every line of the run's files was an event, and none contradicts an event that is recorded "
-            "under its id. The table names file, line and reason; the lines are where they were, and the rest of the "
-            "files is in the log.",
+            "under its id. The run's list in the store names file, line and reason; the lines are where they were, and "
+            "the rest of the files is in the log.",
         ),
         dg.AssetCheckSpec(
             EVERY_SUBJECT_REGISTERED,
@@ -48,14 +52,10 @@ def ingest_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
-    """What the checks found in one ingestion."""
-    rejected: list[Row] = [
-        {"file": one.file, "line": one.line, "reason": one.reason, "line_sha256": one.line_sha256}
-        for one in report.rejections
-    ]
+def ingest_checks(report: IngestReport, listed: str | None) -> list[dg.AssetCheckResult]:
+    """What the checks found in one ingestion; `listed`: where the store lists what was rejected."""
     return [
-        check(NOTHING_REJECTED, report.rejected + report.conflicting, rejected),
+        check(NOTHING_REJECTED, report.rejected + report.conflicting, listed),
         dg.AssetCheckResult(
             check_name=EVERY_SUBJECT_REGISTERED,
             passed=report.unregistered == 0,
@@ -64,3 +64,9 @@ def ingest_checks(report: IngestReport) -> list[dg.AssetCheckResult]:
             metadata={"events": report.unregistered},
         ),
     ]
+
+
+def rejections_listed(rejections: Iterable[Rejection]) -> Iterator[Listed]:
+    """File, line, reason and hash of each rejected line, as the store lists them; its content is kept nowhere."""
+    for one in rejections:
+        yield asdict(one)

@@ -1,17 +1,18 @@
 """What the Dagster UI shows of stagings and registrations: numbers to plot, tables, checks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 
 from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
+from subject_pipeline.lifecycle.stored_findings import Listed
+from subject_pipeline.orchestration.findings import where_listed
 from subject_pipeline.orchestration.lasting_checks import Finding
 from subject_pipeline.orchestration.ui.tables import Metadata, Value
 from subject_pipeline.registry.backfill import BackfillReport
 from subject_pipeline.registry.deciding import Failure
 from subject_pipeline.registry.outcomes import ChunkOutcome, Registration
 
-_SHOWN_ROWS = 500
 _ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"
 """Numbers of a partition that are not zero where a check is red in it."""
 
@@ -31,12 +32,11 @@ def staging_metadata(staged: StagedCandidates) -> Metadata:
         "source": dg.MetadataValue.path(staged.source),
         "source_version": staged.version,
         "staged_parts": len(staged.parts),
-        "first_ids": _ids(staged.sample),
     }
 
 
-def forecast_metadata(report: BackfillReport) -> Metadata:
-    """What a run would do now."""
+def forecast_metadata(report: BackfillReport, dataset: str) -> Metadata:
+    """What a run would do now. A dry run lists nothing in the store: a command says who would fail, and why."""
     forecast = report.forecast
     if forecast is None:
         raise ValueError("only a dry run has a forecast")
@@ -53,14 +53,13 @@ def forecast_metadata(report: BackfillReport) -> Metadata:
         "linkable_with_key_ring": forecast.linkable,
         **({} if report.vanished is None else {"vanished": report.vanished}),
         "suppressed": forecast.suppressed,
-        "first_ids": _ids(report.sample),
-        "failures": failures_table(report.failures),
+        "listed_by": f"subject-pipeline backfill --dataset {dataset} --dry-run",
         "seconds": report.elapsed_s,
     }
 
 
-def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
-    """One partition's own numbers."""
+def chunk_metadata(outcome: ChunkOutcome, listed: str | None) -> Metadata:
+    """One partition's own numbers; where some failed, also where the run's list is."""
     counts = outcome.counts
     metadata: dict[str, Value] = {
         "attempted": counts.attempted,
@@ -74,29 +73,21 @@ def chunk_metadata(outcome: ChunkOutcome) -> Metadata:
         "suppressed": counts.suppressed,
         _ASTRAY: _astray(outcome),
         "seconds": round(outcome.seconds, 3),
-        "first_ids": _ids(outcome.sample),
     }
     if outcome.failures:
-        metadata["failures"] = failures_table(outcome.failures)
+        metadata |= where_listed(listed)
     return metadata
 
 
-def failures_table(failures: Iterable[Failure]) -> dg.MetadataValue:
-    """Partition, id and reason of each failure, at most 500 of them."""
-    shown = list(failures)[:_SHOWN_ROWS]
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord({"partition": item.chunk, "candidate_id": item.candidate_id, "reason": item.reason})
-            for item in shown
-        ],
-        schema=dg.TableSchema(
-            columns=[
-                dg.TableColumn("partition", description="The chunk that the candidate falls into"),
-                dg.TableColumn("candidate_id"),
-                dg.TableColumn("reason", description="Why there is no manifest of it"),
-            ]
-        ),
-    )
+def failures_listed(failures: Iterable[Failure]) -> Iterator[Listed]:
+    """Partition, id, kind and reason of each failure, as the store lists them."""
+    for item in failures:
+        yield {
+            "partition": item.chunk,
+            "candidate_id": item.candidate_id,
+            "kind": item.kind,
+            "reason": item.reason,
+        }
 
 
 def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
@@ -105,17 +96,17 @@ def registration_check_specs(dataset: str) -> list[dg.AssetCheckSpec]:
         COUNTS_ADD_UP: "In every partition, inserted + skipped + failed + duplicates + suppressed = staged rows. The "
         "sums are those of the run.",
         EVERY_CANDIDATE_REGISTERED: "Every distinct staged candidate was found in the table, read back after the "
-        "commit, and could be linked if it was there already. The table names those of the run that were not, and why.",
-        NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the table names the others of "
-        "the run.",
+        "commit, and could be linked if it was there already. The run's list in the store names the others, and why.",
+        NO_COLLISIONS: "No two candidate ids share a storage key. The first keeps it; the run's list in the store "
+        "names the others.",
     }
     ending = " A partition that was red stays so until it is run again itself."
     asset = dg.AssetKey([dataset, "subject_manifests"])
     return [dg.AssetCheckSpec(name, asset=asset, description=text + ending) for name, text in told.items()]
 
 
-def registration_findings(done: Registration) -> list[Finding]:
-    """What one run found under each check."""
+def registration_findings(done: Registration, listed: str | None) -> list[Finding]:
+    """What one run found under each check; `listed`: where the store lists who failed."""
     astray = [outcome.chunk for outcome in done.outcomes if _astray(outcome)]
     counts = done.counts
     sums = {
@@ -138,26 +129,21 @@ def registration_findings(done: Registration) -> list[Finding]:
             sums,
             astray,
         ),
-        _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, lambda _: True),
-        _failures(NO_COLLISIONS, _COLLISIONS, done, lambda one: one.collisions, lambda item: item.kind == "collision"),
+        _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, listed),
+        _failures(NO_COLLISIONS, _COLLISIONS, done, lambda one: one.collisions, listed),
     ]
 
 
 def _failures(
-    check: str,
-    number: str,
-    done: Registration,
-    count: Callable[[ChunkOutcome], int],
-    concerns: Callable[[Failure], bool],
+    check: str, number: str, done: Registration, count: Callable[[ChunkOutcome], int], listed: str | None
 ) -> Finding:
     partitions = [outcome.chunk for outcome in done.outcomes if count(outcome)]
     total = sum(map(count, done.outcomes))
-    offenders = [item for outcome in done.outcomes for item in outcome.failures if concerns(item)]
     return Finding(
         check,
         number,
         f"{total:,} in {', '.join(partitions[:10])}" if total else "none in this run",
-        {"candidates": total, "offenders": failures_table(offenders)},
+        {"candidates": total, **where_listed(listed if total else None)},
         partitions,
     )
 
@@ -166,7 +152,3 @@ def _astray(outcome: ChunkOutcome) -> int:
     """Staged rows that are not accounted for."""
     counts = outcome.counts
     return abs(outcome.rows - counts.attempted - counts.duplicates - counts.suppressed)
-
-
-def _ids(sample: Iterable[str]) -> str:
-    return ", ".join(sample) or "none"

@@ -1,39 +1,33 @@
-"""What the parts of the UI share: metadata, and the result of a check with a table of what it found."""
+"""What the parts of the UI share: metadata, and the result of a check that counts what is listed in the store."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 import dagster as dg
 
-SHOWN = 500
-"""Rows of a table on a page; all are counted."""
+from subject_pipeline.orchestration.findings import Places, places_table, where_listed
 
 Value = dg.MetadataValue | int | float | str
 Metadata = Mapping[str, Value]
 Row = dict[str, str | int]
 
 
-def check(
-    name: str,
-    count: int,
-    offenders: Sequence[Row],
-) -> dg.AssetCheckResult:
-    """A check's result, with a table of what was found."""
+def check(name: str, count: int, listed: str | None, places: Places | None = None) -> dg.AssetCheckResult:
+    """A check's result: how much was found, of which kinds where, and where the store lists it."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=not count,
         description=f"{count:,} found" if count else "nothing found",
-        metadata={
-            "found": count,
-            "offenders": problems_table(offenders),
-        },
+        metadata=found_metadata(count, listed, places),
     )
 
 
-def problems_table(rows: Iterable[Row]) -> dg.MetadataValue:
-    """At most 500 problems, a row each."""
-    shown = list(rows)[:SHOWN]
-    columns = list(shown[0]) if shown else ["candidate_id", "kind", "detail"]
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord(dict(row)) for row in shown],
-        schema=dg.TableSchema(columns=[dg.TableColumn(name) for name in columns]),
-    )
+def found_metadata(count: int, listed: str | None, places: Places | None = None) -> Metadata:
+    """How much was found, by partition and kind if there are any, and where the store lists it."""
+    table = {"by_partition": places_table(places)} if places else {}
+    return {"found": count, **table, **where_listed(listed if count else None)}
+
+
+def placed(rows: list[Row]) -> Places:
+    """How many rows of each kind there are in each partition."""
+    return Counter((str(row["partition"]), str(row["kind"])) for row in rows)

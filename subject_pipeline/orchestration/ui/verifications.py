@@ -1,12 +1,14 @@
 """What the Dagster UI shows of verifications: the sums of a run, and its checks."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import dagster as dg
 
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
+from subject_pipeline.lifecycle.stored_findings import Listed
 from subject_pipeline.orchestration.lasting_checks import Finding
-from subject_pipeline.orchestration.ui.tables import Metadata, problems_table
+from subject_pipeline.orchestration.ui.tables import Metadata, found_metadata, placed
 from subject_pipeline.orchestration.verified_chunks import (
     CHAINS_INTACT,
     CHECKS,
@@ -23,6 +25,7 @@ from subject_pipeline.orchestration.verified_chunks import (
     log_rows,
     number,
 )
+from subject_pipeline.verification.log_verdicts import BrokenLog
 from subject_pipeline.verification.whole_store import Verification
 
 
@@ -47,8 +50,9 @@ def _sums(report: Verification, verified: VerifiedChunks) -> Metadata:
 def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
     """The checks that every verification reports."""
     told = {
-        CHAINS_INTACT: "Every segment and every row of every chain is as it was written. The table names subject, "
-        "kind, first bad row and what is wrong; the sums are those of the run.",
+        CHAINS_INTACT: "Every segment and every row of every chain is as it was written. The table counts what is "
+        "wrong by partition and kind; the list in the store names subject, first bad row and what is wrong. The sums "
+        "are those of the run.",
         LOG_MATCHES_CHECKPOINT: "The log holds all that the last checkpoint anchored, and the checkpoint that Dagster "
         "recorded is among the stored ones. Red: something was cut off, rewritten or rolled back.",
         MANIFESTS_UNCHANGED: "Every manifest is as the registry's own evidence, or the last checkpoint, says. Red: it "
@@ -58,7 +62,7 @@ def verification_check_specs(asset: str) -> list[dg.AssetCheckSpec]:
         EVERY_SUBJECT_REGISTERED: "Every chain's subject has a manifest, or had one until the registry deleted it. "
         "This only warns.",
         NOBODY_RESURRECTED: "No manifest stands of anybody whose chain ends in a deletion or an erasure. Red: an older "
-        "table was put back; `subject-pipeline audit verify` names them, `subjects erase` erases them again.",
+        "table was put back; the list in the store names them, `subjects erase` erases them again.",
         NO_QUESTIONABLE_ACCESS: "Nobody's data was accessed with success after they withdrew a consent, were "
         "restricted, or were ordered to be erased. This only warns; the metadata names the list in the store, which "
         "`subject-pipeline findings show` prints.",
@@ -73,7 +77,7 @@ def verification_findings(report: Verification, verified: VerifiedChunks, listed
     Args:
         report: of the verification.
         verified: its chunks.
-        listed: where the store lists the questionable accesses; None: there are none.
+        listed: where the store lists what was found; None: nothing was.
     """
     scope = ""
     if report.incremental:
@@ -84,7 +88,7 @@ def verification_findings(report: Verification, verified: VerifiedChunks, listed
     findings = []
     for name in CHECKS:
         # Of the checkpoint, or of the store as such: no partition's record has it.
-        store_wide = log_rows(one for one in report.broken_logs if one.chunk is None and check_of(one.kind) == name)
+        store_wide = log_rows(one for one in _store_wide(report) if check_of(one.kind) == name)
         count = len(store_wide) + sum(found[name] for found in verified.found.values())
         findings.append(
             Finding(
@@ -92,10 +96,8 @@ def verification_findings(report: Verification, verified: VerifiedChunks, listed
                 number(name),
                 (f"{count:,} found" if count else "nothing found") + scope,
                 {
-                    "found": count,
-                    "offenders": problems_table([*store_wide, *verified.rows[name]]),
+                    **found_metadata(count, listed, placed(store_wide) + verified.places[name]),
                     **(_sums(report, verified) if name == CHAINS_INTACT else {}),
-                    **({"listed": listed or "none"} if name == NO_QUESTIONABLE_ACCESS else {}),
                 },
                 [chunk for chunk, found in verified.found.items() if found[name]],
                 everywhere=bool(store_wide),
@@ -103,6 +105,18 @@ def verification_findings(report: Verification, verified: VerifiedChunks, listed
             )
         )
     return findings
+
+
+def listed_of(report: Verification, verified: VerifiedChunks) -> Iterator[Listed]:
+    """What a verification found, of the store as such and of each chunk, as the store lists it."""
+    for one in _store_wide(report):
+        (row,) = log_rows([one])
+        yield {"check": check_of(one.kind), **row}
+    yield from verified.listed()
+
+
+def _store_wide(report: Verification) -> list[BrokenLog]:
+    return [one for one in report.broken_logs if one.chunk is None]
 
 
 def _name(checkpoint: Checkpoint | None) -> str:

@@ -12,6 +12,7 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
+from subject_pipeline.lifecycle.stored_findings import read_findings
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.orchestration.freshness_checks import FULL_VERIFICATION_IS_RECENT
 from subject_pipeline.orchestration.verified_chunks import CHECKS
@@ -131,11 +132,13 @@ def numbers(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     return found
 
 
-def offenders(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
-    """The rows of a check's table."""
-    table = evaluation.metadata["offenders"]
-    assert isinstance(table, dg.TableMetadataValue)
-    return [dict(record.data) for record in table.records]
+def listed(bench: AuditBench, evaluation: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
+    """What the list in the store that a check names says of that check; the check itself names nobody."""
+    path = str(evaluation.metadata["listed"].value)
+    assert evaluation.metadata["listed_by"].value == f"subject-pipeline findings show {path}"
+    assert not any(candidate_id in str(evaluation) for candidate_id in SUBJECTS)
+    found = read_findings(bench.store.objects, path)
+    return [row for row in found if row.get("check", evaluation.check_name) == evaluation.check_name]
 
 
 def tamper(path: Path, candidate_id: str) -> str:
@@ -181,7 +184,7 @@ def test_what_is_no_event_turns_a_check_red_and_the_rest_is_ingested(bench: Audi
     assert result.success
     found = checks(result, dg.AssetKey("audit_log"))
     assert not found["nothing_rejected"].passed
-    assert [(row["file"], row["line"]) for row in offenders(found["nothing_rejected"])] == [
+    assert [(row["file"], row["line"]) for row in listed(bench, found["nothing_rejected"])] == [
         ("inbox/odd.jsonl", 1),
         ("inbox/odd.jsonl", 3),
     ]
@@ -198,7 +201,7 @@ def test_other_content_under_an_id_turns_the_same_check_red(bench: AuditBench) -
     assert numbers(result, "audit_log")["conflicting"] == 1
     found = checks(result, dg.AssetKey("audit_log"))["nothing_rejected"]
     assert not found.passed
-    assert [(row["file"], row["line"]) for row in offenders(found)] == [("inbox/odd.jsonl", 1)]
+    assert [(row["file"], row["line"]) for row in listed(bench, found)] == [("inbox/odd.jsonl", 1)]
     assert not [
         path for path in (bench.folder / "store/audit").rglob("*.jsonl") if b"somebody else" in path.read_bytes()
     ]
@@ -233,16 +236,24 @@ def test_each_partition_has_its_own_numbers(bench: AuditBench) -> None:
         assert count == sum(chunks.chunk_of(candidate_id) == chunk for candidate_id in SUBJECTS)
 
 
-def test_a_tampered_row_turns_a_check_red_that_names_the_subject(bench: AuditBench) -> None:
-    """The run succeeds, the check names who, what and where, and the checkpoint carries the chunk on."""
+def test_a_tampered_row_turns_a_check_red_whose_list_names_the_subject(bench: AuditBench) -> None:
+    """The run succeeds, the check says what and where, its list who, and the checkpoint carries the chunk on."""
     bench.ingest()
     bench.verify()
     tamper(bench.segment_of("P-3"), "P-3")
     result = bench.verify()
     assert result.success
     assert red(result, VERIFICATION) == {"chains_intact"}
-    named = offenders(checks(result, VERIFICATION)["chains_intact"])
+    check = checks(result, VERIFICATION)["chains_intact"]
+    named = listed(bench, check)
     assert {row["candidate_id"]: row["kind"] for row in named} == {"": "bad_segment", "P-3": "bad_mac"}
+    table = check.metadata["by_partition"]
+    assert isinstance(table, dg.TableMetadataValue)
+    chunk = bench.segment_of("P-3").parent.name
+    assert [dict(record.data) for record in table.records] == [
+        {"partition": chunk, "kind": kind, "found": 1} for kind in ("bad_mac", "bad_segment")
+    ]
+    assert numbers(result, "audit_verification")["listed"].startswith("findings/")
     assert "nothing_carried_on" in red(result, CHECKPOINT)
     assert numbers(result, "audit_checkpoint")["carried_on"] == 1
 
@@ -276,7 +287,7 @@ def test_a_manifest_changed_behind_the_registrys_back_is_found(bench: AuditBench
     shutil.copytree(bench.folder / "earlier", table)
     result = bench.verify()
     assert red(result, VERIFICATION) == {"manifests_unchanged"}
-    (row,) = offenders(checks(result, VERIFICATION)["manifests_unchanged"])
+    (row,) = listed(bench, checks(result, VERIFICATION)["manifests_unchanged"])
     assert (row["candidate_id"], row["kind"]) == ("P-5", "changed")
 
 

@@ -18,7 +18,7 @@ from subject_pipeline.orchestration.ui.erasures import erasures_done
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.decisions import line
-from subject_pipeline_tests.orchestration.assets.test_audit_assets import SUBJECTS, AuditBench, bench
+from subject_pipeline_tests.orchestration.assets.test_audit_assets import SUBJECTS, AuditBench, bench, listed
 
 __all__ = ["bench"]
 
@@ -123,9 +123,8 @@ def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBe
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     check = checks["no_questionable_access"]
     assert (check.passed, check.severity, check.metadata["found"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
-    listed = bench.store.objects.get(str(check.metadata["listed"].value)) or b""
-    assert json.loads(listed)["candidate_id"] == one
-    assert one not in str(check)
+    (row,) = listed(bench, check)
+    assert (row["candidate_id"], row["actor"], row["kind"]) == (one, "agent:x", "questionable")
     assert checks["nobody_resurrected"].passed
 
 

@@ -14,8 +14,10 @@ from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.inbox import inbox_sensor
 from subject_pipeline.project.platform import Automation
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.instances import dagster_instance
 from subject_pipeline_tests.helpers.ticks import Ticks
+from subject_pipeline_tests.orchestration.sensors.test_inbox import taken_by
 
 JOB, REGISTER = "ingest_access_events", "register_workers"
 MANIFESTS = dg.AssetKey(["workers", "subject_manifests"])
@@ -51,7 +53,7 @@ class Bench:
         if request is None:
             return []
         self.ticks.ended(self.ticks.launched(DagsterRunStatus.STARTED), DagsterRunStatus.SUCCESS)
-        names: list[str] = request.run_config["ops"]["audit_log"]["config"]["files"]
+        names = taken_by(request, SubjectStore.at(str(self.inbox.parent)))
         for name in names:
             (self.inbox / name).unlink()
         return names
