@@ -6,6 +6,7 @@ import dagster as dg
 
 from subject_pipeline.orchestration.assets.audit import audit
 from subject_pipeline.orchestration.assets.compliance import compliance
+from subject_pipeline.orchestration.assets.history import prune_history
 from subject_pipeline.orchestration.assets.lifecycle import lifecycle
 from subject_pipeline.orchestration.assets.maintenance import maintain_store
 from subject_pipeline.orchestration.automation import automation
@@ -27,7 +28,7 @@ def platform_definitions(platform: PlatformSettings, manifests: Sequence[dg.Asse
     partitions = layout.partitions()
     names = partitions.get_partition_keys()
     shared = dg.Definitions(
-        jobs=[maintain_store],
+        jobs=[maintain_store, prune_history],
         sensors=alert_sensors(platform.alerts, automation=platform.automation.enabled),
         resources={
             "store": StoreResource.of(platform, layout),

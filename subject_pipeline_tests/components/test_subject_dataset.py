@@ -177,6 +177,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
         "ingest_access_events",
         "verify_checkpoint_and_report",
         "maintain_store",
+        "prune_history",
         "check_freshness",
     }
     assert {sensor.name for sensor in repository.sensor_defs} == {

@@ -1,5 +1,6 @@
 """Postgres as Dagster's storage: whatever Dagster is asked for is in it, and is read back from it."""
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from postgres_server import PostgresServer
 
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.orchestration.history.partitions import last_note
+from subject_pipeline.orchestration.history.pruning import prune
 from subject_pipeline.samples.events import sample_events
 from subject_pipeline_tests.real.conftest import ROOT, wait_until
 from subject_pipeline_tests.real.dagster_stack import (
@@ -111,6 +113,39 @@ def test_a_sensors_ticks_are_in_postgres(on_postgres: OnPostgres, tmp_path: Path
     wait_until(lambda: bool(stack.runs(pipelineName="ingest_access_events")), 60, "the tick's run")
     stack.succeed(stack.runs(pipelineName="ingest_access_events")[0]["runId"])
     assert stack.materializations("audit_log")[0]["numbers"]["appended"] == EVENTS
+
+
+def test_old_runs_go_from_postgres_and_what_is_known_stays(
+    on_postgres: OnPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two verifications the first goes with its events; each partition's numbers and the last note are as before."""
+    stack = on_postgres.stack
+    runs = []
+    for _ in range(2):
+        runs.append(stack.launch("verify_checkpoint_and_report", tags=ALL_PARTITIONS))
+        stack.succeed(runs[-1])
+    for name, value in {**on_postgres.server.environment, "DAGSTER_COMPUTE_LOGS": str(stack.home / "logs")}.items():
+        monkeypatch.setenv(name, value)
+    numbers = stack.newest("audit_verification")
+
+    def events(run: str) -> int:
+        (count,) = on_postgres.rows("select count(*) from event_logs where run_id = %s", run)[0]
+        assert isinstance(count, int)
+        return count
+
+    assert min(map(events, runs)) > len(PARTITIONS)
+    with dg.DagsterInstance.from_config(str(stack.home)) as instance:
+        newest = instance.get_latest_materialization_event(dg.AssetKey("audit_checkpoint"))
+        assert newest is not None
+        (gone,) = set(runs) - {newest.run_id}
+        me = instance.get_run_by_id(newest.run_id)
+        assert me is not None
+        notes = last_note(instance, dg.AssetKey("audit_checkpoint"))
+        assert prune(instance, me, dt.datetime.now(dt.UTC), dry_run=False).deleted >= 1
+        assert last_note(instance, dg.AssetKey("audit_checkpoint")) == notes
+    assert (events(gone), events(newest.run_id) > len(PARTITIONS)) == (0, True)
+    assert stack.newest("audit_verification") == numbers
+    assert all(stack.checks("audit_verification").values())
 
 
 def test_a_checkpoints_note_is_read_back_from_postgres(

@@ -1,6 +1,6 @@
 """What earlier stagings recorded: who was gone from the source when all of its rows were last read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
@@ -18,6 +18,16 @@ def last_reconciliation(instance: DagsterInstance, candidates: dg.AssetKey) -> R
 
     It is looked for among all stagings, so that one that reads a few rows makes nothing green.
     """
+    return next((found for _, found in _reconciliations(instance, candidates)), None)
+
+
+def last_reconciled_run(instance: DagsterInstance, candidates: dg.AssetKey) -> str | None:
+    """The run of the last staging that read all rows; None: there was none."""
+    return next((run_id for run_id, _ in _reconciliations(instance, candidates)), None)
+
+
+def _reconciliations(instance: DagsterInstance, candidates: dg.AssetKey) -> Iterator[tuple[str, Reconciliation]]:
+    """The stagings that read all rows, the last first: the run, and what it found."""
     cursor: str | None = None
     while True:
         page = instance.fetch_materializations(candidates, limit=_PAGE, cursor=cursor)
@@ -27,9 +37,9 @@ def last_reconciliation(instance: DagsterInstance, candidates: dg.AssetKey) -> R
                 continue
             subjects, gone = (materialization.metadata.get(name) for name in (SUBJECTS, VANISHED))
             if isinstance(subjects, dg.IntMetadataValue) and isinstance(gone, dg.IntMetadataValue):
-                return Reconciliation(subjects.value or 0, gone.value or 0)
+                yield record.run_id, Reconciliation(subjects.value or 0, gone.value or 0)
         if not page.has_more:
-            return None
+            return
         cursor = page.cursor
 
 
