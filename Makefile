@@ -18,7 +18,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format mutants bench bench-scale bench-soak bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format reference mutants bench bench-scale bench-soak bench-buckets constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -86,6 +86,9 @@ screenshots: $(READY_DEV) ## Take the pictures of docs/images/ again: the browse
 
 mutants: $(READY_DEV) ## Change the code that decides, and count the changes that the tests notice: make mutants SAMPLE=200 MODULE=checkpoints/merkle
 	$(BIN)/python scripts/mutants.py $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+
+reference: $(READY_DEV) ## Write docs/dagster_reference.md again, from the definitions
+	$(BIN)/python scripts/dagster_reference.py
 
 format: $(READY_DEV) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix $(CODE)

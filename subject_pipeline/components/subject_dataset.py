@@ -18,8 +18,10 @@ from subject_pipeline.orchestration.assets.source import (
     staging_check,
     staging_version,
 )
+from subject_pipeline.orchestration.dataset_page import dataset_numbers, dataset_words
 from subject_pipeline.orchestration.failures import clear_failures, said
 from subject_pipeline.orchestration.findings import listed_by_step, printed_by, where_listed
+from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
@@ -27,6 +29,7 @@ from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFEST
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import LayoutResource, RegistrationOptions
 from subject_pipeline.orchestration.sensors.source import source_sensor
+from subject_pipeline.orchestration.ui.columns import candidate_columns, manifest_columns
 from subject_pipeline.orchestration.ui.manifests import (
     chunk_metadata,
     failures_listed,
@@ -35,6 +38,7 @@ from subject_pipeline.orchestration.ui.manifests import (
     registration_findings,
     staging_metadata,
 )
+from subject_pipeline.orchestration.ui.places import candidates_place, manifests_place
 from subject_pipeline.orchestration.ui.reconciliation import (
     reconciliation_metadata,
     reconciliation_result,
@@ -67,10 +71,10 @@ class SubjectDataset(DeclaresSubjects, DatasetAttributes):
         platform, python_name = platform_of(context), self.python_name
         options_key = f"{python_name}_options"
         declaration = self.declaration(context.project_root)
-        staging = _candidate_chunks(self, declaration, options_key)
+        staging = _candidate_chunks(self, declaration, options_key, platform.store)
         layout = LayoutResource.of(platform)
         a_run = self.partitions_per_run or platform.partitions_per_run
-        manifests = _subject_manifests(self, declaration, options_key, layout.partitions(), a_run)
+        manifests = _subject_manifests(self, declaration, options_key, layout.partitions(), a_run, platform.store)
         source = source_asset(declaration, python_name, self.owners)
         is_current = staging_check(declaration)
         job = dg.define_asset_job(
@@ -102,7 +106,7 @@ class SubjectDataset(DeclaresSubjects, DatasetAttributes):
 
 
 def _candidate_chunks(
-    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str
+    dataset: SubjectDataset, declaration: DatasetDeclaration, options_key: str, store_url: str
 ) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, CANDIDATES],
@@ -114,6 +118,7 @@ def _candidate_chunks(
         pool=f"subject_staging_{dataset.python_name}",
         # Whoever declares another column or prefix has to stage again.
         code_version=f"1, {dataset.key_column}, {dataset.candidate_id_prefix}",
+        metadata={**candidates_place(store_url, dataset.name), **candidate_columns(dataset.name, dataset.key_column)},
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests
         output_required=False,
         required_resource_keys={"store", "key_ring", options_key},
@@ -174,6 +179,7 @@ def _subject_manifests(
     options_key: str,
     partitions: dg.PartitionsDefinition,
     a_run: int | None,
+    store_url: str,
 ) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, MANIFESTS],
@@ -184,6 +190,7 @@ def _subject_manifests(
         kinds={"deltalake", "polars"},
         owners=dataset.owners,
         tags={DATASET: dataset.name},
+        metadata={**manifests_place(store_url), **manifest_columns(dataset.name)},
         code_version="1",
         required_resource_keys={"store", "key_ring", options_key},
         check_specs=registration_check_specs(dataset.name),
@@ -192,7 +199,7 @@ def _subject_manifests(
     )
     def subject_manifests(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult | dg.AssetCheckResult]:
         options: RegistrationOptions = getattr(context.resources, options_key)
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
@@ -208,6 +215,7 @@ def _subject_manifests(
             )
             listed = listed_by_step(store, failures_listed(done.failures))
             about = provenance(store)
+            numbers = dataset_numbers(store, declaration, done, PastPartitions.of(context.instance, context.asset_key))
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
             # Unlike a bad candidate, this is fixed by running again, so the partitions must not look done.
             raise dg.Failure(
@@ -215,9 +223,11 @@ def _subject_manifests(
                 f"{printed_by(listed or '')}",
                 metadata={"refused": len(unwritten), **where_listed(listed)},
             )
+        about = {"dataset": dataset_words(numbers), **about}
         for outcome in done.outcomes:
             # A partition's own numbers come first on its page, what all runs say comes last.
             context.add_asset_metadata({**chunk_metadata(outcome, listed), **about}, partition_key=outcome.chunk)
+        yield dg.AssetObservation(context.asset_key, metadata=dict(numbers))
         yield dg.MaterializeResult()
         yield from lasting_checks(context.instance, context.asset_key, registration_findings(done, listed))
 

@@ -37,8 +37,8 @@ def platform_definitions(platform: PlatformSettings, manifests: Sequence[dg.Asse
         },
     )
     return dg.Definitions.merge(
-        audit(partitions, manifests, platform.owners),
-        lifecycle(platform.owners),
+        audit(partitions, manifests, platform.owners, platform.store),
+        lifecycle(platform.owners, platform.store),
         compliance(platform),
         automation(platform.automation, names),
         freshness(platform.automation, names),

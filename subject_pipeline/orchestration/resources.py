@@ -125,7 +125,7 @@ class RegistrationOptions(dg.ConfigurableResource[Any]):
             "limit": (int, Field(default=limit, ge=1, description=fields["limit"].description)),
             "all": (bool, Field(default=every_row, description=fields["all"].description)),
         }
-        return create_model(cls.__name__, __base__=cls, __module__=__name__, **own)()
+        return create_model(cls.__name__, __base__=cls, __module__=__name__, __doc__=cls.__doc__, **own)()
 
     @property
     def rows(self) -> int | None:

@@ -14,15 +14,13 @@ from typing import Any, NoReturn
 import dagster as dg
 import polars as pl
 import pytest
-from dagster.components.testing import create_defs_folder_sandbox
 
-from subject_pipeline.components import SubjectDataset
-from subject_pipeline.definitions import defs as load_definitions
 from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.dagster_home import instance_in, own_descriptors
 from subject_pipeline_tests.helpers.decisions import line
+from subject_pipeline_tests.helpers.projects import definitions_of
 from subject_pipeline_tests.helpers.ticks import Ticks
 
 KEYS = [f"zqk{number:04d}" for number in range(7_000, 7_040)]
@@ -124,31 +122,29 @@ class RedEverywhere:
 def red_everywhere(folder: Path) -> Iterator[RedEverywhere]:
     """Everything of it, once."""
     create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    settings = {"STORE_URL": str(folder / "store"), "KEY_RING": str(folder / "ring.json"), "CHUNKS": "4"}
-    with pytest.MonkeyPatch.context() as patch, create_defs_folder_sandbox() as sandbox:
-        for name, value in settings.items():
-            patch.setenv(f"SUBJECT_{name}", value)
-        built = [load_definitions()]
-        for name in ("people", "others"):
-            attributes = {
-                "name": name, "source": str(folder / f"{name}.parquet"), "key_column": "id", "all": True,
-                "candidate_id_prefix": _PREFIX,
-            }  # fmt: skip
-            at = sandbox.scaffold_component(
-                component_cls=SubjectDataset,
-                defs_path=name,
-                defs_yaml_contents={"type": "subject_pipeline.components.SubjectDataset", "attributes": attributes},
-            )
-            with sandbox.load_component_and_build_defs(defs_path=at) as (_, defs):
-                built.append(defs)
-        with instance_in(folder / "home") as instance, own_descriptors(folder / "printed.txt"):
-            made = RedEverywhere(folder, folder / "home", instance, dg.Definitions.merge(*built))
-            _registered(made)
-            _accessed_and_decided(made)
-            _broken(made)
-            _unreadable(made)
-            _asked(made)
-            yield made
+    platform = {"store": str(folder / "store"), "key_ring": str(folder / "ring.json"), "chunks": 4}
+    datasets = [
+        {
+            "name": name,
+            "source": str(folder / f"{name}.parquet"),
+            "key_column": "id",
+            "all": True,
+            "candidate_id_prefix": _PREFIX,
+        }
+        for name in ("people", "others")
+    ]
+    with (
+        definitions_of(platform, *datasets) as defs,
+        instance_in(folder / "home") as instance,
+        own_descriptors(folder / "printed.txt"),
+    ):
+        made = RedEverywhere(folder, folder / "home", instance, defs)
+        _registered(made)
+        _accessed_and_decided(made)
+        _broken(made)
+        _unreadable(made)
+        _asked(made)
+        yield made
 
 
 def _registered(made: RedEverywhere) -> None:

@@ -117,6 +117,10 @@ def test_each_job_is_launched_and_its_numbers_and_checks_read(
     people = sum(number(entries, "attempted") for entries in newest.values())
     assert people == 3_000
     assert SubjectRegistry(stack.store).count() >= people
+    # What the dataset's page shows without a click: Dagster's overview takes the newest materialization.
+    page = {entry["label"]: entry.get("text") for entry in manifests["assetMaterializations"][0]["metadataEntries"]}
+    assert f"{people:,} people, {people:,} of them new in this run; source version " in str(page["dataset"])
+    assert str(page["dataset"]).endswith("; current: yes; red: nothing")
     assert all(
         check["executionForLatestMaterialization"]["evaluation"]["success"]
         for check in manifests["assetChecksOrError"]["checks"]

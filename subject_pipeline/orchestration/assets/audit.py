@@ -32,6 +32,7 @@ from subject_pipeline.orchestration.ui.ingestions import (
     ingest_metadata,
     rejections_listed,
 )
+from subject_pipeline.orchestration.ui.places import placed
 from subject_pipeline.orchestration.ui.verifications import listed_of, verification_check_specs, verification_findings
 from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS, VerifiedChunks, was_read
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE
@@ -213,7 +214,7 @@ verify_checkpoint_and_report = dg.define_asset_job(
 
 
 def audit(
-    partitions: dg.PartitionsDefinition, manifests: Sequence[dg.AssetKey], owners: Sequence[str]
+    partitions: dg.PartitionsDefinition, manifests: Sequence[dg.AssetKey], owners: Sequence[str], store: str
 ) -> dg.Definitions:
     """Four assets and two jobs.
 
@@ -221,9 +222,10 @@ def audit(
         partitions: one a chunk.
         manifests: what the verification is downstream of, chunk by chunk.
         owners: of the assets.
+        store: its path or URL.
     """
     verification = downstream_by_chunk(_audit_verification(partitions), manifests)
     return dg.Definitions(
-        assets=owned([inbox_event_files, audit_log, verification, audit_checkpoint], owners),
+        assets=owned(placed([inbox_event_files, audit_log, verification, audit_checkpoint], store), owners),
         jobs=[ingest_access_events, verify_checkpoint_and_report],
     )

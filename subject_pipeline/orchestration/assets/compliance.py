@@ -11,6 +11,7 @@ from subject_pipeline.orchestration.history.verifications import verification_hi
 from subject_pipeline.orchestration.lineage import VERIFICATION_POOL
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
+from subject_pipeline.orchestration.ui.places import placed
 from subject_pipeline.orchestration.ui.reports import report_check_specs, report_checks, report_metadata
 from subject_pipeline.project.platform import PlatformSettings
 from subject_pipeline.reports.collecting import collect_numbers
@@ -57,4 +58,4 @@ def compliance(platform: PlatformSettings) -> dg.Definitions:
             metadata={**report_metadata(report), **provenance(opened)}, check_results=report_checks(report.numbers)
         )
 
-    return dg.Definitions(assets=[compliance_report])
+    return dg.Definitions(assets=placed([compliance_report], platform.store))

@@ -41,6 +41,7 @@ def delete_old_runs(context: dg.OpExecutionContext, config: PruneOptions) -> dg.
 
 
 @dg.job(
+    executor_def=dg.in_process_executor,
     description="Delete old runs that nothing needs from Dagster's own records: a verification of 1,024 chunks leaves "
     "some 20 MiB there, and Dagster never deletes any. Nothing red turns green by it. Needs no config: runs older than "
     "30 days; `dry_run` counts what would go. Safe to run again at any time.",

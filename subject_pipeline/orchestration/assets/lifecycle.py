@@ -25,6 +25,7 @@ from subject_pipeline.orchestration.ui.decisions import (
 )
 from subject_pipeline.orchestration.ui.erasures import erasure_check_specs, erasure_metadata, erasures_done
 from subject_pipeline.orchestration.ui.ingestions import rejections_listed
+from subject_pipeline.orchestration.ui.places import placed
 from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, ERASURES, TABLE
 
 
@@ -141,9 +142,9 @@ carry_out_erasures = dg.define_asset_job(
 )
 
 
-def lifecycle(owners: Sequence[str]) -> dg.Definitions:
-    """Four assets of these owners, and two jobs."""
+def lifecycle(owners: Sequence[str], store: str) -> dg.Definitions:
+    """Four assets of these owners in a store, and two jobs."""
     return dg.Definitions(
-        assets=owned([inbox_decision_files, decisions, subject_reviews, erasures], owners),
+        assets=owned(placed([inbox_decision_files, decisions, subject_reviews, erasures], store), owners),
         jobs=[apply_decisions, carry_out_erasures],
     )

@@ -11,6 +11,8 @@ from subject_pipeline.orchestration.failures import clear_failures
 from subject_pipeline.orchestration.history.stagings import stagings_of_partitions
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
 from subject_pipeline.orchestration.resources import StoreResource
+from subject_pipeline.orchestration.ui.columns import source_columns
+from subject_pipeline.orchestration.ui.places import source_place
 from subject_pipeline.orchestration.ui.tables import Metadata
 from subject_pipeline.store.datasets import DatasetDeclaration
 
@@ -29,7 +31,12 @@ def source_asset(declaration: DatasetDeclaration, python_name: str, owners: Sequ
         kinds={"parquet"},
         owners=list(owners),
         tags={DATASET: name},
-        metadata={"uri": declaration.source, "key_column": declaration.key_column},
+        metadata={
+            "uri": declaration.source,
+            "key_column": declaration.key_column,
+            **source_place(declaration.source),
+            **source_columns(declaration.key_column),
+        },
         description=f"The parquet files of {name}, one row per person. Others write them; here they are read. "
         "Observe it to see whether they changed since they were staged.",
     )

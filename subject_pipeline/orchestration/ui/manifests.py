@@ -1,6 +1,6 @@
 """What the Dagster UI shows of stagings and registrations: numbers to plot, tables, checks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import dagster as dg
 
@@ -16,6 +16,7 @@ from subject_pipeline.registry.outcomes import ChunkOutcome, Registration
 _ASTRAY, _FAILED, _COLLISIONS = "astray", "failed", "collisions"
 """Numbers of a partition that are not zero where a check is red in it."""
 
+PARTITION_ROWS = "dagster/partition_row_count"
 COUNTS_ADD_UP = "counts_add_up"
 EVERY_CANDIDATE_REGISTERED = "every_staged_candidate_has_a_manifest"
 NO_COLLISIONS = "no_collisions"
@@ -62,6 +63,7 @@ def chunk_metadata(outcome: ChunkOutcome, listed: str | None) -> Metadata:
     """One partition's own numbers; where some failed, also where the run's list is."""
     counts = outcome.counts
     metadata: dict[str, Value] = {
+        PARTITION_ROWS: partition_rows(outcome),
         "attempted": counts.attempted,
         "inserted": counts.inserted,
         "skipped": counts.skipped,
@@ -129,14 +131,13 @@ def registration_findings(done: Registration, listed: str | None) -> list[Findin
             sums,
             astray,
         ),
-        _failures(EVERY_CANDIDATE_REGISTERED, _FAILED, done, lambda one: one.counts.failed, listed),
-        _failures(NO_COLLISIONS, _COLLISIONS, done, lambda one: one.collisions, listed),
+        _failures(EVERY_CANDIDATE_REGISTERED, done, listed),
+        _failures(NO_COLLISIONS, done, listed),
     ]
 
 
-def _failures(
-    check: str, number: str, done: Registration, count: Callable[[ChunkOutcome], int], listed: str | None
-) -> Finding:
+def _failures(check: str, done: Registration, listed: str | None) -> Finding:
+    number, count = RED_NUMBERS[check]
     partitions = [outcome.chunk for outcome in done.outcomes if count(outcome)]
     total = sum(map(count, done.outcomes))
     return Finding(
@@ -148,7 +149,20 @@ def _failures(
     )
 
 
+def partition_rows(outcome: ChunkOutcome) -> int:
+    """How many people of the dataset a partition has: those who were staged and have a manifest."""
+    return outcome.counts.inserted + outcome.counts.skipped
+
+
 def _astray(outcome: ChunkOutcome) -> int:
     """Staged rows that are not accounted for."""
     counts = outcome.counts
     return abs(outcome.rows - counts.attempted - counts.duplicates - counts.suppressed)
+
+
+RED_NUMBERS: Mapping[str, tuple[str, Callable[[ChunkOutcome], int]]] = {
+    COUNTS_ADD_UP: (_ASTRAY, _astray),
+    EVERY_CANDIDATE_REGISTERED: (_FAILED, lambda one: one.counts.failed),
+    NO_COLLISIONS: (_COLLISIONS, lambda one: one.collisions),
+}
+"""For each check the number of a partition that is not zero where it is red, and how it is counted."""
