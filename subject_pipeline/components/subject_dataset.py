@@ -11,6 +11,7 @@ from subject_pipeline.components.declared import DeclaresSubjects
 from subject_pipeline.components.scaffolding import DatasetScaffolder
 from subject_pipeline.components.subject_platform import platform_of
 from subject_pipeline.errors import StoreError
+from subject_pipeline.orchestration.assets.dataset_numbers import dataset_numbers, dataset_words
 from subject_pipeline.orchestration.assets.source import (
     observed,
     source_asset,
@@ -18,18 +19,22 @@ from subject_pipeline.orchestration.assets.source import (
     staging_check,
     staging_version,
 )
-from subject_pipeline.orchestration.dataset_page import dataset_numbers, dataset_words
-from subject_pipeline.orchestration.failures import clear_failures, said
-from subject_pipeline.orchestration.findings import listed_by_step, printed_by, where_listed
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
+from subject_pipeline.orchestration.privacy.failures import clear_failures, said
+from subject_pipeline.orchestration.privacy.findings import listed_by_step, printed_by, where_listed
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import LayoutResource, RegistrationOptions
 from subject_pipeline.orchestration.sensors.source import source_sensor
-from subject_pipeline.orchestration.ui.columns import candidate_columns, manifest_columns
+from subject_pipeline.orchestration.ui.data import (
+    candidate_columns,
+    candidates_place,
+    manifest_columns,
+    manifests_place,
+)
 from subject_pipeline.orchestration.ui.manifests import (
     chunk_metadata,
     failures_listed,
@@ -38,7 +43,6 @@ from subject_pipeline.orchestration.ui.manifests import (
     registration_findings,
     staging_metadata,
 )
-from subject_pipeline.orchestration.ui.places import candidates_place, manifests_place
 from subject_pipeline.orchestration.ui.reconciliation import (
     reconciliation_metadata,
     reconciliation_result,

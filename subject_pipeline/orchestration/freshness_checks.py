@@ -10,8 +10,8 @@ from dagster import DagsterInstance
 from subject_pipeline.anchoring.last_checkpoint import stored_checkpoint
 from subject_pipeline.errors import CheckpointError, SubjectPipelineError
 from subject_pipeline.orchestration.ages import Freshness, Stale, freshness
-from subject_pipeline.orchestration.failures import said
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
+from subject_pipeline.orchestration.privacy.failures import said
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.project.platform import Automation
 

@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.orchestration.literal_secrets import refuse_literal_secrets
+from subject_pipeline.orchestration.privacy.literal_secrets import refuse_literal_secrets
 from subject_pipeline.project.platform import PlatformSettings
 from subject_pipeline.project.templates import FROM_ENVIRONMENT
 from subject_pipeline.registry.backfill import DEFAULT_LIMIT

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from subject_pipeline.lifecycle.stored_findings import MOST_LISTED, Listed
-from subject_pipeline.orchestration.findings import Places, where_listed
 from subject_pipeline.orchestration.history.partitions import FULL_VERIFICATION, PastPartitions
+from subject_pipeline.orchestration.privacy.findings import Places, where_listed
 from subject_pipeline.orchestration.ui.tables import Metadata, Row, placed
 from subject_pipeline.verification.findings import ChunkFindings
 from subject_pipeline.verification.log_verdicts import BrokenLog, LogVerdict

@@ -7,8 +7,7 @@ import pytest
 from dagster_reference import PAGE, main, reference
 
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.orchestration.ui.columns import LINEAGE, SCHEMA
-from subject_pipeline.orchestration.ui.places import URI
+from subject_pipeline.orchestration.ui.data import LINEAGE, SCHEMA, URI
 
 WORDS = 8
 """Fewer say nothing to a newcomer."""

@@ -11,12 +11,12 @@ from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.orchestration.data_versions import log_version
-from subject_pipeline.orchestration.failures import clear_failures
-from subject_pipeline.orchestration.findings import listed_by_step
 from subject_pipeline.orchestration.history.partitions import PastPartitions, last_note
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
 from subject_pipeline.orchestration.lineage import VERIFICATION_POOL, downstream_by_chunk, owned
+from subject_pipeline.orchestration.privacy.failures import clear_failures
+from subject_pipeline.orchestration.privacy.findings import listed_by_step
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.orchestration.sensors.inbox import DIGESTS
@@ -26,13 +26,13 @@ from subject_pipeline.orchestration.ui.checkpoints import (
     checkpoint_listed,
     checkpoint_metadata,
 )
+from subject_pipeline.orchestration.ui.data import placed
 from subject_pipeline.orchestration.ui.ingestions import (
     ingest_check_specs,
     ingest_checks,
     ingest_metadata,
     rejections_listed,
 )
-from subject_pipeline.orchestration.ui.places import placed
 from subject_pipeline.orchestration.ui.verifications import listed_of, verification_check_specs, verification_findings
 from subject_pipeline.orchestration.verified_chunks import RED_NUMBERS, VerifiedChunks, was_read
 from subject_pipeline.store.layout import AUDIT, CHECKPOINTS, INBOX, REPORTS, TABLE

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import dagster as dg
 
-from subject_pipeline.orchestration.failures import clear_failures
 from subject_pipeline.orchestration.history.partitions import last_note
 from subject_pipeline.orchestration.history.stagings import vanished_by_dataset
 from subject_pipeline.orchestration.history.verifications import verification_history
 from subject_pipeline.orchestration.lineage import VERIFICATION_POOL
+from subject_pipeline.orchestration.privacy.failures import clear_failures
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
-from subject_pipeline.orchestration.ui.places import placed
+from subject_pipeline.orchestration.ui.data import placed
 from subject_pipeline.orchestration.ui.reports import report_check_specs, report_checks, report_metadata
 from subject_pipeline.project.platform import PlatformSettings
 from subject_pipeline.reports.collecting import collect_numbers

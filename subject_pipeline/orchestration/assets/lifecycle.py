@@ -11,12 +11,13 @@ from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.erasing import carry_out_orders
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.data_versions import log_version
-from subject_pipeline.orchestration.failures import clear_failures
-from subject_pipeline.orchestration.findings import listed_by_step
 from subject_pipeline.orchestration.lineage import owned
+from subject_pipeline.orchestration.privacy.failures import clear_failures
+from subject_pipeline.orchestration.privacy.findings import listed_by_step
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor
 from subject_pipeline.orchestration.sensors.inbox import DIGESTS
+from subject_pipeline.orchestration.ui.data import placed
 from subject_pipeline.orchestration.ui.decisions import (
     decision_check_specs,
     decision_checks,
@@ -25,7 +26,6 @@ from subject_pipeline.orchestration.ui.decisions import (
 )
 from subject_pipeline.orchestration.ui.erasures import erasure_check_specs, erasure_metadata, erasures_done
 from subject_pipeline.orchestration.ui.ingestions import rejections_listed
-from subject_pipeline.orchestration.ui.places import placed
 from subject_pipeline.store.layout import AUDIT, DECISIONS_INBOX, ERASURES, TABLE
 
 

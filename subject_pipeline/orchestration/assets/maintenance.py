@@ -11,8 +11,8 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.expiring import remove_remaining
 from subject_pipeline.lifecycle.stored_findings import remove_old_findings
-from subject_pipeline.orchestration.failures import clear_failures
 from subject_pipeline.orchestration.lineage import MANIFESTS
+from subject_pipeline.orchestration.privacy.failures import clear_failures
 from subject_pipeline.orchestration.provenance import provenance
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.registry.maintenance import Compaction, compact

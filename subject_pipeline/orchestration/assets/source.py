@@ -7,12 +7,11 @@ import dagster as dg
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.candidates.staging import current, version_now
 from subject_pipeline.errors import SourceError
-from subject_pipeline.orchestration.failures import clear_failures
 from subject_pipeline.orchestration.history.stagings import stagings_of_partitions
 from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFESTS, SOURCE
+from subject_pipeline.orchestration.privacy.failures import clear_failures
 from subject_pipeline.orchestration.resources import StoreResource
-from subject_pipeline.orchestration.ui.columns import source_columns
-from subject_pipeline.orchestration.ui.places import source_place
+from subject_pipeline.orchestration.ui.data import source_columns, source_place
 from subject_pipeline.orchestration.ui.tables import Metadata
 from subject_pipeline.store.datasets import DatasetDeclaration
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion.waiting import Inbox, file_digest
 from subject_pipeline.objects.protocol import ObjectInfo
-from subject_pipeline.orchestration.failures import clear_ticks, said
 from subject_pipeline.orchestration.history.runs import (
     going_run,
     next_attempt,
@@ -22,6 +21,7 @@ from subject_pipeline.orchestration.history.runs import (
     run_in_progress,
 )
 from subject_pipeline.orchestration.lineage import DATASET, MANIFESTS
+from subject_pipeline.orchestration.privacy.failures import clear_ticks, said
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.orchestration.sensors.automation import sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor

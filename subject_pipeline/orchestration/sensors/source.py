@@ -12,7 +12,6 @@ from pydantic import Field
 from subject_pipeline.candidates.source_files import SourceFiles, find_source_files
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.orchestration.assets.source import observed, source_metadata
-from subject_pipeline.orchestration.failures import clear_ticks, said
 from subject_pipeline.orchestration.history.runs import (
     PastRun,
     latest_of,
@@ -22,6 +21,7 @@ from subject_pipeline.orchestration.history.runs import (
     pause_before,
     run_in_progress,
 )
+from subject_pipeline.orchestration.privacy.failures import clear_ticks, said
 from subject_pipeline.orchestration.resources import StoreResource
 from subject_pipeline.orchestration.sensors.automation import all_partitions, sensor_status
 from subject_pipeline.orchestration.sensors.cursors import Cursor

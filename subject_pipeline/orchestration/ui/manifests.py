@@ -6,8 +6,8 @@ import dagster as dg
 
 from subject_pipeline.candidates.staged import StagedCandidates, describe_limit
 from subject_pipeline.lifecycle.stored_findings import Listed
-from subject_pipeline.orchestration.findings import where_listed
 from subject_pipeline.orchestration.lasting_checks import Finding
+from subject_pipeline.orchestration.privacy.findings import where_listed
 from subject_pipeline.orchestration.ui.tables import Metadata, Value
 from subject_pipeline.registry.backfill import BackfillReport
 from subject_pipeline.registry.deciding import Failure

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from subject_pipeline.orchestration.findings import Places, places_table, where_listed
+from subject_pipeline.orchestration.privacy.findings import Places, places_table, where_listed
 
 Value = dg.MetadataValue | int | float | str
 Metadata = Mapping[str, Value]

@@ -9,9 +9,9 @@ from types import TracebackType
 import dagster as dg
 
 from subject_pipeline.errors import SubjectPipelineError
-from subject_pipeline.orchestration.findings import listed_by_step, printed_by
+from subject_pipeline.orchestration.privacy.findings import listed_by_step, printed_by
 
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parent.parent.parent
 
 
 class UnsaidError(Exception):
