@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subject_pipeline.audit.events import (
+    ERASED,
     MAX_FIELDS,
     MAX_TEXT,
     AccessEvent,
@@ -550,3 +551,8 @@ def test_a_gate_is_part_of_what_an_event_says() -> None:
         == 3
     )
     assert bare.identity() == bare._replace(gate=gate).identity()
+
+
+def test_the_kind_of_an_erasure_is_the_word_of_the_format() -> None:
+    """Deletions for good are known by it in every log that was ever written, so it is one of `docs/formats.md`."""
+    assert ERASED == "erased"
