@@ -135,6 +135,22 @@ class RecordedChunk:
         found = self._judged(*self._log, stored, doubtful, names)
         return {one: that for one, that in found.items() if not isinstance(that, Standing) or that.behind}
 
+    def anchored(self, stored: pl.DataFrame) -> set[str]:
+        """Those of some subjects whose manifest is, as the table has it, what the last checkpoint has of them.
+
+        Args:
+            stored: `TABLE_SCHEMA`, their rows.
+
+        Raises:
+            AuditLogError: the last checkpoint does not hold.
+            StoreError: the store failed.
+        """
+        if self._log is None or stored.is_empty():
+            return set()
+        anchored = anchored_states(self._store, self._ring, self._log[1].head.chunk)
+        hashes = zip(stored["candidate_id"], manifest_hashes(stored), strict=True)
+        return {one for one, sha256 in hashes if anchored(one).sha256 == sha256}
+
     def _judged(
         self,
         segments: AuditSegments,

@@ -142,12 +142,18 @@ class Group:
             theirs, rows = self.ids[chunk], stored.filter(pl.col("chunk") == chunk)
             documents, recorded = _briefly(rows), self.evidence.recorded(chunk)
             standings, erased = recorded.standings(rows, theirs), recorded.erased(theirs)
-            return {
+            told = {
                 one: _Found(refused=AMBIGUOUS)
                 if one in astray or storage_key(one) in astray
                 else _found(documents.get(one), standings.get(one, Standing()), erased=one in erased)
                 for one in theirs
             }
+            # Who writes to the table, and has no key, must not have anybody erased.
+            doubted = [
+                one for one, that in told.items() if that.last < 0 and that.document and is_ordered(that.document)
+            ]
+            sure = recorded.anchored(rows.filter(pl.col("candidate_id").is_in(doubted)))
+            return told | {one: _Found(refused=_IN_NO_ROW) for one in doubted if one not in sure}
 
         found: dict[str, _Found] = {}
         for one in overlapped(chunk_of, self.ids, at_once(self.store.objects, CHUNKS_AT_ONCE)):
@@ -259,4 +265,8 @@ def _found(
     return _Found(document, standing.last, erased)
 
 
+_IN_NO_ROW = (
+    "its order is in no row of the log, as when it was imported, and the last checkpoint does not have this manifest: "
+    "run `subject-pipeline audit checkpoint` first, or cancel the order and decide it again"
+)
 _CANCELLED = "its order was cancelled meanwhile, so it was not erased"
