@@ -1,12 +1,14 @@
 """`make demo`: the main Dagster jobs over 100,000 sample people, end to end, in the demo's own store.
 
 People are registered twice (the second run finds everybody there), access events are ingested twice, all chains are
-verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red; and
-somebody is erased, with a certificate, and not registered again.
+verified and a checkpoint is signed. Then a copy of the store is tampered with, and verifying it turns a check red;
+somebody is erased, with a certificate, and not registered again; and an agent is refused somebody who withdrew consent,
+with a proof.
 The demo's store, key ring and Dagster history live below `.demo/` and are made again each time; your own store in
 `./data` is not touched.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -46,6 +48,7 @@ from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
 from subject_pipeline.lifecycle.stored_findings import read_findings  # noqa: E402
+from subject_pipeline.gate import DeniedError, SubjectGate  # noqa: E402
 from subject_pipeline.registry.subjects import SubjectRegistry  # noqa: E402
 from subject_pipeline.samples.events import sample_events  # noqa: E402
 from subject_pipeline.samples.people import sample_workers  # noqa: E402
@@ -119,8 +122,36 @@ def command(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def life_of_a_record(source: Path) -> None:
-    """A withdrawal, a hold, an erasure with its certificate, and the re-run that does not bring the person back."""
+GATE_POLICY = """\
+purposes:
+  scheduling: {consent: {general_pii: [given]}, verticals: [general], statuses: [active], others: drop}
+ids: {worker_id: WORKER-, candidate_id: ""}
+"""
+
+
+def an_agents_call(worker: str) -> None:
+    """A tool call about somebody who withdrew consent: refused, on record, and proved without the store."""
+    CONSOLE.print(f"[bold]7.[/] An agent's tool call about {worker}, who withdrew consent")
+    policy, proof = DEMO / "gate.yaml", DEMO / "proof.json"
+    policy.write_text(GATE_POLICY, encoding="utf-8")
+    called: list[str] = []
+    with SubjectGate.open(policy=policy, actor="agent:7") as gate:
+        try:
+            gate.guard("read_worker", lambda: called.append(worker), subjects=[worker], purpose="scheduling")
+        except DeniedError as denied:
+            CONSOLE.print(f"   refused: {denied.reasons[worker]}; the tool was called {len(called)} times")
+    command("audit", "checkpoint")
+    command("audit", "prove", worker, "--rows", "--out", str(proof))
+    row = json.loads(json.loads(proof.read_text(encoding="utf-8"))["rows"][-1])
+    said = ", ".join(f"{name} {row[name]}" for name in ("actor", "action", "purpose", "result", "reason"))
+    CONSOLE.print(f"   in the chain: {said}", highlight=False, soft_wrap=True)
+    program, line = ROOT / "docs" / "verify_proof.py", command("keys", "public").splitlines()[0]
+    checked = subprocess.run([sys.executable, program, proof, line], capture_output=True, text=True, check=True)
+    CONSOLE.print(f"   {checked.stdout.splitlines()[0]}", highlight=False, soft_wrap=True)
+
+
+def life_of_a_record(source: Path) -> str:
+    """A withdrawal, a hold, an erasure with its certificate, and the re-run that does not bring the person back; who withdrew."""
     CONSOLE.print("[bold]6.[/] The life of a record: a withdrawal, a hold, an erasure that is proved, and a re-run")
     withdrawing, erased = (f"WORKER-{key}" for key in pl.read_parquet(source, n_rows=2).to_series())
     command("subjects", "consent", withdrawing, "--give", "general_pii", "--version", "2026-01")
@@ -143,6 +174,7 @@ def life_of_a_record(source: Path) -> None:
     CONSOLE.print(
         f"   register_workers again: {inserted} inserted, {suppressed} suppressed, though the source has them"
     )
+    return withdrawing
 
 
 def main() -> None:
@@ -201,8 +233,8 @@ def main() -> None:
     CONSOLE.print(f"[bold]5.[/] One manifest of {registry.count():,}, that of {whose}")
     CONSOLE.print_json(registry.get(whose).to_json())
 
-    life_of_a_record(source)
-    CONSOLE.print("[bold]7.[/] Where to look next")
+    an_agents_call(life_of_a_record(source))
+    CONSOLE.print("[bold]8.[/] Where to look next")
     CONSOLE.print(
         "   make dev DEMO=1                these runs in the Dagster UI, on http://127.0.0.1:3000\n"
         "   make dev                       the UI on a store of its own, ./data\n"
@@ -211,6 +243,7 @@ def main() -> None:
         "   .venv/bin/subject-pipeline audit verify\n"
         f"   .venv/bin/subject-pipeline audit prove {whose} --out proof.json\n"
         '   .venv/bin/python docs/verify_proof.py proof.json "$(.venv/bin/subject-pipeline keys public | head -1)"\n'
+        "   docs/gate.md                   what refused the agent, in ten minutes\n"
         "   docs/first_dataset.md          a dataset of your own is one YAML file",
         highlight=False,
     )

@@ -47,7 +47,7 @@ GeneralPii = Literal["pending_backfill_review", "given", "refused", "withdrawn"]
 Biometric = Literal["never_collected", "given", "refused", "withdrawn", "destroyed"]
 Status = Literal["active", "restricted", "erasure_ordered"]
 Item = TypeVar("Item")
-Several = Annotated[tuple[Item, ...], BeforeValidator(_sequence), Field(min_length=1)]
+Several = Annotated[tuple[Item, ...], Field(min_length=1), BeforeValidator(_sequence)]
 
 
 class _Strict(BaseModel):

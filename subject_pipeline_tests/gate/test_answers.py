@@ -422,3 +422,44 @@ def test_json_stays_as_it_is(payload: Any) -> None:
 def test_a_set_has_no_json() -> None:
     """Its order is nobody's, so no hash could be checked later."""
     assert as_json({"x": (1, {2})}) == {"x": [1, {2}]}
+
+
+@pytest.mark.parametrize("ids", [FIELDS, {"candidate_id": "", "worker_id": "W-"}], ids=["fields", "prefixes"])
+@pytest.mark.parametrize("text", ["A is late", "candidate_id", "[sic] A", "{A}", "12", "null", '"A"', "[1, 2]", ""])
+def test_text_elsewhere_is_a_value(text: str, ids: Any) -> None:
+    """Whoever is named in words is not looked for, whatever the text looks like."""
+    found = find_subjects([{"candidate_id": "A", "note": text}], ids)
+    assert (list(found.subjects), found.opaque) == (["A"], set())
+
+
+@pytest.mark.parametrize(
+    "text", ['{"candidate_id": "A"}', ' [{"a": {"CandidateId": "A"}}]', '"{\\"candidate_id\\": \\"A\\"}"']
+)
+def test_json_in_a_text_is_looked_into_wherever_it_is(text: str) -> None:
+    """Also by whoever only records."""
+    assert list(find_subjects({"note": [text]}, FIELDS).subjects) == ["A"]
+
+
+PREFIXED = {"worker_id": "W-", "candidate_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("answer", "subjects"),
+    [
+        ({"worker_id": "7"}, ["W-7"]),
+        ({"worker_id": "W-7"}, ["W-7"]),
+        ({"worker_id": 7}, ["W-7"]),
+        ({"worker_id": -7}, ["W--7"]),
+        ({"worker_id": "007"}, ["W-007"]),
+        ({"worker_id": 7, "candidate_id": 7}, ["W-7", "7"]),
+        ({"worker_id": [7, "8", None]}, ["W-7", "W-8"]),
+        ({"worker_id": uuid.UUID(int=7)}, [f"W-{uuid.UUID(int=7)}"]),
+        ({"worker_id": 2**70}, [f"W-{2**70}"]),
+        ({"worker_id": None}, []),
+        ({"workers_id": 7}, []),
+    ],
+)
+def test_where_prefixes_are_known_an_id_gets_its_own(answer: Any, subjects: list[str], caplog: Any) -> None:
+    """Numbers are ids then, and nothing is warned of."""
+    found = find_subjects(answer, PREFIXED)
+    assert (list(found.subjects), found.opaque, caplog.records) == (subjects, set(), [])
