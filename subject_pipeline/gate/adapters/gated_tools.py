@@ -32,7 +32,6 @@ Given = str | Callable[[Any], str]
 
 Answer = TypeVar("Answer")
 
-_FAILED = {"error": "withheld"}
 _LOG = logging.getLogger(__name__)
 
 
@@ -104,27 +103,27 @@ class GatedTools:
             return _whole(await self._gate.before_async(call.tool, **self._told(call)))
 
     def release(self, permit: Permit, answer: Answer) -> Answer:
-        """What may be shown of an answer, or raise RefusedError; a tool's failure is on record in either case."""
+        """What may be shown of an answer, or raise RefusedError; that it says it failed is on record in either case."""
+        result = result_of(answer)
+        permit = _of_outcome(permit, result)
         with _refusing(permit.action):
-            if result_of(answer) != "error":
-                return self._gate.after(permit.action, answer, permit=permit)
-            permit = _of_an_attempt(permit)
             try:
                 return self._gate.after(permit.action, answer, permit=permit)
             except WithheldError:
-                self._gate.after(permit.action, _FAILED, permit=permit)
+                if result != "success":
+                    self._gate.after(permit.action, {"status": result}, permit=permit)
                 raise
 
     async def release_async(self, permit: Permit, answer: Answer) -> Answer:
         """As `release`, without blocking the event loop."""
+        result = result_of(answer)
+        permit = _of_outcome(permit, result)
         with _refusing(permit.action):
-            if result_of(answer) != "error":
-                return await self._gate.after_async(permit.action, answer, permit=permit)
-            permit = _of_an_attempt(permit)
             try:
                 return await self._gate.after_async(permit.action, answer, permit=permit)
             except WithheldError:
-                await self._gate.after_async(permit.action, _FAILED, permit=permit)
+                if result != "success":
+                    await self._gate.after_async(permit.action, {"status": result}, permit=permit)
                 raise
 
     def run(self, permit: Permit, tool: Callable[[], Answer], *through: type[Exception]) -> Answer:
@@ -198,9 +197,10 @@ def _whole(permit: Permit) -> Permit:
     return permit
 
 
-def _of_an_attempt(permit: Permit) -> Permit:
-    """The permit of an attempt that failed: what comes of the next one, which has the same id, is recorded too."""
-    return replace(permit, told={**permit.told, "event_id": None})
+def _of_outcome(permit: Permit, result: ResultState) -> Permit:
+    """The permit with an event id of this outcome: what failed, or was denied, may be shown when it is called again."""
+    event_id = permit.told.get("event_id")
+    return replace(permit, told={**permit.told, "event_id": event_id and f"{event_id}-{result}"})
 
 
 def _raised(permit: Permit, error: Exception) -> RefusedError:

@@ -1,6 +1,7 @@
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from subject_pipeline.errors import StoreError
 from subject_pipeline.gate.adapters.gated_tools import GatedTools, RefusedError, ToolCall, Unread
 from subject_pipeline_tests.gate.adapters.people import SECRET, assert_recorded, record, tools_of
-from subject_pipeline_tests.helpers.audit_stores import failing
+from subject_pipeline_tests.helpers.audit_stores import assert_sound, failing
 from subject_pipeline_tests.helpers.gated import POLICY, Gated
 
 
@@ -145,7 +146,7 @@ def test_purpose_and_actor_are_read_from_what_is_given(gated: Gated) -> None:
 
 
 def test_a_call_that_is_made_again_is_recorded_once(gated: Gated) -> None:
-    """Not so one of another tool, for another purpose or by somebody else in the same trace, or after a failure."""
+    """Once for each outcome. One of another tool, for another purpose or by somebody else in the trace is another."""
     with gated.opened() as gate:
         calls: list[tuple[dict[str, Any], dict[str, Any]]] = [
             ({}, {}),
@@ -160,11 +161,24 @@ def test_a_call_that_is_made_again_is_recorded_once(gated: Gated) -> None:
         for options, told in calls:
             call = asked({"worker_id": 1}, **{"trace_id": "t", "request_id": "1", **told})
             assert called(tools_of(gate, **options), call, lambda: record(1)) == record(1)
-        failed = asked({"worker_id": 1}, trace_id="t", request_id="3")
-        for answer in ({"error": "late"}, {"error": "late"}, record(1), record(1)):
-            assert called(tools_of(gate), failed, partial(_same, answer)) == answer
-    results = [row["result"] for row in gated.rows()]
-    assert (results.count("success"), results.count("error")) == (8, 2)
+        again = asked({"worker_id": 1}, trace_id="t", request_id="3")
+        for answer in ({"error": "late"}, {"error": "late"}, {"status": 404}, record(1), record(1)):
+            assert called(tools_of(gate), again, partial(_same, answer)) == answer
+    assert Counter(row["result"] for row in gated.rows()) == {"success": 8, "error": 1, "not_found": 1}
+    assert_sound(gated.place)
+
+
+def test_a_call_that_was_denied_may_be_made_again(gated: Gated) -> None:
+    """The denial is recorded once, and hides nothing."""
+    gated.withdraw("W-1")
+    call = asked({"worker_id": 1}, trace_id="t", request_id="1")
+    with gated.open(POLICY + "max_age: 0s\n") as gate:
+        for _ in range(2):
+            denied = called(tools_of(gate), call, lambda: record(1))
+            assert denied == "read_worker is denied: consent_withdrawn"
+        gated.decide("W-1", "consent_given", scope="general_pii", version="2")
+        assert called(tools_of(gate), call, lambda: record(1)) == record(1)
+    assert_recorded(gated, ("W-1", "read_worker", "consent_withdrawn"), ("W-1", "read_worker", "success"))
 
 
 BLOCKED = """
