@@ -3,11 +3,11 @@
 import datetime as dt
 import io
 import json
-import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -17,12 +17,20 @@ import pytest
 
 from subject_pipeline.audit import events
 from subject_pipeline.errors import SourceError
-from subject_pipeline.ingestion import line_files, parquet_worker
+from subject_pipeline.ingestion import line_files, parquet_files, parquet_worker
 from subject_pipeline.ingestion.event_files import read_events
 from subject_pipeline.ingestion.line_files import FileLine
+from subject_pipeline_tests.helpers.forked import ForkedReader, forked
 
 _NOON = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
 _MIB = 1 << 20
+
+
+@pytest.fixture
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads each file by a process that starts at once; tests of the process itself start the program."""
+    program = SimpleNamespace(Popen=ForkedReader, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(parquet_files, "subprocess", program)
 
 
 def _columns(rows: int, **changed: Any) -> dict[str, Any]:
@@ -52,6 +60,7 @@ def _problems(file: io.BytesIO) -> list[str]:
     return [line.problem for line in lines]
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_a_time_of_any_unit_is_its_moment(unit: str) -> None:
     """What is beyond microseconds is cut."""
@@ -61,6 +70,7 @@ def test_a_time_of_any_unit_is_its_moment(unit: str) -> None:
     assert found == ["2026-06-30T12:00:00.000000Z"] * 2 + [None]
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("year", [300_000, -5_000])
 def test_a_time_that_no_calendar_has_rejects_its_row(year: int) -> None:
     """The rows around it are read."""
@@ -69,6 +79,7 @@ def test_a_time_that_no_calendar_has_rejects_its_row(year: int) -> None:
     assert _problems(_file(_columns(3, ts=times))) == ["", "ts: no calendar holds this time in UTC", ""]
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("name", ["event_id", "payload", "actor"])
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_text_that_is_not_utf8_rejects_its_row(name: str, plain: bool) -> None:
@@ -78,6 +89,7 @@ def test_a_text_that_is_not_utf8_rejects_its_row(name: str, plain: bool) -> None
     assert problems == ["", f"{name}: not UTF-8 text", ""]
 
 
+@pytest.mark.usefixtures("_forked")
 def test_a_cell_that_is_too_long_rejects_its_row() -> None:
     """By its column's limit; a list by its length and by its longest name."""
     long, words = "x" * 4_097, ["", "actor: longer than 1,024 characters", ""]
@@ -91,6 +103,7 @@ def test_a_cell_that_is_too_long_rejects_its_row() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
@@ -113,6 +126,7 @@ def test_a_cell_of_another_kind_rejects_its_row(changed: dict[str, Any], problem
     assert _problems(_file(_columns(2, **changed))) == [problem] * 2
 
 
+@pytest.mark.usefixtures("_forked")
 def test_a_payload_is_text_or_whatever_parquet_has() -> None:
     """JSON text, a structure or a number are the payload that they say."""
     for payload, expected in (
@@ -123,6 +137,7 @@ def test_a_payload_is_text_or_whatever_parquet_has() -> None:
         assert _read(_file(_columns(1, payload=payload)))[0].value["payload"] == expected
 
 
+@pytest.mark.usefixtures("_forked")
 def test_columns_that_no_event_has_are_not_read() -> None:
     """A page of them may even be damaged."""
     file = _file(
@@ -136,6 +151,7 @@ def test_columns_that_no_event_has_are_not_read() -> None:
     assert "other" not in _read(damaged)[0].value
 
 
+@pytest.mark.usefixtures("_forked")
 def test_a_column_twice_is_a_key_twice() -> None:
     """Which of the two would count nobody knows."""
     table = pa.table([*_columns(1).values(), ["bob"]], names=[*_columns(1), "actor"])
@@ -154,16 +170,12 @@ def test_a_reader_that_dies_is_its_files_failure(monkeypatch: pytest.MonkeyPatch
 
 def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
     """Whoever stops in the middle leaves no process behind."""
+    others = set(psutil.Process().children())
     lines = read_events("e.parquet", _file(_columns(100_000)))
     next(lines)
-    assert len(_readers()) == 1
+    assert len(set(psutil.Process().children()) - others) == 1
     lines.close()  # type: ignore[attr-defined]
-    assert not _readers()
-
-
-def _readers() -> list[psutil.Process]:
-    """The processes of this one that read parquet: other tests' helpers may be there too."""
-    return [one for one in psutil.Process().children() if any("parquet_worker" in part for part in one.cmdline())]
+    assert set(psutil.Process().children()) <= others
 
 
 def test_the_reader_knows_the_limits_of_an_event() -> None:
@@ -270,7 +282,7 @@ def test_no_file_takes_more_than_its_share_of_memory(
     tmp_path: Path, make: Callable[[Path], None], name: str, appended: int, rejected: int, ending: str
 ) -> None:
     """An ingestion and the process that reads for it stay under 512 MiB together, and the next file is ingested."""
-    maker = multiprocessing.get_context("spawn").Process(target=make, args=(tmp_path / name,))
+    maker = forked().Process(target=make, args=(tmp_path / name,))
     maker.start()  # what making it takes is not to count here
     maker.join()
     assert name.endswith(".jsonl") or (tmp_path / name).stat().st_size < 1 * _MIB

@@ -1,12 +1,11 @@
 """Real processes that work on one store at once, and real kills."""
 
-import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +17,35 @@ from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import KEY_COLUMN, Declared, Parquet
+from subject_pipeline_tests.helpers.backfill_process import backfill_when_told
+from subject_pipeline_tests.helpers.forked import running
 from subject_pipeline_tests.helpers.recorded import registry_rows_of, replay, table_of
 
-_SCRIPT = Path(__file__).parents[1] / "helpers" / "backfill_process.py"
 _PATIENCE_S = 120
 
 
 class _Worker:
     """A process that has imported all it needs, and starts to backfill when it is told to."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: ForkServerProcess, pipe: Connection) -> None:
         self.process = process
+        self._pipe = pipe
 
     def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        self._pipe.send("go")
 
     def counts(self) -> dict[str, Any]:
-        out, err = self.process.communicate(timeout=_PATIENCE_S)
-        assert self.process.returncode == 0, err
-        told: dict[str, Any] = json.loads(out)
+        assert self._pipe.poll(_PATIENCE_S)
+        told: dict[str, Any] = self._pipe.recv()
         return told
 
 
 @contextmanager
 def _worker(store: SubjectStore, source: Path, **options: Any) -> Iterator[_Worker]:
     asked = {"store": store.location.url, "source": str(source), "key_column": KEY_COLUMN, **options}
-    with subprocess.Popen(
-        [sys.executable, str(_SCRIPT), json.dumps(asked)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            yield _Worker(process)
-        finally:
-            process.kill()
+    with running(backfill_when_told, asked) as (process, pipe):
+        assert pipe.recv() == "ready"
+        yield _Worker(process, pipe)
 
 
 def _at_once(store: SubjectStore, sources: Sequence[Path], **options: Any) -> list[dict[str, Any]]:
@@ -159,10 +147,8 @@ def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Decla
         # Every run has something new to do, wherever the one before it was killed.
         with _worker(store, source, limit=step * (number + 1), **options) as worker:
             worker.go()
-            try:
-                worker.process.wait(timeout=moments.uniform(0, length))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
+            worker.process.join(timeout=moments.uniform(0, length))
+            worker.process.kill()
 
     before = 0 if ManifestTable(store).snapshot() is None else len(_ids(store))
     report = backfill(store, people, limit=None)
@@ -179,18 +165,18 @@ def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Decla
 def test_killed_at_a_known_place(store: SubjectStore, tmp_path: Path, kill_at: str) -> None:
     """Killed when parts are staged, or after the first commit, a run is completed by the next."""
     source = tmp_path / "people.parquet"
-    sample_workers(20_000, source)
-    with _worker(store, source, key_column="worker_id", rows_per_group=2_000) as worker:
+    sample_workers(5_000, source)
+    with _worker(store, source, key_column="worker_id", rows_per_group=500) as worker:
         worker.go()
-        while worker.process.poll() is None and not any((tmp_path / "store").glob(kill_at)):
+        while worker.process.is_alive() and not any((tmp_path / "store").glob(kill_at)):
             time.sleep(0.001)
         worker.process.kill()
     left = 0 if ManifestTable(store).snapshot() is None else len(_ids(store))
-    assert left < 20_000
+    assert left < 5_000
 
     with _worker(store, source, key_column="worker_id") as worker:
         worker.go()
         done = worker.counts()
 
-    assert (done["inserted"], done["skipped"], done["failed"]) == (20_000 - left, left, 0)
-    assert len(_ids(store)) == 20_000
+    assert (done["inserted"], done["skipped"], done["failed"]) == (5_000 - left, left, 0)
+    assert len(_ids(store)) == 5_000

@@ -18,6 +18,7 @@ from subject_pipeline.verification.by_processes import WORTH_A_PROCESS, parts_of
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Prepared
+from subject_pipeline_tests.helpers.forked import forked
 from subject_pipeline_tests.helpers.tampering import (
     Auditee,
     change_a_row,
@@ -36,6 +37,12 @@ def auditee(tmp_path: Path, prepared: Prepared) -> Auditee:
     return Auditee(tmp_path)
 
 
+@pytest.fixture
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that start at once, in place of some that import everything themselves."""
+    monkeypatch.setattr(by_processes, "get_context", lambda _: forked())
+
+
 def _timeless(report: Verification) -> Verification:
     return replace(report, elapsed_s=0, pending=sorted(report.pending, key=str))
 
@@ -44,6 +51,7 @@ def _keys(auditee: Auditee, mode: str) -> KeyRingFile | PublicKeys:
     return PublicKeys.of([auditee.line]) if mode == "public" else KeyRingFile(auditee.ring.path)
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("mode", ["full", "public"])
 def test_processes_find_what_one_finds(auditee: Auditee, mode: str) -> None:
     """Two processes of their own: of a sound store, and of one with a row, a manifest and a note that were changed."""
@@ -61,6 +69,7 @@ def test_processes_find_what_one_finds(auditee: Auditee, mode: str) -> None:
     assert _timeless(report) == _timeless(verify(store, _keys(auditee, mode)))
 
 
+@pytest.mark.usefixtures("_forked")
 def test_a_note_known_from_elsewhere_is_missed_once(auditee: Auditee) -> None:
     """What every process has against the whole store is told once."""
     earlier = auditee.checkpoint().written
@@ -70,6 +79,7 @@ def test_a_note_known_from_elsewhere_is_missed_once(auditee: Auditee) -> None:
     assert [one.kind for one in report.broken_logs if one.chunk is None] == ["bad_checkpoint"]
 
 
+@pytest.mark.usefixtures("_forked")
 def test_an_error_of_a_process_is_the_error(auditee: Auditee, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process raises ends the verification as it would have in one, and is not lost between them."""
     ring = KeyRingFile(auditee.ring.path)

@@ -4,7 +4,6 @@ import datetime as dt
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 import polars as pl
 import pytest
@@ -32,6 +31,7 @@ from subject_pipeline_tests.helpers.audit_stores import (
     holding,
     manifest,
 )
+from subject_pipeline_tests.helpers.forked import forked
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
 from subject_pipeline_tests.lifecycle.erasure.conftest import ELSEWHERE, EVERYBODY, ORDER, OTHER, P, People
@@ -272,18 +272,18 @@ def test_somebody_whose_registration_is_recorded_and_not_committed_yet_stays_era
 def test_two_processes_that_erase_and_place_a_hold_at_once_are_decided_by_the_row(three: People) -> None:
     """Either the hold is in the chain first, and the person stays; or the erasure is, and the hold is refused."""
     place = three.place
-    for turn in range(4):
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=forked()) as pool:
+        for turn in range(4):
             erased = pool.submit(erase_in, place.folder.parent, P)
             told = pool.submit(hold_in, place.folder.parent, P, f"h-{turn}")
-        if erased.result() == "erased":
-            assert told.result() == "applied" or "erased" in told.result()
-            assert three.kinds()[-1] == "erased"
-            assert P not in three.table()
-            break
-        assert (erased.result(), told.result()) == ("held", "applied")
-        assert P in three.table()
-        three.decide(Kind.HOLD_RELEASED, hold_id=f"h-{turn}")
+            if erased.result() == "erased":
+                assert told.result() == "applied" or "erased" in told.result()
+                assert three.kinds()[-1] == "erased"
+                assert P not in three.table()
+                break
+            assert (erased.result(), told.result()) == ("held", "applied")
+            assert P in three.table()
+            three.decide(Kind.HOLD_RELEASED, hold_id=f"h-{turn}")
     assert_sound(place)
 
 
@@ -291,7 +291,7 @@ def test_two_processes_that_erase_and_place_a_hold_at_once_are_decided_by_the_ro
 def test_a_process_that_is_killed_is_completed_by_running_it_again(three: People, after: str) -> None:
     """SIGKILL once the order, the erasure, the staging or the table was written: whatever is left is found."""
     folder = three.place.folder.parent
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, pytest.raises(BrokenProcessPool):
+    with ProcessPoolExecutor(1, mp_context=forked()) as pool, pytest.raises(BrokenProcessPool):
         pool.submit(killed_after, folder, after, P).result()
     assert three.erase(P, OTHER).complete
     assert three.table().keys() == {ELSEWHERE}
