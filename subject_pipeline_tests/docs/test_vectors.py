@@ -1,8 +1,6 @@
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,8 @@ from subject_pipeline.lifecycle.erasure.certificate import Certificate
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import verify
+from subject_pipeline_tests.helpers.scripts import DOCS, run_script
 
-DOCS = Path(__file__).parents[2] / "docs"
 VECTORS = DOCS / "vectors"
 LINES = {name: (VECTORS / f"{name}.txt").read_text(encoding="utf-8").strip() for name in ("line-1", "line-2")}
 PROOFS = {"head": 3, "history": 3, "absence": None}
@@ -25,9 +23,8 @@ REFUSED: dict[str, str] = json.loads((VECTORS / "refused_certificates.json").rea
 
 
 def _run(script: str, *arguments: object) -> tuple[int, str]:
-    command = [sys.executable, str(DOCS / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
-    return done.returncode, done.stdout + done.stderr
+    status, out, err = run_script(script, *arguments)
+    return status, out + err
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ from subject_pipeline.checkpoints.signed_notes import verifier_line
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline_tests.cli.conftest import Run
 from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
+from subject_pipeline_tests.helpers.scripts import run_script
 
 EVENT = {"event_id": "e-1", "candidate_id": "P-1", "ts": "2026-06-30T12:00:00Z", "actor": "agent", "action": "view"}
 VERIFY_KEYS = {
@@ -219,9 +218,7 @@ def test_checkpoint_proof_and_incremental_verification(run: Run, workplace: Path
     assert not (workplace / "other.json").exists()
     line = run("keys", "public", "--json").json["verifier"]
     for name in ("proof.json", "absent.json"):
-        script = Path(__file__).parents[3] / "docs" / "verify_proof.py"
-        checked = subprocess.run([sys.executable, script, name, line], cwd=workplace, check=False, capture_output=True)
-        assert checked.stdout.startswith(b"HOLDS: checkpoint 0")
+        assert run_script("verify_proof.py", name, line)[1].startswith("HOLDS: checkpoint 0")
     assert run("rebuild", "--json").json["chunks"] == 1
 
 
