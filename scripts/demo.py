@@ -47,8 +47,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from subject_pipeline.definitions import defs  # noqa: E402
-from subject_pipeline.lifecycle.stored_findings import read_findings  # noqa: E402
 from subject_pipeline.gate import DeniedError, SubjectGate  # noqa: E402
+from subject_pipeline.lifecycle.stored_findings import read_findings  # noqa: E402
 from subject_pipeline.registry.subjects import SubjectRegistry  # noqa: E402
 from subject_pipeline.samples.events import sample_events  # noqa: E402
 from subject_pipeline.samples.people import sample_workers  # noqa: E402
@@ -151,7 +151,7 @@ def an_agents_call(worker: str) -> None:
 
 
 def life_of_a_record(source: Path) -> str:
-    """A withdrawal, a hold, an erasure with its certificate, and the re-run that does not bring the person back; who withdrew."""
+    """A withdrawal, a hold, an erasure with its certificate, and the re-run that brings nobody back; who withdrew."""
     CONSOLE.print("[bold]6.[/] The life of a record: a withdrawal, a hold, an erasure that is proved, and a re-run")
     withdrawing, erased = (f"WORKER-{key}" for key in pl.read_parquet(source, n_rows=2).to_series())
     command("subjects", "consent", withdrawing, "--give", "general_pii", "--version", "2026-01")

@@ -103,7 +103,7 @@ def test_it_says_what_was_done_and_checks_under_the_public_key_alone(certified: 
     (workplace / "row").write_text(_canonical(rows[-1]["row"]), encoding="utf-8")
     status, said = _verified(workplace / "c.json", line, workplace / "row")
     assert (status, ERASED in said) == (0, True), said
-    program = [sys.executable, DOCS / "verify_certificate.py", "c.json", line]
+    program = [sys.executable, str(DOCS / "verify_certificate.py"), "c.json", line]
     assert subprocess.run(program, capture_output=True, check=False, timeout=60).returncode == 0
     document = json.loads((workplace / "c.json").read_bytes())["certificate"]
     assert document["id_mac"].keys() == {"key_id", "mac"}
