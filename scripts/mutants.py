@@ -59,6 +59,7 @@ DECIDING = [
 # In addition to the files whose names begin like the module's.
 _FORMATS, _STORED = "checkpoints/test_formats.py", "checkpoints/test_stored_checkpoints.py"
 ALSO_TESTED_BY = {
+    "checkpoints/tree/merkle": [_FORMATS],
     "checkpoints/tree/stored": [_STORED],
     "checkpoints/leaves": [_FORMATS],
     "checkpoints/rosters": [_FORMATS, _STORED],

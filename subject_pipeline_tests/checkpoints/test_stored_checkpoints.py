@@ -418,8 +418,9 @@ def test_nothing_goes_where_what_is_needed_is_not_known(forger: Forger) -> None:
     assert forger.keys() == before
 
 
-def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
-    """Listed and gone a moment later: an error of ours, as for any other note that is gone."""
+@pytest.mark.parametrize("name", ["note", "checkpoint.json"])
+def test_what_goes_while_it_is_read_is_told(forger: Forger, name: str) -> None:
+    """Listed and gone a moment later: an error of ours, as for whatever else is gone."""
     forger.write(2)
 
     class Going:
@@ -427,11 +428,12 @@ def test_a_note_that_goes_while_it_is_read_is_told(forger: Forger) -> None:
             return getattr(forger.objects, name)
 
         def get(self, key: str, *, limit: int | None = None) -> bytes | None:
-            return None if key == note_key(1) else forger.objects.get(key, limit=limit)
+            going = key.startswith(f"checkpoints/{1:012d}/") and key.endswith(f"/{name}")
+            return None if going else forger.objects.get(key, limit=limit)
 
     store = CheckpointStore(cast("ObjectStore", Going()), LOG, LAYOUT, TrustedKeys((line_of(SEED),)))
     for whole in (False, True):
-        with pytest.raises(CheckpointError, match="the note of checkpoint 1 is gone"):
+        with pytest.raises(CheckpointError, match=f"the {name} of checkpoint 1 is gone"):
             store.latest(whole=whole)
 
 

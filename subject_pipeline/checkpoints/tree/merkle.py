@@ -100,12 +100,10 @@ class GrowingTree:
 
     def __init__(self) -> None:
         self._peaks: list[tuple[int, bytes]] = []  # whole trees of falling sizes, each with its root
-        self.size = 0
 
     def append(self, hashed: bytes) -> None:
         """Append a leaf, given by its hash."""
         self._peaks = self._with(hashed)
-        self.size += 1
 
     def root_with(self, hashed: bytes) -> bytes:
         """The root that the tree would have with one more leaf, given by its hash."""
