@@ -5,10 +5,9 @@ what it decided; and gives back of the answer what may be shown. `AuditedTools` 
 """
 
 from subject_pipeline.errors import DeniedError, WithheldError
+from subject_pipeline.gate.call import Permit, Told, event_id_of
 from subject_pipeline.gate.gate import SubjectGate
-from subject_pipeline.gate.hook import Told
 from subject_pipeline.gate.judging import Reason
-from subject_pipeline.gate.permit import Permit, event_id_of
 from subject_pipeline.gate.recording import AuditedTools
 
 __all__ = ["AuditedTools", "DeniedError", "Permit", "Reason", "SubjectGate", "Told", "WithheldError", "event_id_of"]

@@ -2,21 +2,36 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from subject_pipeline.audit.events import AccessEvent, checked_subject, new_event
+from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
-from subject_pipeline.errors import StoreError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.gate.cache import ManifestCache, Seen
-from subject_pipeline.gate.hook import Told
+from subject_pipeline.gate.call import Call, Told
 from subject_pipeline.gate.judging import CLOCKS_DIFFER, Reason, judge
-from subject_pipeline.gate.permit import Ruling
 from subject_pipeline.gate.policy import Purpose
 from subject_pipeline.gate.policy_file import ReadPolicy
+
+
+class Ruling(NamedTuple):
+    """What was decided about one subject, and from what.
+
+    Attributes:
+        reason: why it may not be shown; empty: it may.
+        version: of the table; 0 where it was not read.
+        last: the seq of the last registry row taken into account; -1: there is none.
+        since: when the manifest was last changed; empty where there is none.
+    """
+
+    reason: str
+    version: int = 0
+    last: int = -1
+    since: str = ""
+
 
 NOBODY_READ = Seen(None, 0)
 
@@ -51,14 +66,12 @@ class Deciding:
         log: where the rows go.
         read: the policy.
         cache: the manifests.
-        actor: who acts, if a call names nobody else.
     """
 
-    def __init__(self, log: AuditLog, read: ReadPolicy, cache: ManifestCache, actor: str) -> None:
+    def __init__(self, log: AuditLog, read: ReadPolicy, cache: ManifestCache) -> None:
         self._log = log
         self._read = read
         self._cache = cache
-        self._actor = actor
 
     def purpose(self, told: Told) -> Purpose | None:
         """What the policy says of the purpose of a call; None: nothing, so it is not allowed."""
@@ -86,102 +99,59 @@ class Deciding:
         latest = format_time(dt.datetime.fromisoformat(now) + CLOCKS_DIFFER)
         return Rulings(now, {one: _ruling(purpose, that, latest) for one, that in seen.items()})
 
-    def denials(self, call: "Call", rulings: Rulings, on_record: Mapping[str, str]) -> list[AccessEvent]:
+    def denials(self, call: Call, rulings: Rulings, on_record: Mapping[str, str]) -> list[AccessEvent]:
         """A row for each denial that is not on record yet."""
+        gates = {version: self._gate(version) for version in {one.version for one in rulings.by_subject.values()}}
         return [
-            self._row(call, one, ruling.version, call.denied_id, "denied", rulings.now)._replace(reason=ruling.reason)
+            call.row(one, call.denied_id, rulings.now, "denied")._replace(
+                reason=ruling.reason, gate=gates[ruling.version]
+            )
             for one, ruling in rulings.by_subject.items()
             if ruling.reason and on_record.get(one) != ruling.reason
         ]
 
     def accesses(
-        self, call: "Call", rulings: Rulings, named: Mapping[str, Sequence[str]], result: str, digest: str | None
+        self, call: Call, rulings: Rulings, named: Mapping[str, Collection[str]], result: str, digest: str | None
     ) -> list[AccessEvent]:
         """A row for each of those who are shown, with the names of their fields."""
-        event_id = call.shown_id(digest)
+        gates = {version: self._gate(version) for version in {one.version for one in rulings.by_subject.values()}}
         rows = []
         for one, fields in named.items():
             ruling = rulings.by_subject[one]
             # Some clocks are ahead: an access follows what it was decided from.
-            row = self._row(call, one, ruling.version, event_id, result, max(rulings.now, ruling.since))
-            rows.append(row._replace(fields=tuple(fields) or None, payload_sha256=digest))
+            row = call.row(one, call.shown_id(digest), max(rulings.now, ruling.since), result, fields, digest)
+            rows.append(row._replace(gate=gates[ruling.version]))
         return rows
 
-    def _row(self, call: "Call", subject: str, version: int, event_id: str, result: str, ts: str) -> AccessEvent:
-        """A row of a call; what is the same in many is checked once."""
-        like = call.rows.get((event_id, result, version))
-        if like is None:
-            actor = call.told.get("actor")
-            like = new_event(
-                candidate_id=subject,
-                event_id=event_id,
-                ts=ts,
-                actor=self._actor if actor is None else actor,
-                action=call.action,
-                result=result,
-                optional=call.told,
-            )
-            policy = {"policy_sha256": self._read.sha256, "max_age_s": self._read.policy.max_age}
-            like = call.rows[event_id, result, version] = like._replace(gate={**policy, "table_version": version})
-        return like._replace(candidate_id=checked_subject(subject), ts=ts)
+    def _gate(self, version: int) -> dict[str, Any]:
+        return {
+            "policy_sha256": self._read.sha256,
+            "table_version": version,
+            "max_age_s": self._read.policy.max_age,
+        }
 
-    def record(self, call: "Call", events: Iterable[AccessEvent], rulings: Rulings) -> None:
+    def record(self, call: Call, events: Iterable[AccessEvent], rulings: Rulings) -> None:
         """Append rows; on disk when this returns. Those of whoever is shown, only if nothing was decided since.
 
         Raises:
             OvertakenError: a registry row came that was not taken into account: decide again.
-            StoreError: the store failed, or the call's own id is another's.
+            StoreError: the store failed.
         """
         rows = list(events)
         if not rows:
             return
         after = {row.candidate_id: rulings.by_subject[row.candidate_id].last for row in rows if row.reason is None}
-        own = call.told.get("event_id") is not None
-        first, call.tried = (
-            not call.tried,
-            True,
-        )  # before it is: of an append that fails, other chunks' rows may be there
-        done = self._log.append(rows, unique=first and not own, after=after)
-        if own:
-            self._check_on_record([row for row, one in zip(rows, done, strict=True) if not one.new])
+        tried, call.tried = call.tried, True  # of an append that fails, rows of other chunks may be there
+        done = self._log.append(rows, unique=call.own_id is None and not tried, after=after)
+        if call.own_id is not None:
+            there = [row for row, one in zip(rows, done, strict=True) if not one.new]
+            hidden = [row._replace(event_id=uuid.uuid4().hex) for row in there if not self._is_on_record(row)]
+            self._log.append(hidden, unique=True, after=after)
 
-    def _check_on_record(self, rows: Iterable[AccessEvent]) -> None:
-        """Make sure that rows whose id the log had already are there as what they say, not as another call's."""
-        again = []
-        for row in rows:
-            there = [stored["row"] for stored in show(self._log.store, self._log.ring, row.candidate_id)]
-            if any(_says(one, row) for one in there):
-                continue
-            if row.reason is None:
-                raise StoreError("another call has the event id of this one: give each call its own, or none")
-            again.append(row._replace(event_id=uuid.uuid4().hex))
-        if again:
-            self._log.append(again, unique=True)
-
-
-@dataclass(slots=True)
-class Call:
-    """One call while its rows are recorded, perhaps in more than one attempt.
-
-    Attributes:
-        denied_id: the event id of its denials.
-        tried: something may be on record under its ids.
-        rows: what its rows have in common.
-    """
-
-    action: str
-    told: Told
-    denied_id: str = ""
-    tried: bool = False
-    rows: dict[tuple[str, str, int], AccessEvent] = field(default_factory=dict)
-    _shown: dict[str | None, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.denied_id = self.told.get("event_id") or uuid.uuid4().hex
-
-    def shown_id(self, digest: str | None) -> str:
-        """The event id of whoever is shown by an answer: what is recorded again is there once, by its hash."""
-        return self.told.get("event_id") or self._shown.setdefault(digest, uuid.uuid4().hex)
+    def _is_on_record(self, row: AccessEvent) -> bool:
+        """Whether the row that the log has under an event's id says the same of it, but for the time."""
+        stored = show(self._log.store, self._log.ring, row.candidate_id)
+        return any(_says(one["row"], row) for one in stored)
 
 
 def _ruling(purpose: Purpose | None, seen: Seen, latest: str) -> Ruling:
@@ -197,5 +167,5 @@ def _ruling(purpose: Purpose | None, seen: Seen, latest: str) -> Ruling:
 
 def _says(stored: Mapping[str, Any], row: AccessEvent) -> bool:
     """Whether a stored row records the access that this one would."""
-    names = ("event_id", "action", "actor", "result", "purpose", "reason")
+    names = ("event_id", "action", "actor", "result", "purpose", "reason", "payload_sha256")
     return all(stored.get(name) == getattr(row, name) for name in names)

@@ -8,36 +8,25 @@ An answer goes out only when all of this holds of everybody whom it is about: th
 manifest can be read and allows it by the log's last word, and the access is on record. In any other case it does not.
 """
 
-import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar, Unpack
 
-from subject_pipeline.audit.events import checked_action, checked_subject, new_event
+from subject_pipeline.audit.events import checked_action, checked_subject
 from subject_pipeline.audit.log import AuditLog
-from subject_pipeline.audit.result_state import audit_result_state
 from subject_pipeline.errors import (
     DeniedError,
-    OvertakenError,
-    StoreError,
     WithheldError,
 )
-from subject_pipeline.gate.answers import Found, find_subjects
 from subject_pipeline.gate.cache import ManifestCache
-from subject_pipeline.gate.deciding import Call, Deciding, Rulings
-from subject_pipeline.gate.dropping import WITHHELD, without
-from subject_pipeline.gate.hook import Hook, Told, check_told, opened_log, told_reason, told_subjects
-from subject_pipeline.gate.opened import copied
-from subject_pipeline.gate.permit import Permit
+from subject_pipeline.gate.call import Call, Permit, Told, check_told, told_subjects
+from subject_pipeline.gate.deciding import Deciding, Rulings
+from subject_pipeline.gate.hook import Hook, opened_log, told_reason
 from subject_pipeline.gate.policy_file import ReadPolicy, read_policy
-from subject_pipeline.gate.recording import MAX_FIELDS, payload_digest
+from subject_pipeline.gate.releasing import Releasing, counted
 
 Payload = TypeVar("Payload")
-
-_ATTEMPTS = 8
-_LOG = logging.getLogger(__name__)
 
 
 class SubjectGate(Hook):
@@ -56,8 +45,9 @@ class SubjectGate(Hook):
 
     def __init__(self, log: AuditLog, read: ReadPolicy, *, actor: str) -> None:
         super().__init__(log, actor=actor, timeout=read.policy.timeout)
-        self._policy = read.policy
-        self._deciding = Deciding(log, read, ManifestCache(log, read.policy.max_age), actor)
+        self._read = read
+        self._deciding = Deciding(log, read, ManifestCache(log, read.policy.max_age))
+        self._releasing = Releasing(read.policy, self._deciding)
 
     @classmethod
     def open(
@@ -93,7 +83,7 @@ class SubjectGate(Hook):
     @property
     def ids(self) -> Mapping[str, str]:
         """The fields that hold ids, and their prefixes, as the policy says."""
-        return self._policy.ids
+        return self._read.policy.ids
 
     def before(self, action: str, **told: Unpack[Told]) -> Permit:
         """Decide whom a tool may be called about; denials are on record when this returns or raises.
@@ -150,14 +140,14 @@ class SubjectGate(Hook):
                 recorded, or not in time; the message says which, and nothing of the answer.
         """
         try:
-            return self._in_time(partial(self._released, action, payload, permit))
+            return self._in_time(self._release(action, payload, permit))
         except Exception as error:  # noqa: BLE001 - whatever happens, it must withhold
             _withhold(action, error)
 
     async def after_async(self, action: str, payload: Payload, *, permit: Permit) -> Payload:
         """As `after`, without blocking the event loop."""
         try:
-            return await self._in_time_async(partial(self._released, action, payload, permit))
+            return await self._in_time_async(self._release(action, payload, permit))
         except Exception as error:  # noqa: BLE001 - as above
             _withhold(action, error)
 
@@ -199,12 +189,12 @@ class SubjectGate(Hook):
         checked_action(action)
         subjects = tuple(map(checked_subject, told_subjects(told)))
         rest: Told = {name: value for name, value in told.items() if name != "subjects"}  # type: ignore[assignment]
-        actor, event_id = told.get("actor"), told.get("event_id")
-        new_event(
-            candidate_id="-", event_id="-" if event_id is None else event_id, ts=self._log.now(),
-            actor=self._actor if actor is None else actor, action=action, result="denied", optional=rest,
-        )  # fmt: skip
-        return Call(action, rest), subjects
+        call = Call(action, rest, self._actor)
+        call.row("-", call.denied_id, self._log.now(), "denied")
+        return call, subjects
+
+    def _release(self, action: str, payload: Payload, permit: Permit) -> Callable[[], Payload]:
+        return partial(self._releasing.release, Call(action, permit.told, self._actor), payload, permit)
 
     def _decided(
         self, call: Call, subjects: tuple[str, ...], rulings: Rulings | None
@@ -220,7 +210,7 @@ class SubjectGate(Hook):
     def _permit(self, call: Call, rulings: Rulings, failure: Exception | None) -> Permit:
         denied, allowed = rulings.denied, rulings.allowed
         if not allowed and (denied or self._deciding.purpose(call.told) is None):
-            said = _counted(denied.values()) or "purpose_not_allowed"
+            said = counted(denied.values()) or "purpose_not_allowed"
             unrecorded = f"; this could not be recorded: {told_reason(failure)}" if failure is not None else ""
             raise DeniedError(
                 f"{call.action} is denied: {said}{unrecorded}", denied, recorded=bool(denied) and failure is None
@@ -232,63 +222,6 @@ class SubjectGate(Hook):
             ) from failure
         return Permit(call.action, allowed, denied, call.told)
 
-    def _released(self, action: str, payload: Payload, permit: Permit) -> Payload:
-        if permit.action != action:
-            raise WithheldError(f"the answer of {action} is withheld: its permit is for another action")
-        answer = copied(payload)
-        found = find_subjects(answer, self._policy.ids)
-        if found.opaque:
-            self._check_opaque(action, ", ".join(sorted(found.opaque)))
-        call = Call(action, permit.told)
-        for attempt in range(_ATTEMPTS):
-            try:
-                shown: Payload = self._shown(call, answer, found, permit, again=attempt > 0)
-            except OvertakenError:
-                continue
-            return shown
-        raise StoreError("decisions about its subjects kept being made meanwhile; call again")
-
-    def _shown(self, call: Call, answer: Any, found: Found, permit: Permit, *, again: bool) -> Any:  # noqa: ANN401
-        """Decide on everybody, record, and give what may be shown.
-
-        Raises:
-            OvertakenError: somebody was decided about meanwhile.
-            WithheldError: nothing may be shown.
-        """
-        people = dict.fromkeys((*permit.allowed, *found.subjects))
-        rulings = self._deciding.decide(call.told, people, again=again)
-        denied = rulings.denied
-        events = self._deciding.denials(call, rulings, permit.denied)
-        shown = self._without(answer, found, denied, call) if denied else answer
-        if shown is not WITHHELD:
-            names = find_subjects(shown, self._policy.ids) if denied else found
-            digest = payload_digest(call.action, shown, has_objects=names.has_objects)
-            asked = [one for one in permit.allowed if one not in denied]
-            fields = {one: sorted(names.subjects.get(one, ()))[:MAX_FIELDS] for one in (*asked, *names.subjects)}
-            events += self._deciding.accesses(call, rulings, fields, audit_result_state(names.top), digest)
-        self._deciding.record(call, events, rulings)
-        if shown is WITHHELD:
-            raise WithheldError(
-                f"the answer of {call.action} is withheld, because it is about people who may not be shown: "
-                f"{_counted(denied.values())}"
-            )
-        return shown
-
-    def _without(self, answer: object, found: Found, denied: dict[str, str], call: Call) -> object:
-        """The answer without the denied, where the policy says so and it is about them by their records alone."""
-        purpose = self._deciding.purpose(call.told)
-        if purpose is None or purpose.others == "withhold" or not denied.keys() <= found.subjects.keys():
-            return WITHHELD
-        return without(answer, denied, self._policy.ids)
-
-    def _check_opaque(self, action: str, kinds: str) -> None:
-        if self._policy.deny_opaque:
-            raise WithheldError(
-                f"the answer of {action} is withheld, because it holds what cannot be examined for people: {kinds};"
-                " give its content as JSON values, or set deny_opaque: false in the policy"
-            )
-        _LOG.warning("%s: the answer is released, although it holds what cannot be examined: %s", action, kinds)
-
 
 def _withhold(action: str, error: Exception) -> NoReturn:
     if isinstance(error, WithheldError):
@@ -296,10 +229,6 @@ def _withhold(action: str, error: Exception) -> NoReturn:
     raise WithheldError(
         f"the answer of {action} is withheld, because it could not be recorded: {told_reason(error)}"
     ) from (error)
-
-
-def _counted(reasons: Iterable[str]) -> str:
-    return ", ".join(f"{reason} ({count})" for reason, count in sorted(Counter(reasons).items()))
 
 
 def _failure(error: Exception) -> Any:  # noqa: ANN401 - in the place of an answer of any type

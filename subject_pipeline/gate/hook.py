@@ -7,9 +7,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Self, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from subject_pipeline.audit.events import checked_actor
 from subject_pipeline.audit.log import AuditLog
@@ -27,43 +27,6 @@ Result = TypeVar("Result")
 
 _THREADS = 32
 _LOG = logging.getLogger(__name__)
-
-
-class Told(TypedDict, total=False):
-    """What a caller may say about one call.
-
-    Attributes:
-        subjects: one id or more, from the tool's arguments: a denied or failed answer often names nobody.
-        actor: on whose behalf, if not the hook's own actor.
-        purpose: what for.
-        trace_id: of the request.
-        dataset: where the data are from.
-        event_id: the id of this one call, for a caller that may record it again: within a UTC month, rows of one
-            subject with one id are one row, so an id that another call had hides this one. Default: a random one.
-    """
-
-    subjects: str | Iterable[str]
-    actor: str | None
-    purpose: str | None
-    trace_id: str | None
-    dataset: str | None
-    event_id: str | None
-
-
-def check_told(told: Told) -> None:
-    """Refuse arguments that no call takes: a misspelt one must not be a call without it.
-
-    Raises:
-        TypeError: there is one.
-    """
-    if unknown := told.keys() - Told.__annotations__.keys():
-        raise TypeError(f"unknown arguments {', '.join(sorted(unknown))}; see subject_pipeline.gate.Told")
-
-
-def told_subjects(told: Told) -> tuple[str, ...]:
-    """The subjects that a caller named, each once, in order."""
-    given = told.get("subjects", ())
-    return tuple(dict.fromkeys((given,) if isinstance(given, str) else tuple(given)))
 
 
 def told_reason(error: Exception | None) -> str:

@@ -8,25 +8,23 @@
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, get_args
 
-from subject_pipeline.audit.events import AccessEvent, checked_action, new_event, payload_hash
+from subject_pipeline.audit.events import AccessEvent, checked_action, payload_hash
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.result_state import audit_result_state
 from subject_pipeline.errors import ConfigurationError, EventError, WithheldError
-from subject_pipeline.gate.answers import find_subjects
-from subject_pipeline.gate.hook import Hook, Told, check_told, opened_log, told_reason, told_subjects
-from subject_pipeline.gate.opened import as_json
+from subject_pipeline.gate.answers.finding import find_subjects
+from subject_pipeline.gate.answers.opened import as_json
+from subject_pipeline.gate.call import Call, Told, check_told, told_subjects
+from subject_pipeline.gate.hook import Hook, opened_log, told_reason
 
 DEFAULT_ID_FIELDS = ("candidate_id", "subject_id")
 DEFAULT_TIMEOUT = 10.0
 """Seconds."""
-MAX_FIELDS = 200
-"""How many names of fields a row takes."""
 
 Choice = Literal["withhold", "release"]
 Payload = TypeVar("Payload")
@@ -182,23 +180,10 @@ class AuditedTools(Hook):
         subjects = dict.fromkeys((*told_subjects(told), *found.subjects))
         if not subjects:
             return []
-        event_id, actor = told.get("event_id"), told.get("actor")
-        checked = partial(
-            new_event,
-            event_id=uuid.uuid4().hex if event_id is None else event_id,
-            ts=self._log.now(),
-            actor=self._actor if actor is None else actor,
-            action=action,
-            result=audit_result_state(found.top),
-            payload_sha256=payload_digest(action, payload, has_objects=found.has_objects),
-        )
-        return [
-            checked(
-                candidate_id=subject,
-                optional={**told, "fields": sorted(found.subjects.get(subject, ()))[:MAX_FIELDS]},
-            )
-            for subject in subjects
-        ]
+        call, result = Call(action, told, self._actor), audit_result_state(found.top)
+        digest, now = payload_digest(action, payload, has_objects=found.has_objects), self._log.now()
+        event_id = call.shown_id(digest)
+        return [call.row(one, event_id, now, result, found.subjects.get(one, ()), digest) for one in subjects]
 
     def _check_opaque(self, action: str, kinds: str) -> None:
         if self._on_opaque != "release":

@@ -208,7 +208,13 @@ def test_what_the_caller_got_wrong_is_refused_at_once(gated: Gated) -> None:
     with gated.opened() as gate:
         with pytest.raises(TypeError, match="porpose"):
             gate.before("read", subjects=["W-1"], porpose="scheduling")  # type: ignore[call-arg]
-        for wrong in ({"subjects": [""]}, {"subjects": ["x" * 300]}, {"actor": " "}, {"purpose": "x" * 2_000}):
+        for wrong in (
+            {"event_id": ""},
+            {"subjects": [""]},
+            {"subjects": ["x" * 300]},
+            {"actor": " "},
+            {"purpose": "x" * 2_000},
+        ):
             with pytest.raises(EventError):
                 gate.before("read", **{"subjects": ["W-1"], "purpose": "scheduling", **wrong})  # type: ignore[arg-type]
         with pytest.raises(EventError):
@@ -270,20 +276,19 @@ def test_a_call_with_an_id_of_its_own_is_recorded_once(gated: Gated) -> None:
 
 
 def test_an_id_that_another_call_had_hides_nothing(gated: Gated) -> None:
-    """An access whose id is another's is withheld; a denial is recorded under an id of its own."""
+    """Another purpose, another answer, and denials: each is recorded, under an id of its own."""
     told: dict[str, Any] = {"subjects": ["W-1"], "event_id": "again"}
-    with gated.open(POLICY.replace("5s", "0s") + "max_age: 0s\n") as gate:
-        permit = gate.before("read", purpose="scheduling", **told)
-        assert gate.after("read", record(1), permit=permit) == record(1)
-        permit = gate.before("read", purpose="payroll", **told)
-        with pytest.raises(WithheldError, match="event id"):
-            gate.after("read", record(1), permit=permit)
+    with gated.open(POLICY + "max_age: 0s\n") as gate:
+        for purpose, answer in (("scheduling", record(1)), ("payroll", record(1)), ("payroll", record(1, salary=7))):
+            permit = gate.before("read", purpose=purpose, **told)
+            assert gate.after("read", answer, permit=permit) == answer
         gated.withdraw("W-1")
         for _ in range(2):
             with pytest.raises(DeniedError):
                 gate.before("read", purpose="scheduling", **told)
-    assert [row["event_id"] == "again" for row in gated.rows("W-1")] == [True, False, False]
-    assert gated.results("W-1") == ["success", "consent_withdrawn", "consent_withdrawn"]
+    assert [row["event_id"] == "again" for row in gated.rows("W-1")] == [True, *[False] * 4]
+    assert gated.results("W-1") == ["success"] * 3 + ["consent_withdrawn"] * 2
+    assert_sound(gated.place)
 
 
 def test_event_ids_of_requests() -> None:

@@ -18,10 +18,10 @@ from typing import Any, Final, TypeVar
 
 from subject_pipeline.audit.result_state import ResultState, audit_result_state
 from subject_pipeline.errors import DeniedError, SubjectPipelineError, WithheldError
-from subject_pipeline.gate.answers import find_subjects
+from subject_pipeline.gate.answers.finding import find_subjects
+from subject_pipeline.gate.call import Permit, Told, event_id_of
 from subject_pipeline.gate.gate import SubjectGate
-from subject_pipeline.gate.hook import Told, told_reason
-from subject_pipeline.gate.permit import Permit, event_id_of
+from subject_pipeline.gate.hook import told_reason
 
 Subjects = str | Collection[str] | Callable[[Mapping[str, Any]], str | Iterable[str]]
 """Whom a call is about: those in the argument of this name, or in arguments of several names, or what a function says

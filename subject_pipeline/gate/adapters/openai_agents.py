@@ -12,7 +12,7 @@ from typing import Any
 
 from subject_pipeline.gate.adapters import missing
 from subject_pipeline.gate.adapters.gated_tools import GatedTools, RefusedError, ToolCall, Unread
-from subject_pipeline.gate.opened import JSON, SCALARS, as_json
+from subject_pipeline.gate.answers.opened import JSON, SCALARS, as_json
 
 try:
     from agents import FunctionTool, RunContextWrapper, ToolOutputFileContent, ToolOutputImage, ToolOutputText

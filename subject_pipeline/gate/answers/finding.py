@@ -1,20 +1,7 @@
-"""What a tool's answer holds: the people it names, and what cannot be examined.
+"""Finding the people whom an answer names, and what in it cannot be examined; the package says what that is."""
 
-Examined are mappings, lists and other sequences, sets, objects with fields (dataclasses, named tuples, attrs
-classes, and pydantic models as their `model_dump` says), and JSON text: an answer that is a text itself, the texts of
-MCP content (a record of `type: text`, or a resource's), and any other text that is a JSON object or array.
-
-Values, which name nobody by themselves, are numbers, dates, UUIDs, paths, addresses, enumerations, and every other
-text. Everything else is opaque: bytes, iterators and generators, text where tools answer in text that is not JSON,
-JSON that has a key twice, the data of MCP's images, sounds and resources, and any other object. For the gate, which
-knows the prefixes of ids, that is also an id field that holds anything but ids, and text that is not JSON and yet
-has an id field in it.
-"""
-
-import decimal
 import json
 import logging
-import math
 import numbers
 import re
 import uuid
@@ -22,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from subject_pipeline.gate.opened import JSON, NO_SEQUENCES, SCALARS, VALUES, dump, is_model, opened
+from subject_pipeline.gate.answers.ids import prefixed, several, whole
+from subject_pipeline.gate.answers.opened import JSON, NO_SEQUENCES, SCALARS, VALUES, dump, is_model, opened
 
 # Keys of a mapping may be data (a name, a number); a row takes only what looks like a field.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
@@ -169,11 +157,11 @@ class Search:
         shape = self._shape(record)
         for name in shape.ids:
             prefix = None if self._prefixes is None else self._prefixes[_without_style(name)]
-            for one in _several(record.get(name)):
+            for one in several(record.get(name)):
                 if isinstance(one, uuid.UUID):
-                    yield str(one) if prefix is None else _prefixed(prefix, str(one))
+                    yield str(one) if prefix is None else prefixed(prefix, str(one))
                 elif isinstance(one, str):
-                    yield one if prefix is None else _prefixed(prefix, str.__str__(one))
+                    yield one if prefix is None else prefixed(prefix, str.__str__(one))
                 elif prefix is not None:
                     yield from self._numbered(prefix, one)
                 elif isinstance(one, numbers.Number):
@@ -183,11 +171,11 @@ class Search:
         """The id that a whole number is; null is none, and nobody knows whom anything else names."""
         if value is None:
             return
-        whole = _whole(value)
-        if whole is None:
+        number = whole(value)
+        if number is None:
             self.opaque.add("an id field that holds no id")
         else:
-            yield f"{prefix}{whole}"
+            yield f"{prefix}{number}"
 
     def _shape(self, record: Mapping[Any, object]) -> "_Shape":
         names = tuple(record)
@@ -229,31 +217,6 @@ def _shape(names: tuple[object, ...], wanted: Mapping[str, int]) -> _Shape:
         {name for name in texts if name not in places and _FIELD.fullmatch(name)},
         ("type" in has and bool(has & {"text", "data"})) or ("uri" in has and has <= _RESOURCE),
     )
-
-
-def _several(value: object) -> Collection[object]:
-    """What an id field holds: one, or several."""
-    if isinstance(value, AbstractSet):
-        return sorted(value, key=str)  # rows must not be in the order of a hash
-    if isinstance(value, Sequence) and not isinstance(value, NO_SEQUENCES):
-        return value
-    return (value,)
-
-
-def _prefixed(prefix: str, text: str) -> str:
-    """An id as a dataset's field has it, which may be without its prefix."""
-    return text if text.startswith(prefix) else prefix + text
-
-
-def _whole(value: object) -> int | None:
-    """A number that is whole, as an integer; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | decimal.Decimal):
-        return None
-    try:
-        whole: int = math.floor(value)  # type: ignore[assignment] # of what `isinstance` lets through
-    except (ValueError, OverflowError):  # of what is not a number, or infinite
-        return None
-    return whole if whole == value else None
 
 
 class _TwiceError(ValueError):

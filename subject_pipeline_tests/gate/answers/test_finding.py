@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.gate.answers import find_subjects
-from subject_pipeline.gate.opened import as_json
+from subject_pipeline.gate.answers.finding import find_subjects
+from subject_pipeline.gate.answers.opened import as_json
 
 SECRET = "a-phone-number-of-4711"
 FIELDS = ("candidate_id", "subject_id")
@@ -201,7 +201,7 @@ def test_a_models_root_is_the_answer() -> None:
 def test_pydantic_is_not_loaded_for_it() -> None:
     """Where it is not loaded no answer is a model, and it stays unloaded."""
     code = (
-        "import sys; from subject_pipeline.gate.answers import find_subjects as f;"
+        "import sys; from subject_pipeline.gate.answers.finding import find_subjects as f;"
         "gone = [sys.modules.pop(name) for name in list(sys.modules) if name.partition('.')[0] == 'pydantic'];"
         "print(*f([{'candidate_id': 'A', 'x': {1}}, (1,)], ['candidate_id']).subjects, 'pydantic' in sys.modules)"
     )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from subject_pipeline.gate.answers import Search, find_subjects
+from subject_pipeline.gate.answers.finding import Search, find_subjects
 
 WITHHELD: Final = object()
 """In the place of an answer of which nothing may be shown."""

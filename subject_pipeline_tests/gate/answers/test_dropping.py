@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.gate.answers import find_subjects
-from subject_pipeline.gate.dropping import WITHHELD, without
+from subject_pipeline.gate.answers.dropping import WITHHELD, without
+from subject_pipeline.gate.answers.finding import find_subjects
 
 IDS = {"worker_id": "W-", "candidate_id": ""}
 A, B, C = ({"worker_id": number, "x": number} for number in (1, 2, 3))
