@@ -27,6 +27,8 @@ from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import TABLE
 
 _AT_ONCE = 16
+_REMEMBERED = 2_000
+"""Of one chunk: a manifest takes some kilobytes in memory, and a tenth of a millisecond to make again."""
 
 
 Files = tuple[tuple[str, str], ...]
@@ -114,7 +116,7 @@ class ChunkView:
     def look(self, candidate_id: str) -> Known | None:
         """What is known of a subject; None where the log must be read for it."""
         found = self.known.get(candidate_id)
-        if found is None and (found := self._judged(candidate_id)) is not None:
+        if found is None and (found := self._judged(candidate_id)) is not None and len(self.known) < _REMEMBERED:
             self.known[candidate_id] = found
         return found
 

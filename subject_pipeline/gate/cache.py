@@ -28,6 +28,10 @@ def read_clocks() -> Moment:
     return Moment(time.monotonic(), time.time())
 
 
+_ROWS = 1_000_000
+"""That are kept of all chunks together, but for those that are needed just now."""
+
+
 class Seen(NamedTuple):
     """What is known of a subject, and the version of the table that it is known by; None: it cannot be read."""
 
@@ -108,7 +112,16 @@ class ManifestCache:
             self._entries.pop(one, None)
         read = self._reader().views(stale, before)
         self._entries.update({one: _Entry(view, now) for one, view in read.items()})
+        self._forget(but_for=chunks)
         return {one: self._entries[one].view for one in chunks if one in self._entries}
+
+    def _forget(self, but_for: Collection[str]) -> None:
+        """Let go of the views that were read first, while there are too many rows."""
+        rows = sum(len(entry.view.stored.places) for entry in self._entries.values())
+        for one in [name for name in self._entries if name not in but_for]:
+            if rows <= _ROWS:
+                break
+            rows -= len(self._entries.pop(one).view.stored.places)
 
     def _looked_up(self, chunk: str, view: "ChunkView", candidate_ids: Collection[str]) -> dict[str, Seen]:
         unclear = [one for one in candidate_ids if view.look(one) is None]

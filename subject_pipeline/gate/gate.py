@@ -28,6 +28,9 @@ from subject_pipeline.gate.releasing import Releasing, counted
 
 Payload = TypeVar("Payload")
 
+_FEW = 32
+"""Subjects that are decided about from memory in the event loop; of more, making their manifests would block it."""
+
 
 class SubjectGate(Hook):
     """Lets no answer about a person out unless the policy allows it by their manifest, and it is on record.
@@ -112,7 +115,7 @@ class SubjectGate(Hook):
     async def before_async(self, action: str, **told: Unpack[Told]) -> Permit:
         """As `before`, without blocking the event loop."""
         call, subjects = self._checked(action, told)
-        rulings = self._deciding.at_once(told, subjects)
+        rulings = self._deciding.at_once(told, subjects) if len(subjects) <= _FEW else None
         if rulings is None or rulings.denied:
             try:
                 outcome = await self._in_time_async(partial(self._decided, call, subjects, rulings))
