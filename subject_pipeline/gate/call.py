@@ -106,7 +106,11 @@ class Call:
 
     def shown_id(self, digest: str | None) -> str:
         """The event id of whoever is shown by an answer: what is recorded again is there once, by its hash."""
-        return self._shown.setdefault(digest, uuid.uuid4().hex) if self.own_id is None else self.own_id
+        if self.own_id is not None:
+            return self.own_id
+        if digest not in self._shown:
+            self._shown[digest] = uuid.uuid4().hex
+        return self._shown[digest]
 
     def row(
         self,

@@ -115,11 +115,11 @@ class Deciding:
     ) -> list[AccessEvent]:
         """A row for each of those who are shown, with the names of their fields."""
         gates = {version: self._gate(version) for version in {one.version for one in rulings.by_subject.values()}}
-        rows = []
+        rows, event_id = [], call.shown_id(digest)
         for one, fields in named.items():
             ruling = rulings.by_subject[one]
             # Some clocks are ahead: an access follows what it was decided from.
-            row = call.row(one, call.shown_id(digest), max(rulings.now, ruling.since), result, fields, digest)
+            row = call.row(one, event_id, max(rulings.now, ruling.since), result, fields, digest)
             rows.append(row._replace(gate=gates[ruling.version]))
         return rows
 

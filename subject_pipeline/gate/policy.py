@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from subject_pipeline.gate.answers.ids import without_style
+
 MAX_AGE_AT_MOST = 60
 """Seconds."""
 
@@ -41,6 +43,12 @@ def _classified(vertical: str) -> str:
     if vertical == "unknown":
         raise ValueError("unknown is what nobody has classified yet, and is never allowed")
     return vertical
+
+
+def _each_once(ids: dict[str, str]) -> dict[str, str]:
+    if len({without_style(name) for name in ids}) < len(ids):
+        raise ValueError("two of these are one field in another case style")
+    return ids
 
 
 GeneralPii = Literal["pending_backfill_review", "given", "refused", "withdrawn"]
@@ -98,6 +106,7 @@ class GatePolicy(_Strict):
     ids: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[str, Field(max_length=100)]],
         Field(min_length=1),
+        AfterValidator(_each_once),
     ] = {"candidate_id": "", "subject_id": ""}
     max_age: Annotated[Seconds, Field(le=MAX_AGE_AT_MOST)] = 5
     timeout: Annotated[Seconds, Field(ge=1, le=_TIMEOUT_AT_MOST)] = 10

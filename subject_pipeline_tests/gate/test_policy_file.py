@@ -106,6 +106,11 @@ WRONG = {
     "no time": (POLICY + "timeout: 0s\n", 5, "timeout: input should be greater than or equal to 1"),
     "a word for yes": (POLICY + "deny_opaque: 'yes'\n", 5, "deny_opaque: input should be a valid boolean"),
     "no id fields": ("ids: {}\n" + POLICY.partition("ids")[0], 1, "ids: dictionary should have at least 1"),
+    "a field twice, in another case style": (
+        "ids: {worker_id: W-, WorkerID: X-}\n" + POLICY.partition("ids")[0],
+        1,
+        "ids: two of these are one field",
+    ),
     "a prefix that is no text": ("ids: {worker_id: 7}\n" + POLICY.partition("ids")[0], 1, "ids.worker_id: input"),
     "a key twice": (POLICY + "max_age: 5s\nmax_age: 60s\n", 6, "'max_age' is there twice"),
     "a key twice, deep down": (

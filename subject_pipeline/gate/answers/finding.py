@@ -9,12 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from subject_pipeline.gate.answers.ids import prefixed, several, whole
+from subject_pipeline.gate.answers.ids import prefixed, whole, without_style
 from subject_pipeline.gate.answers.opened import JSON, NO_SEQUENCES, SCALARS, VALUES, dump, is_model, opened
 
 # Keys of a mapping may be data (a name, a number); a row takes only what looks like a field.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_CASE_STYLE = str.maketrans("", "", "_- ")
 _RESOURCE = frozenset({"uri", "mimeType", "text", "blob", "_meta", "meta"})
 _JSON_BEGINS = ("{", "[", '"')
 _LOG = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class Found(NamedTuple):
 class _Shape(NamedTuple):
     """What the names of a record's fields say."""
 
-    ids: list[str]
+    ids: dict[str, str | None]
     fields: set[str]
     is_content: bool
 
@@ -87,12 +86,9 @@ class Search:
     """What was found so far, and how to examine another value."""
 
     def __init__(self, id_fields: Collection[str] | Mapping[str, str]) -> None:
-        self._wanted = {_without_style(name): place for place, name in enumerate(id_fields)}
-        self._prefixes = (
-            {_without_style(name): prefix for name, prefix in id_fields.items()}
-            if isinstance(id_fields, Mapping)
-            else None
-        )
+        self._knows_prefixes = isinstance(id_fields, Mapping)
+        prefixes = id_fields if isinstance(id_fields, Mapping) else dict.fromkeys(id_fields)
+        self._wanted = {without_style(name): prefix for name, prefix in prefixes.items()}
         self._named = re.compile(
             "[\"'](?:" + "|".join("[_ -]*".join(map(re.escape, name)) for name in self._wanted) + ")[\"']",
             re.IGNORECASE,
@@ -138,7 +134,7 @@ class Search:
                 return [value]
             if value is not text:
                 return self.within(value)
-        if self._prefixes is not None and self._named.search(text) is not None:
+        if self._knows_prefixes and self._named.search(text) is not None:
             self.opaque.add("text that is not JSON, and has an id field in it")
         return []
 
@@ -154,14 +150,11 @@ class Search:
 
     def ids(self, record: Mapping[Any, object]) -> Iterator[str]:
         """The ids that a record has in its own fields."""
-        shape = self._shape(record)
-        for name in shape.ids:
-            prefix = None if self._prefixes is None else self._prefixes[_without_style(name)]
-            for one in several(record.get(name)):
-                if isinstance(one, uuid.UUID):
-                    yield str(one) if prefix is None else prefixed(prefix, str(one))
-                elif isinstance(one, str):
-                    yield one if prefix is None else prefixed(prefix, str.__str__(one))
+        for name, prefix in self._shape(record).ids.items():
+            for one in _several(record.get(name)):
+                if isinstance(one, str | uuid.UUID):
+                    text = str.__str__(one) if isinstance(one, str) else str(one)
+                    yield text if prefix is None else prefixed(prefix, text)
                 elif prefix is not None:
                     yield from self._numbered(prefix, one)
                 elif isinstance(one, numbers.Number):
@@ -204,17 +197,23 @@ class Search:
 _NO_JSON = "text that is not JSON, or has a key twice"
 
 
-def _without_style(name: str) -> str:
-    return name.translate(_CASE_STYLE).casefold()
+def _several(value: object) -> Collection[object]:
+    """What an id field holds: one, or several."""
+    if isinstance(value, AbstractSet):
+        return sorted(value, key=str)  # rows must not be in the order of a hash
+    if isinstance(value, Sequence) and not isinstance(value, NO_SEQUENCES):
+        return value
+    return (value,)
 
 
-def _shape(names: tuple[object, ...], wanted: Mapping[str, int]) -> _Shape:
+def _shape(names: tuple[object, ...], wanted: Mapping[str, str | None]) -> _Shape:
     texts = [name for name in names if isinstance(name, str)]
-    places = {name: wanted[plain] for name in texts if (plain := _without_style(name)) in wanted}
+    places = {plain: place for place, plain in enumerate(wanted)}
+    ids = {name: plain for name in texts if (plain := without_style(name)) in wanted}
     has = set(texts)
     return _Shape(
-        sorted(places, key=places.__getitem__),
-        {name for name in texts if name not in places and _FIELD.fullmatch(name)},
+        {name: wanted[ids[name]] for name in sorted(ids, key=lambda name: places[ids[name]])},
+        {name for name in texts if name not in ids and _FIELD.fullmatch(name)},
         ("type" in has and bool(has & {"text", "data"})) or ("uri" in has and has <= _RESOURCE),
     )
 

@@ -1,21 +1,15 @@
-"""Ids as the fields of answers hold them: one or several, text or numbers, with their prefix or without."""
+"""Ids as fields of answers hold them: text or numbers, with their prefix or without, in a field of any case style."""
 
 import decimal
 import math
 import numbers
-from collections.abc import Collection, Sequence
-from collections.abc import Set as AbstractSet
 
-from subject_pipeline.gate.answers.opened import NO_SEQUENCES
+_CASE_STYLE = str.maketrans("", "", "_- ")
 
 
-def several(value: object) -> Collection[object]:
-    """What an id field holds: one, or several."""
-    if isinstance(value, AbstractSet):
-        return sorted(value, key=str)  # rows must not be in the order of a hash
-    if isinstance(value, Sequence) and not isinstance(value, NO_SEQUENCES):
-        return value
-    return (value,)
+def without_style(name: str) -> str:
+    """The name of a field, the same in whatever case style."""
+    return name.translate(_CASE_STYLE).casefold()
 
 
 def prefixed(prefix: str, text: str) -> str:
@@ -25,6 +19,8 @@ def prefixed(prefix: str, text: str) -> str:
 
 def whole(value: object) -> int | None:
     """A number that is whole, as an integer; None for anything else."""
+    if type(value) is int:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real | decimal.Decimal):
         return None
     try:
