@@ -63,6 +63,7 @@ NOBODY = "read_worker is denied: its arguments do not say whom it is about"
         ("worker_id", {}, NOBODY),
         ("worker_id", {"worker_id": None}, NOBODY),
         ("worker_id", {"worker_id": {"of": 1}}, NOBODY),
+        ("worker_id", {"worker_id": [1, {"of": 3}]}, NOBODY),
         ("worker_id", {"worker_id": 1.5}, NOBODY),
         ("worker_id", {"person": "W-1"}, NOBODY),
         ("person", {"person": ""}, "nothing of read_worker is released"),
