@@ -9,6 +9,7 @@ manifest can be read and allows it by the log's last word, and the access is on 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar, Unpack
@@ -157,6 +158,8 @@ class SubjectGate(Hook):
     def guard(self, action: str, call: Callable[[], Payload], **told: Unpack[Told]) -> Payload:
         """Both around a call: `before`, then the call, then `after`.
 
+        The call is about all the subjects: if some are denied, their records must be in the answer, to be dropped.
+
         Args:
             action: as in `before`.
             call: calls the tool.
@@ -174,7 +177,7 @@ class SubjectGate(Hook):
         except Exception as error:
             self.after(action, _failure(error), permit=permit)
             raise WithheldError(_raised(action, error)) from error
-        return self.after(action, payload, permit=permit)
+        return self.after(action, payload, permit=_of_all(permit))
 
     async def guard_async(self, action: str, call: Callable[[], Awaitable[Payload]], **told: Unpack[Told]) -> Payload:
         """As `guard`, of a coroutine function."""
@@ -184,7 +187,7 @@ class SubjectGate(Hook):
         except Exception as error:
             await self.after_async(action, _failure(error), permit=permit)
             raise WithheldError(_raised(action, error)) from error
-        return await self.after_async(action, payload, permit=permit)
+        return await self.after_async(action, payload, permit=_of_all(permit))
 
     def _checked(self, action: str, told: Told) -> tuple[Call, tuple[str, ...]]:
         """The call and its subjects; what no row could name is refused now."""
@@ -224,6 +227,11 @@ class SubjectGate(Hook):
                 f"{told_reason(failure)}"
             ) from failure
         return Permit(call.action, allowed, denied, call.told)
+
+
+def _of_all(permit: Permit) -> Permit:
+    """The permit after a call that was not told of it, and so was made about the denied too."""
+    return replace(permit, allowed=(*permit.allowed, *permit.denied))
 
 
 def _withhold(action: str, error: Exception) -> NoReturn:

@@ -153,6 +153,27 @@ def test_guard_is_both_around_a_call(gated: Gated, in_loop: bool) -> None:
 
 
 @pytest.mark.parametrize("in_loop", [False, True])
+def test_what_guard_calls_is_about_the_denied_too(gated: Gated, in_loop: bool) -> None:
+    """The call knows nothing of the permit: an answer that names none of them, such as a sum, may be about them all."""
+    gated.withdraw("W-2")
+
+    def guarded(gate: SubjectGate, answer: Any) -> Any:
+        async def later() -> Any:
+            return answer
+
+        told: dict[str, Any] = {"subjects": ["W-1", "W-2"], "purpose": "scheduling"}
+        if in_loop:
+            return asyncio.run(gate.guard_async("read", later, **told))
+        return gate.guard("read", lambda: answer, **told)
+
+    with gated.opened() as gate:
+        with pytest.raises(WithheldError, match="consent_withdrawn"):
+            guarded(gate, {"total": 9_000})
+        assert guarded(gate, [record(1), record(2)]) == [record(1)]
+    assert (gated.results("W-1"), gated.results("W-2")) == (["success"], ["consent_withdrawn"] * 2)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
 def test_what_a_tool_raises_is_recorded_and_not_told(gated: Gated, in_loop: bool) -> None:
     """Its message may quote the answer: it is the cause, for whoever runs the gate, and in no text of ours."""
 
