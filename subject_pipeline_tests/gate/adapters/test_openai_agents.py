@@ -2,7 +2,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
 from agents import (
@@ -10,6 +11,7 @@ from agents import (
     FunctionTool,
     RunConfig,
     Runner,
+    Tool,
     ToolOutputFileContent,
     ToolOutputImage,
     ToolOutputText,
@@ -372,3 +374,11 @@ def test_tools_of_an_mcp_server_take_the_guardrails(gated: Gated) -> None:
         gated,
         ("W-1", "read_worker", "success"), ("W-2", "read_worker", "consent_withdrawn"), ("W-3", "read_worker", "error"),
     )  # fmt: skip
+
+
+def test_the_page_names_every_kind_of_tool_that_takes_no_guardrails() -> None:
+    """Those of another version of the SDK included."""
+    page = (Path(__file__).parents[3] / "docs" / "gate" / "adapters.md").read_text(encoding="utf-8")
+    kinds = [get_origin(kind) or kind for kind in get_args(Tool)]
+    assert [kind for kind in kinds if hasattr(kind, "tool_output_guardrails")] == [FunctionTool]
+    assert [kind.__name__ for kind in kinds if f"`{kind.__name__}`" not in page] == []
