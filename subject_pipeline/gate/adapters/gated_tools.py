@@ -45,6 +45,12 @@ class Unread:
     def __init__(self, part: Any) -> None:  # noqa: ANN401 - of any library
         self.part: Final = part
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unread) and self.part is other.part
+
+    def __hash__(self) -> int:
+        return id(self.part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:

@@ -68,15 +68,14 @@ class GateGuardrails:
         return ToolGuardrailFunctionOutput.allow()
 
     async def _after(self, data: ToolOutputGuardrailData) -> ToolGuardrailFunctionOutput:
-        answer = _opened(data.output)
         try:
             permit = await self._gated.permit_async(_call(data))  # nothing is kept between the two guardrails
-            shown = await self._gated.release_async(permit, answer)
+            shown = await self._gated.release_async(permit, _opened(data.output))
         except RefusedError as refused:
             return ToolGuardrailFunctionOutput.reject_content(str(refused))
-        if _is_read_as_judged(data.output) and shown == answer:
+        if _is_read_as_judged(data.output) and shown == _opened(data.output):
             return ToolGuardrailFunctionOutput.allow()
-        # A guardrail replaces an output by a text, and by nothing else.
+        # A guardrail replaces an output by a text, and by nothing else; a tool may have changed its own meanwhile.
         text = shown if isinstance(shown, str) else json.dumps(as_json(shown), ensure_ascii=False, default=str)
         return ToolGuardrailFunctionOutput.reject_content(text)
 

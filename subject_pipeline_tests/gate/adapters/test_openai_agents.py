@@ -170,6 +170,23 @@ def test_of_several_blocks_each_is_looked_through(gated: Gated) -> None:
     assert answered(gated, [returning(blocks)], READ_1, purpose="payroll") == ["nothing of read_worker is released"]
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_an_answer_that_changes_while_it_is_judged_goes_out_as_it_was(gated: Gated, within: bool) -> None:
+    """A tool may keep what it returned."""
+    gated.withdraw("W-2")
+    rows = [record(1)]
+    answer = {"rows": rows} if within else rows
+
+    def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
+        if operation == "create" and key.startswith("audit/"):
+            rows.append(record(2))
+        return run()
+
+    gated.place.objects.around = around
+    assert answered(gated, [returning(answer)], READ_1) == [{"rows": [record(1)]} if within else [record(1)]]
+    assert len(rows) > 1
+
+
 OPAQUE: list[Any] = [
     "Ada likes to work with Bob",
     ToolOutputImage(image_url="data:image/png;base64,aGVsbG8="),
