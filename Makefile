@@ -18,7 +18,7 @@ dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format reference mutants bench bench-scale bench-soak bench-buckets constraints clean
+.PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format reference mutants bench bench-scale bench-soak bench-buckets bench-dagster constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s '|'
@@ -105,6 +105,9 @@ bench-scale: $(READY_DEV) ## Measure what grows with subjects, rows and single a
 
 bench-soak: $(READY_DEV) ## Verify a thousand times beside writers: none may raise an alarm
 	$(BIN)/python benchmarks/soak.py
+
+bench-dagster: $(READY_DEV) ## Measure what 50 datasets and 1,024 chunks cost Dagster, beside Dagster itself
+	$(BIN)/python benchmarks/definitions.py
 
 bench-buckets: $(READY_DEV) ## Count the requests to an S3 server, and make each of them late
 	$(BIN)/python benchmarks/buckets.py

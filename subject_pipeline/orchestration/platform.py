@@ -9,8 +9,7 @@ from subject_pipeline.orchestration.assets.compliance import compliance
 from subject_pipeline.orchestration.assets.history import prune_history
 from subject_pipeline.orchestration.assets.lifecycle import lifecycle
 from subject_pipeline.orchestration.assets.maintenance import maintain_store
-from subject_pipeline.orchestration.automation import automation
-from subject_pipeline.orchestration.freshness import freshness
+from subject_pipeline.orchestration.automation import automation, freshness
 from subject_pipeline.orchestration.resources import KeyRingResource, LayoutResource, StoreResource
 from subject_pipeline.orchestration.sensors.alerts import alert_sensors
 from subject_pipeline.project.platform import PlatformSettings
@@ -38,7 +37,7 @@ def platform_definitions(platform: PlatformSettings, manifests: Sequence[dg.Asse
     )
     return dg.Definitions.merge(
         audit(partitions, manifests, platform.owners, platform.store),
-        lifecycle(platform.owners, platform.store),
+        lifecycle(platform.owners, platform.store, platform.policies),
         compliance(platform),
         automation(platform.automation, names),
         freshness(platform.automation, names),

@@ -111,7 +111,8 @@ class VerifiedChunks:
         return {
             "log_read": self.read.get(chunk, "not at all: the store has no such chunk"),
             **self.metadata.get(chunk, {}),
-            **problems,
+            # A number that is not there is zero: of 1,024 partitions, zeros were a third of what Dagster kept of a run.
+            **{name: count for name, count in problems.items() if count},
             **(where_listed(listed) if any(found.values()) else {}),
             **({FULL_VERIFICATION: dg.MetadataValue.timestamp(last_full)} if last_full else {}),
         }

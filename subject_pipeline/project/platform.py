@@ -150,6 +150,13 @@ class PlatformSettings(_Attributes):
         "machines; a dataset may say otherwise. Default: one run for any selection.",
         examples=["{{ env.SUBJECT_PARTITIONS_PER_RUN }}", 16],
     )
+    policies: str | None = Field(
+        default=None,
+        description="YAML file of the policies (how long data is kept, verticals, four eyes), which is put in force "
+        "before decisions are applied. A relative path counts from the project's folder. Default: those of "
+        "`subject-pipeline policies apply`.",
+        examples=["policies.yaml"],
+    )
     owners: list[str] = Field(
         default_factory=list,
         description="Of the assets that belong to no dataset: e-mail addresses, or team:name.",
@@ -164,8 +171,8 @@ class PlatformSettings(_Attributes):
         Raises:
             ConfigurationError: a path begins with the home of a user who is none.
         """
-        ring = None if self.key_ring is None else located(self.key_ring, folder)
-        return self.model_copy(update={"store": located(self.store, folder), "key_ring": ring})
+        named = {name: getattr(self, name) for name in ("store", "key_ring", "policies")}
+        return self.model_copy(update={name: located(path, folder) for name, path in named.items() if path})
 
 
 def located(path: str, folder: Path) -> str:

@@ -12,7 +12,11 @@ import pytest
 from dagster.components.core.component_tree import ComponentTreeException
 
 from subject_pipeline.components import SubjectDataset, SubjectPlatform
+from subject_pipeline.decisions.stored_policies import read_policies_file, stored_policies
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
+from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.projects import Document, definitions_of
 
 PEOPLE = {"name": "people", "source": "people.parquet", "key_column": "id"}
@@ -91,7 +95,7 @@ def test_every_attribute_has_a_description_and_an_example(component: Any) -> Non
     """Nested ones as well; editors show both."""
     schema = component.model().model_json_schema()
     models = [schema, *schema.get("$defs", {}).values()]
-    for name, field in [item for model in models for item in model["properties"].items()]:
+    for name, field in [item for model in models for item in model.get("properties", {}).items()]:
         assert field.get("description"), name
         assert field.get("examples") or "$ref" in str(field), name
 
@@ -149,3 +153,31 @@ def test_a_secret_option_keeps_its_variables_name(monkeypatch: pytest.MonkeyPatc
 
         assert dg.materialize([made], resources={"store": store}).success
         assert opened[0].options == {"aws_secret_access_key": "wJalrXUtnFEMI", "aws_region": "eu-central-1"}
+
+
+POLICIES = "policies:\n  four_years: {keep: 1460d, from: registered}\nverticals: [general]\n"
+
+
+def test_policies_that_the_yaml_names_are_put_in_force_before_decisions(tmp_path: Path) -> None:
+    """By an asset upstream of the decisions, in their job; without the attribute there is none."""
+    create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
+    file = tmp_path / "policies.yaml"
+    platform: dict[str, Any] = {"store": str(tmp_path / "store"), "chunks": 4, "key_ring": str(tmp_path / "ring.json")}
+    with definitions_of(platform) as definitions:
+        assert dg.AssetKey("policies") not in definitions.resolve_asset_graph().get_all_asset_keys()
+    file.write_text(POLICIES, encoding="utf-8")
+    SubjectStore.at(platform["store"], wanted_chunks=4).layout_or_create()
+    with definitions_of({**platform, "policies": str(file)}) as definitions:
+        graph = definitions.resolve_asset_graph()
+        assert dg.AssetKey("policies") in graph.get(dg.AssetKey("decisions")).parent_keys
+        job = definitions.resolve_job_def("apply_decisions")
+        assert job.execute_in_process(instance=dg.DagsterInstance.ephemeral()).success
+    in_force = stored_policies(SubjectStore.at(platform["store"]).objects, KeyRingFile(tmp_path / "ring.json"))
+    assert in_force.sha256 == read_policies_file(file).sha256
+
+
+def test_policies_that_cannot_be_used_are_refused_when_loading(tmp_path: Path) -> None:
+    """And not by the first run at night."""
+    file = tmp_path / "policies.yaml"
+    file.write_text("retention: [", encoding="utf-8")
+    assert "cannot read policies from" in refused({"store": str(tmp_path), "policies": str(file)})

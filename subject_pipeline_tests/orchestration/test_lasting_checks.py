@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.test_utils import create_run_for_test
 
 from subject_pipeline.components import subject_dataset
+from subject_pipeline.orchestration import lasting_checks as module
 from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.history.trouble import trouble
 from subject_pipeline.registry.registering import register_dataset
@@ -159,7 +161,9 @@ def test_a_run_that_ends_between_anothers_look_and_its_word_is_not_lost(
 ) -> None:
     """The later looks once more after it has spoken."""
     bench.stage(bad(ONE))
-    meanwhile(monkeypatch, PastPartitions, "of", lambda: bench.run(ONE))
+    looks = SimpleNamespace(of=PastPartitions.of)  # of the checks: the asset itself looked before it began
+    monkeypatch.setattr(module, "PastPartitions", looks)
+    meanwhile(monkeypatch, looks, "of", lambda: bench.run(ONE))
     assert {one.check_name: one.passed for one in bench.run(TWO).get_asset_check_evaluations()}[REGISTERED.name]
     assert bench.red() == {REGISTERED.name}
 

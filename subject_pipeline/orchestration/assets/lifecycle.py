@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
@@ -10,6 +11,7 @@ from subject_pipeline.lifecycle.decision_inbox import apply_inbox
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.erasing import carry_out_orders
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
+from subject_pipeline.orchestration.assets.policies import POLICIES, policies_asset
 from subject_pipeline.orchestration.data_versions import log_version
 from subject_pipeline.orchestration.lineage import owned
 from subject_pipeline.orchestration.privacy.failures import clear_failures
@@ -122,16 +124,6 @@ def erasures(store: StoreResource, key_ring: KeyRingResource) -> dg.MaterializeR
     )
 
 
-apply_decisions = dg.define_asset_job(
-    "apply_decisions",
-    selection=dg.AssetSelection.assets(decisions, subject_reviews),
-    executor_def=dg.in_process_executor,
-    tags={"subject/job": "decisions"},
-    metadata={"reads": DECISIONS_INBOX, "writes": f"{AUDIT}, {TABLE}/"},
-    description="Apply the decisions of new files in the store's inbox, each decision once. Needs no config: it takes "
-    "whatever was not taken before, then counts what waits for a decision. Safe to run again.",
-)
-
 carry_out_erasures = dg.define_asset_job(
     "carry_out_erasures",
     selection=dg.AssetSelection.assets(erasures),
@@ -142,9 +134,31 @@ carry_out_erasures = dg.define_asset_job(
 )
 
 
-def lifecycle(owners: Sequence[str], store: str) -> dg.Definitions:
-    """Four assets of these owners in a store, and two jobs."""
-    return dg.Definitions(
-        assets=owned(placed([inbox_decision_files, decisions, subject_reviews, erasures], store), owners),
-        jobs=[apply_decisions, carry_out_erasures],
+def lifecycle(owners: Sequence[str], store: str, policies: str | None) -> dg.Definitions:
+    """The assets of these owners in a store, and two jobs.
+
+    Args:
+        owners: of the assets.
+        store: where they are.
+        policies: the file of the policies that decisions are to be applied by; None: those in force.
+
+    Raises:
+        PolicyError: the file cannot be used.
+    """
+    declared = [policies_asset(Path(policies), owners)] if policies else []
+    applied = decisions
+    if declared:
+        applied = decisions.map_asset_specs(
+            lambda spec: spec.replace_attributes(deps=[*spec.deps, dg.AssetDep(POLICIES)])
+        )
+    shared = owned(placed([inbox_decision_files, applied, subject_reviews, erasures], store), owners)
+    apply_decisions = dg.define_asset_job(
+        "apply_decisions",
+        selection=dg.AssetSelection.assets(*declared, applied, subject_reviews),
+        executor_def=dg.in_process_executor,
+        tags={"subject/job": "decisions"},
+        metadata={"reads": DECISIONS_INBOX, "writes": f"{AUDIT}, {TABLE}/"},
+        description="Apply the decisions of new files in the store's inbox, each decision once. Needs no config: it "
+        "takes whatever was not taken before, then counts what waits for a decision. Safe to run again.",
     )
+    return dg.Definitions(assets=[*shared, *declared], jobs=[apply_decisions, carry_out_erasures])
