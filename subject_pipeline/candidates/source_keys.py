@@ -1,4 +1,7 @@
-"""The key column of a source: its type, and its values as text; no other column is read."""
+"""The key column of a source: its type, and its values as text; no other column is read.
+
+One class, since all that it reads comes of the same footers and the same plan: batches, one key's rows, and quality.
+"""
 
 import itertools
 from bisect import bisect_right
