@@ -19,7 +19,7 @@ from subject_pipeline.orchestration.assets.source import (
     staging_check,
     staging_version,
 )
-from subject_pipeline.orchestration.history.partitions import PastPartitions
+from subject_pipeline.orchestration.history.partitions import partition_numbers
 from subject_pipeline.orchestration.history.run_partitions import partitions_of
 from subject_pipeline.orchestration.history.stagings import last_reconciliation
 from subject_pipeline.orchestration.lasting_checks import lasting_checks
@@ -219,7 +219,7 @@ def _subject_manifests(
             )
             listed = listed_by_step(store, failures_listed(done.failures))
             about = provenance(store)
-            numbers = dataset_numbers(store, declaration, done, PastPartitions.of(context.instance, context.asset_key))
+            numbers = dataset_numbers(store, declaration, done, partition_numbers(context.instance, context.asset_key))
         if unwritten := [item for item in done.failures if item.kind in {"not_written", "unknown"}]:
             # Unlike a bad candidate, this is fixed by running again, so the partitions must not look done.
             raise dg.Failure(

@@ -470,10 +470,14 @@ def test_a_check_that_blocks_stops_the_run_before_anything_is_staged(bench: Benc
 
 
 def test_a_row_without_a_key_is_counted_and_refused(bench: Bench) -> None:
-    """The check says how many there are, the failure names the first."""
+    """The check says how many there are; the failure names the list that says where the first is."""
     people = bench()
     people.write([*IDS, None, None])
     result = people.run()
     assert not result.success
     assert quality(result) == {"no_null_keys": (False, "2 rows without a key")}
-    assert "null key in column 'id' at row 200" in failure_of(result)
+    path = re.search(r"findings/\S+\.parquet", failure_of(result))
+    assert path is not None
+    (said,) = read_findings(people.store.objects, path.group())
+    assert said["kind"] == "SourceError"
+    assert "null key in column 'id' at row 200" in said["detail"]

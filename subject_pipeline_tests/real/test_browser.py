@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from subject_pipeline.lifecycle.stored_findings import read_findings
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline.samples.events import sample_events
 from subject_pipeline_tests.real.browser import HEIGHT, WIDTH, Browser, browser_on, executable
@@ -177,21 +178,32 @@ def test_re_execution_from_failure_by_the_page(browser: Browser) -> None:
 
 
 def test_one_partition_of_64_has_a_bad_candidate(browser: Browser) -> None:
-    """Its page has its numbers and names the candidate; the check's table does too; all others are registered."""
+    """Its page has its numbers and says how to print who it is, and so does the check; neither names anybody."""
     numbers = browser.stack.newest("agents/subject_manifests")
     (bad,) = [partition for partition, counts in numbers.items() if counts["failed"]]
     browser.open_partition("agents/subject_manifests", bad)
     shown: Any = browser.numbers()
     assert as_numbers(shown, "failed") == {"failed": 1}
-    table = browser.page.locator("table").filter(has_text="reason").last
-    expect(table).to_contain_text(BAD_AGENT)
-    expect(table).to_contain_text(FIRST_AGENT)
+    (listed,) = named(browser, "agents/subject_manifests")
+    assert (listed["candidate_id"], FIRST_AGENT in listed["reason"]) == (BAD_AGENT, True)
     browser.picture("bad_candidate_partition", height=940)
     browser.open_check("agents/subject_manifests", "no_collisions")
-    expect(browser.page.locator("table").get_by_text(BAD_AGENT, exact=True).first).to_be_visible()
+    assert named(browser, "agents/subject_manifests") == [listed]
     browser.picture("bad_candidate_check", height=690)
     assert sum(counts["failed"] for counts in numbers.values()) == 1
     assert SubjectRegistry(browser.stack.store).count() == PEOPLE + AGENTS - 1
+
+
+def named(browser: Browser, asset: str) -> list[dict[str, Any]]:
+    """What the list says whose command the page shows; the page itself names nobody."""
+    command = browser.page.get_by_text(
+        re.compile(rf"subject-pipeline findings show findings/\S+/{asset}\.parquet")
+    ).last
+    expect(command).to_be_visible()
+    found = read_findings(browser.stack.store.objects, str(command.text_content()).rpartition(" ")[2])
+    shown = browser.page.content()
+    assert not any(row["candidate_id"] in shown for row in found if row["candidate_id"])
+    return found
 
 
 def tamper(stack: DagsterStack) -> str:
@@ -207,12 +219,12 @@ def tamper(stack: DagsterStack) -> str:
 
 
 def test_a_flipped_bit_turns_a_check_red(browser: Browser) -> None:
-    """After one bit of one row is flipped, a verification from the page names the subject in the check's table."""
+    """After one bit of one row is flipped, a verification from the page is red, and its list names the subject."""
     subject = tamper(browser.stack)
     browser.open("/assets/audit_verification")
     succeeded(browser.stack, browser.launch_chosen(browser.choose(None)))
     browser.open_check("audit_verification", "chains_intact")
-    expect(browser.page.locator("table").get_by_text(subject, exact=True).first).to_be_visible()
+    assert subject in {row["candidate_id"] for row in named(browser, "audit_verification")}
     expect(browser.page.get_by_text("bad_mac", exact=True)).to_be_visible()
     expect(browser.page.get_by_text("Failed", exact=True).first).to_be_visible()
     browser.picture("check_red", height=780)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from subject_pipeline.candidates.staged_parts import read_record
 from subject_pipeline.candidates.staging import version_now
 from subject_pipeline.errors import SourceError
-from subject_pipeline.orchestration.history.partitions import PastPartitions
 from subject_pipeline.orchestration.ui.manifests import PARTITION_ROWS, RED_NUMBERS, partition_rows
 from subject_pipeline.orchestration.ui.tables import Metadata
 from subject_pipeline.registry.outcomes import Registration
@@ -14,7 +13,7 @@ from subject_pipeline.store.opened import SubjectStore
 
 
 def dataset_numbers(
-    store: SubjectStore, declaration: DatasetDeclaration, done: Registration, past: PastPartitions
+    store: SubjectStore, declaration: DatasetDeclaration, done: Registration, past: Mapping[str, Mapping[str, int]]
 ) -> Metadata:
     """What is known of the whole dataset after a run, for an observation of the run: a partition has its own numbers.
 
@@ -22,14 +21,14 @@ def dataset_numbers(
         store: where the dataset is registered.
         declaration: the dataset.
         done: what the run did.
-        past: what each partition's last record says, before the run.
+        past: the numbers of each partition's last record before the run.
 
     Raises:
         StoreError: the store failed.
     """
     staged = read_record(store.objects, declaration.name)
     ran = {outcome.chunk for outcome in done.outcomes}
-    elsewhere = {name: numbers for name, numbers in past.numbers.items() if name not in ran}
+    elsewhere = {name: numbers for name, numbers in past.items() if name not in ran}
     people = sum(partition_rows(outcome) for outcome in done.outcomes)
     return {
         "people": people + sum(numbers.get(PARTITION_ROWS, 0) for numbers in elsewhere.values()),

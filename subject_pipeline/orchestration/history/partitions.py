@@ -39,27 +39,7 @@ class PastPartitions:
             asset: the asset's key.
             before: what was looked up before; only records that are not in it are read.
         """
-        known = before or cls()
-        ids = dict(instance.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_MATERIALIZATION))
-        numbers = {name: known.numbers[name] for name, at in ids.items() if known.ids.get(name) == at}
-        full = {name: when for name, when in known.full.items() if name in numbers}
-        unread = [at for name, at in ids.items() if name not in numbers]
-        for start in range(0, len(unread), _PAGE):
-            page = unread[start : start + _PAGE]
-            wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=page)
-            for record in instance.fetch_materializations(wanted, limit=len(page)).records:
-                materialization = record.event_log_entry.asset_materialization
-                if materialization is None or materialization.partition is None:
-                    continue
-                numbers[materialization.partition] = {
-                    name: value.value
-                    for name, value in materialization.metadata.items()
-                    if isinstance(value, dg.IntMetadataValue) and isinstance(value.value, int)
-                }
-                when = _full(materialization.metadata, record.timestamp)
-                if when is not None:
-                    full[materialization.partition] = when
-        return cls(numbers, full, ids)
+        return cls(*_looked_up(instance, asset, before or cls()))
 
     def number(self, partition: str, name: str) -> int:
         """One number of a partition; 0 where nothing was recorded."""
@@ -70,6 +50,37 @@ class PastPartitions:
         return sorted(
             partition for partition, numbers in self.numbers.items() if any(numbers.get(name) for name in names)
         )
+
+
+def partition_numbers(instance: DagsterInstance, asset: dg.AssetKey) -> Mapping[str, Mapping[str, int]]:
+    """The whole numbers of each partition's last materialization, by partition and name, for what judges nothing."""
+    numbers, _, _ = _looked_up(instance, asset, PastPartitions())
+    return numbers
+
+
+def _looked_up(
+    instance: DagsterInstance, asset: dg.AssetKey, known: PastPartitions
+) -> tuple[dict[str, Mapping[str, int]], dict[str, dt.datetime], dict[str, int]]:
+    ids = dict(instance.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_MATERIALIZATION))
+    numbers = {name: known.numbers[name] for name, at in ids.items() if known.ids.get(name) == at}
+    full = {name: when for name, when in known.full.items() if name in numbers}
+    unread = [at for name, at in ids.items() if name not in numbers]
+    for start in range(0, len(unread), _PAGE):
+        page = unread[start : start + _PAGE]
+        wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=page)
+        for record in instance.fetch_materializations(wanted, limit=len(page)).records:
+            materialization = record.event_log_entry.asset_materialization
+            if materialization is None or materialization.partition is None:
+                continue
+            numbers[materialization.partition] = {
+                name: value.value
+                for name, value in materialization.metadata.items()
+                if isinstance(value, dg.IntMetadataValue) and isinstance(value.value, int)
+            }
+            when = _full(materialization.metadata, record.timestamp)
+            if when is not None:
+                full[materialization.partition] = when
+    return numbers, full, ids
 
 
 def _full(metadata: Mapping[str, dg.MetadataValue], recorded: float) -> dt.datetime | None:

@@ -53,7 +53,7 @@ def clear_ticks() -> Iterator[None]:
         failed = error
     if failed is not None:
         raise UnsaidError(
-            f"{_class_and_place(failed)}; `subject-pipeline doctor` says whether the store is fit for work"
+            f"{_class_and_place(failed)} `subject-pipeline doctor` says whether the store is fit for work"
         ) from None
 
 
@@ -68,13 +68,14 @@ def _told(error: Exception) -> str:
     words = _class_and_place(error)
     path = _listed(error)
     if path is None:
-        return f"{words}. Its text may name people, and the store does not take it: see `subject-pipeline doctor`"
-    return f"{words}. Its text may name people, so it is in the store: {printed_by(path)} prints it"
+        return f"{words} its text may name people, and the store did not take it: see `subject-pipeline doctor`"
+    return f"{words} its text may name people, so it is in the store: {printed_by(path)} prints it"
 
 
 def _class_and_place(error: Exception) -> str:
+    """Begins as alerts read it, with the class and a colon."""
     name = type(error).__name__
-    return name if isinstance(error, SubjectPipelineError) else f"{name} at {_place(error.__traceback__)}"
+    return f"{name}:" if isinstance(error, SubjectPipelineError) else f"{name}: at {_place(error.__traceback__)};"
 
 
 def _place(trace: TracebackType | None) -> str:

@@ -95,6 +95,6 @@ def test_a_source_with_credentials_in_its_url_is_refused_when_loading() -> None:
 
 def test_the_run_config_that_the_guide_shows_is_accepted() -> None:
     """docs/stores.md says what can stand there."""
-    guide = (Path(__file__).parents[2] / "docs" / "stores.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[3] / "docs" / "stores.md").read_text(encoding="utf-8")
     (shown,) = [text.partition("```")[0] for text in guide.split("```yaml\n")[1:] if "resources:" in text]
     assert dg.validate_run_config(load_definitions().resolve_job_def("maintain_store"), yaml.safe_load(shown))
