@@ -34,6 +34,7 @@ ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... 
     ... on TextMetadataEntry { text } ... on TableMetadataEntry { table { records schema { columns { name } } } } } }
   assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { runId
     evaluation { success metadataEntries { label ... on IntMetadataEntry { intRepr }
+      ... on TextMetadataEntry { text }
       ... on TableMetadataEntry { table { records schema { columns { name } } } } } } } } } } } } }"""
 
 
