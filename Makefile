@@ -52,9 +52,9 @@ cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an
 	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
-# tests follow each other.
+# tests follow each other. What lies in real/ is not even imported: clients of servers, a browser, Kubernetes.
 test: $(READY_DEV) ## The tests that need nothing but files; as many examples as in CI: make test HYPOTHESIS_PROFILE=ci; others every time: =nightly
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" $(COVERED)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" --ignore=subject_pipeline_tests/real $(COVERED)
 
 # Apart, because tracing makes the tests much slower on Python 3.11.
 coverage: COVERED = --cov=subject_pipeline

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,8 @@ from subject_pipeline.audit.segment import MAX_BYTES
 from subject_pipeline.errors import OutcomeUnknownError, OvertakenError, StoreError
 from subject_pipeline_tests.changes.test_registry_rows import CHUNK, A, B, C, recorded
 from subject_pipeline_tests.helpers.audit_stores import Place, event, people, rows_of
+from subject_pipeline_tests.helpers.forked import running
+from subject_pipeline_tests.helpers.overtaking_process import record_first
 
 _PATIENCE_S = 60
 
@@ -192,7 +192,7 @@ def test_whoever_was_overtaken_is_told_so_whatever_became_of_the_others(place: P
 
 def test_threads_and_processes_each_win_different_subjects(place: Place) -> None:
     """Of two processes and two logs of this one, exactly one records each subject's first change."""
-    args = [sys.executable, "-m", "subject_pipeline_tests.helpers.overtaking_process", place.store.location.url]
+    url = place.store.location.url
     everybody = people(0, 30)
 
     def here(name: str) -> list[str]:
@@ -206,21 +206,18 @@ def test_threads_and_processes_each_win_different_subjects(place: Place) -> None
         return won
 
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*args, str(place.ring.path), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-                )
-            )
-            for name in "ab"
-        ]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+        pipes = []
+        for name in "ab":
+            changes = [recorded(one, f"{name}-{one}") for one in everybody]
+            _, pipe = stack.enter_context(running(record_first, url, place.ring.path, CHUNK, changes))
+            assert pipe.recv() == "ready"
+            pipes.append(pipe)
         with ThreadPoolExecutor(2) as pool:
             threads = [pool.submit(here, name) for name in "cd"]
-            won = [process.communicate("go\n", timeout=_PATIENCE_S)[0].split() for process in processes]
-            won += [thread.result() for thread in threads]
+            for pipe in pipes:
+                pipe.send("go")
+            assert all(pipe.poll(_PATIENCE_S) for pipe in pipes)
+            won = [pipe.recv() for pipe in pipes] + [thread.result() for thread in threads]
 
     assert sorted(one for mine in won for one in mine) == sorted(everybody)
     assert sorted(row["candidate_id"] for row in rows_of(place.objects)) == sorted(everybody)

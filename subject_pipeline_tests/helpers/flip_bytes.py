@@ -1,6 +1,6 @@
-"""Reads a source with one byte after the other flipped; a process of its own, because Polars may abort it.
+"""Reads sources with one byte after the other flipped; a process of its own, because Polars may abort it.
 
-Called with a parquet file and the step between two flips; prints one line a violation.
+Called with the step between two flips and parquet files; prints one line a violation.
 """
 
 import sys
@@ -21,7 +21,11 @@ def _read(path: Path) -> tuple[int, list[int]]:
 
 def main() -> None:
     """Flip, read and judge."""
-    path, step = Path(sys.argv[1]), int(sys.argv[2])
+    for path in map(Path, sys.argv[2:]):
+        _flip(path, int(sys.argv[1]))
+
+
+def _flip(path: Path, step: int) -> None:
     whole = path.read_bytes()
     for at in range(0, len(whole), step):
         damaged = bytearray(whole)
@@ -32,10 +36,10 @@ def main() -> None:
         except SourceError:
             continue
         except BaseException as error:  # noqa: BLE001 - a Rust panic is none of Exception
-            print(f"byte {at}: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+            print(f"{path.name} byte {at}: {type(error).__name__}: {error}", flush=True)  # noqa: T201
             continue
         if rows != list(range(total)):
-            print(f"byte {at}: {len(rows)} rows were read without an error, the footer has {total}", flush=True)  # noqa: T201
+            print(f"{path.name} byte {at}: {len(rows)} rows without an error, the footer has {total}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Processes that start at once: each is forked of one that has imported what tests need and has done nothing else.
 
 What a process of the product costs is mostly its imports. One that is forked so shares nothing with the test's: no
-thread, no lock, no open store, and none of its patches or of its environment.
+thread, no lock, no open store, and none of its patches.
 """
 
 import multiprocessing
@@ -21,6 +21,8 @@ _IMPORTED = [
     "subject_pipeline.ingestion.parquet_worker",
     "subject_pipeline.verification.by_processes",
     "subject_pipeline_tests.helpers.backfill_process",
+    "subject_pipeline_tests.helpers.overtaking_process",
+    "subject_pipeline_tests.helpers.store_story",
     "subject_pipeline_tests.lifecycle.erasure.processes",
 ]
 
@@ -36,7 +38,7 @@ def forked() -> ForkServerContext:
 def running(work: Callable[..., None], *arguments: Any) -> Iterator[tuple[ForkServerProcess, Connection]]:
     """A process that works, called with its end of a pipe and the arguments; killed in the end if it is still there."""
     ours, theirs = forked().Pipe()
-    process = forked().Process(target=work, args=(theirs, *arguments))
+    process = forked().Process(target=_working, args=(dict(os.environ), work, theirs, *arguments))
     process.start()
     theirs.close()  # so that whoever waits for an answer learns that the process died
     try:
@@ -45,6 +47,12 @@ def running(work: Callable[..., None], *arguments: Any) -> Iterator[tuple[ForkSe
         process.kill()
         process.join()
         ours.close()
+
+
+def _working(environment: dict[str, str], work: Callable[..., None], *arguments: Any) -> None:
+    os.environ.clear()  # it is that of the first test which made such a process
+    os.environ.update(environment)
+    work(*arguments)
 
 
 class ForkedReader:

@@ -6,11 +6,14 @@ from typing import TypeVar
 
 Cell = TypeVar("Cell")
 
+QUICK = os.environ.get("HYPOTHESIS_PROFILE", "quick") == "quick"
+"""Whether this run is `make test` as a person starts it, not CI's or that of `make mutants`."""
+
 
 def thorough(cells: Sequence[Cell], *, quick: int) -> Sequence[Cell]:
-    """All cells in CI and for `make mutants`; in the profile `quick` one of so many, taken evenly from the first on.
+    """All cells, or in a quick run one of so many, taken evenly from the first on.
 
     For grids whose cells are alike. A step that shares no factor with the length of the inner loops takes each value
     of every parameter.
     """
-    return cells[::quick] if os.environ.get("HYPOTHESIS_PROFILE", "quick") == "quick" else cells
+    return cells[::quick] if QUICK else cells

@@ -1,24 +1,26 @@
-"""Records one change each of many subjects on condition that nobody has changed them, and prints whose it got."""
+"""Records one change each of many subjects on condition that nobody has changed them, and says whose it got."""
 
-import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.errors import OvertakenError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline_tests.changes.test_registry_rows import CHUNK, recorded
-from subject_pipeline_tests.helpers.audit_stores import people
 
-url, ring, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-log = AuditLog(SubjectStore.at(url), KeyRingFile(ring))
-sys.stdout.write("ready\n")
-sys.stdout.flush()
-sys.stdin.readline()
-for one in people(0, 30):
-    try:
-        log.append_to(CHUNK, [recorded(one, f"{name}-{one}")], unique=True, after={one: -1})
-    except OvertakenError:
-        continue
-    sys.stdout.write(f"{one}\n")
-    sys.stdout.flush()
+
+def record_first(pipe: Connection, url: str, ring: Path, chunk: str, changes: Sequence[AccessEvent]) -> None:
+    """Says that it is ready, and begins when it is told to."""
+    log = AuditLog(SubjectStore.at(url), KeyRingFile(ring))
+    pipe.send("ready")
+    pipe.recv()
+    won = []
+    for change in changes:
+        try:
+            log.append_to(chunk, [change], unique=True, after={change.candidate_id: -1})
+        except OvertakenError:
+            continue
+        won.append(change.candidate_id)
+    pipe.send(won)

@@ -1,9 +1,8 @@
 """What a store goes through, told once for every kind of store: people, events, races, erasure, proof, tampering."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import polars as pl
@@ -25,13 +24,9 @@ from subject_pipeline.samples.events import sample_events
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
+from subject_pipeline_tests.helpers.forked import running
 
 PEOPLE, EVENTS, CHUNKS = 300, 400, 4
-_APPENDER = """
-import sys
-from subject_pipeline_tests.helpers.store_story import append_all, store_at
-append_all(store_at(sys.argv[1]), sys.argv[2], sys.argv[3])
-"""
 
 
 def store_at(url: str) -> SubjectStore:
@@ -44,6 +39,11 @@ def append_all(store: SubjectStore, ring: str, writer: str) -> None:
     log = AuditLog(store, KeyRingFile(Path(ring)))
     for number in range(20):
         log.append([_event("P-7", f"{writer}-{number}")])
+
+
+def _appending(pipe: Connection, url: str, ring: str, writer: str) -> None:
+    append_all(store_at(url), ring, writer)
+    pipe.send("done")
 
 
 def _event(candidate_id: str, event_id: str) -> AccessEvent:
@@ -85,11 +85,10 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
     file = local_file(folder / "events.jsonl")
     assert ingest(AuditLog(store, ring), [file]).appended == EVENTS
     assert ingest(AuditLog(store_at(url), ring), [file]).already_present == EVENTS
-    writers = [
-        subprocess.Popen([sys.executable, "-c", _APPENDER, url, str(folder / "ring.json"), name]) for name in ("a", "b")
-    ]
-    append_all(store_at(url), str(folder / "ring.json"), "c")
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    writer = (url, str(folder / "ring.json"))
+    with running(_appending, *writer, "a") as (_, first), running(_appending, *writer, "b") as (_, second):
+        append_all(store_at(url), str(folder / "ring.json"), "c")
+        assert [pipe.poll(120) and pipe.recv() for pipe in (first, second)] == ["done", "done"]
     rows = show(store, ring, "P-7")
     assert [row["row"]["seq"] for row in rows] == list(range(60))
 
