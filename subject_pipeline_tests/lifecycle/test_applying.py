@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from subject_pipeline.lifecycle.judging import ADDED
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.maintenance import compact
-from subject_pipeline_tests.conftest import listing
-from subject_pipeline_tests.helpers.audit_stores import Place, assert_sound, event, manifest, people
+from subject_pipeline_tests.conftest import Prepared, listing
+from subject_pipeline_tests.helpers.audit_stores import Place, assert_sound, event, manifest, people, place_in
 from subject_pipeline_tests.helpers.decisions import DECIDED, decision
 from subject_pipeline_tests.helpers.recorded import hash_of, plug_pulled, registry_rows_of, table_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
@@ -29,12 +30,17 @@ P, Q, *OTHERS = people(0, 8)
 FAR = people(3, 1)[0]
 
 
-@pytest.fixture
-def held(place: Place) -> Place:
-    """A store in which some people are registered."""
+def _some_people(folder: Path) -> None:
+    place = place_in(folder)
     for one in [P, Q, *OTHERS, FAR]:
         place.registry().put(manifest(one))
-    return place
+
+
+@pytest.fixture
+def held(tmp_path: Path, prepared: Prepared) -> Place:
+    """A store in which some people are registered."""
+    prepared(_some_people, tmp_path)
+    return place_in(tmp_path)
 
 
 def applied(place: Place, *decisions: Decision, **options: Any) -> list[str]:

@@ -19,7 +19,8 @@ from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.lifecycle.applying_files import DecisionReport, apply_files
 from subject_pipeline.lifecycle.decision_files import ENDINGS, read_decisions
 from subject_pipeline.lifecycle.id_files import read_ids
-from subject_pipeline_tests.helpers.audit_stores import Place, manifest, people
+from subject_pipeline_tests.conftest import Prepared
+from subject_pipeline_tests.helpers.audit_stores import Place, manifest, people, place_in
 from subject_pipeline_tests.helpers.decisions import line
 from subject_pipeline_tests.helpers.recorded import registry_rows_of, table_of
 
@@ -27,12 +28,17 @@ P, Q = people(0, 2)
 COLUMNS = ("decision_id", "candidate_id", "candidate_check", "kind", "ts", "actor", "scope", "about_status")
 
 
-@pytest.fixture
-def held(place: Place) -> Place:
-    """A store in which two people are registered."""
+def _two_people(folder: Path) -> None:
+    place = place_in(folder)
     for one in [P, Q]:
         place.registry().put(manifest(one))
-    return place
+
+
+@pytest.fixture
+def held(tmp_path: Path, prepared: Prepared) -> Place:
+    """A store in which two people are registered."""
+    prepared(_two_people, tmp_path)
+    return place_in(tmp_path)
 
 
 def run(place: Place, *paths: Path, **options: Any) -> DecisionReport:
