@@ -11,7 +11,8 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.decision import Decision, Kind
 from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import store_policies
-from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.keys.ring import KeyRing
+from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.lifecycle.judging import APPLIED, Verdict
 from subject_pipeline.manifests.manifest import SubjectManifest
@@ -31,12 +32,12 @@ class LivedStore:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
-    def at(cls, folder: Path, ring: KeyRingFile, policies: Policies | None = None) -> "LivedStore":
-        """A new store, under some policies."""
+    def at(cls, folder: Path, ring: KeyRingFile, policies: Policies | None = None, *, decided: int = 0) -> "LivedStore":
+        """A new store, under some policies; or one in which so many decisions were made already."""
         store = SubjectStore.at(str(folder), wanted_chunks=4)
         if policies is not None:
             store_policies(store.objects, ring, policies)
-        return cls(store, ring)
+        return cls(store, ring, itertools.count(decided))
 
     @property
     def evidence(self) -> ManifestEvidence:
@@ -47,6 +48,12 @@ class LivedStore:
     def registry(self) -> SubjectRegistry:
         """The manifests."""
         return SubjectRegistry(self.store, self.evidence)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "LivedStore":
+        """A new store in a folder, with a ring of the keys that the fixture `ring` has."""
+        create_ring(folder / "keys" / "ring.json", KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
+        return cls.at(folder / "store", KeyRingFile(folder / "keys" / "ring.json"))
 
     def put(self, *manifests: SubjectManifest) -> None:
         """Write manifests."""

@@ -2,8 +2,10 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from subject_pipeline.candidates.staging import stage_dataset
@@ -14,8 +16,8 @@ from subject_pipeline.lifecycle.erasure.erasing import Erasures
 from subject_pipeline.lifecycle.erasure.group import Erasure, Order
 from subject_pipeline.registry.backfill import BackfillReport, backfill
 from subject_pipeline.store.datasets import DatasetDeclaration
-from subject_pipeline_tests.conftest import Declared
-from subject_pipeline_tests.helpers.audit_stores import Place, people
+from subject_pipeline_tests.conftest import KEY_COLUMN, Prepared
+from subject_pipeline_tests.helpers.audit_stores import Place, people, place_in
 from subject_pipeline_tests.helpers.recorded import States, decisions_of, table_of
 
 P, OTHER = people(0, 2)
@@ -67,11 +69,21 @@ class People:
         return decisions_of(self.place.objects, candidate_id)
 
 
-@pytest.fixture
-def three(place: Place, declared: Declared) -> People:
-    """Three people, registered without a row, and staged."""
-    there = People(place, declared(EVERYBODY))
-    place.store.register(there.dataset)
+def _three_people(folder: Path) -> None:
+    there = People(place_in(folder), _people_of(folder))
+    pl.DataFrame({KEY_COLUMN: EVERYBODY}).write_parquet(there.dataset.source)
     there.backfill()
     there.stage()
+
+
+def _people_of(folder: Path) -> DatasetDeclaration:
+    return DatasetDeclaration(name="people", source=str(folder / "people.parquet"), key_column=KEY_COLUMN)
+
+
+@pytest.fixture
+def three(tmp_path: Path, prepared: Prepared) -> People:
+    """Three people, registered without a row, and staged."""
+    prepared(_three_people, tmp_path)
+    there = People(place_in(tmp_path), _people_of(tmp_path))
+    there.place.store.register(there.dataset)
     return there

@@ -21,7 +21,6 @@ from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline_tests.helpers.audit_stores import (
     JUNE,
-    Place,
     PlugPulledError,
     assert_sound,
     copied,
@@ -302,8 +301,8 @@ def test_a_process_that_is_killed_is_completed_by_running_it_again(three: People
     assert_sound(three.place)
 
 
-def test_no_ring_is_refused(three: People, place: Place) -> None:
+def test_no_ring_is_refused(three: People) -> None:
     """An erasure is a row of the log: without keys there is none."""
     with pytest.raises(KeyRingError):
-        Erasures(place.store, KeyRingFile(None), "x").erase([P], ORDER)
+        Erasures(three.place.store, KeyRingFile(None), "x").erase([P], ORDER)
     assert P in three.table()

@@ -8,14 +8,13 @@ from subject_pipeline.errors import AuditLogError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.lists.decision_feed import FEED_SCHEMA, FeedConditions, feed_frame, recorded_decisions
 from subject_pipeline.store.opened import SubjectStore
+from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.lives import days_ago, life
 from subject_pipeline_tests.helpers.recorded_lives import LivedStore
 
 
-@pytest.fixture
-def lived(tmp_path: Path, ring: KeyRingFile) -> LivedStore:
-    """A store in which seven things were decided about three people of one chunk and of others."""
-    found = LivedStore.at(tmp_path / "store", ring)
+def _much_decided(folder: Path) -> None:
+    found = LivedStore.in_folder(folder)
     found.put(*(life(f"W-{number}") for number in range(3)))
     found.decide(Kind.INTERACTION, "W-1", ts=days_ago(1))
     found.decide(Kind.CLASSIFIED, "W-0", vertical="general", reason="form 7")
@@ -24,7 +23,13 @@ def lived(tmp_path: Path, ring: KeyRingFile) -> LivedStore:
     found.registry.delete("W-2")
     found.put(life("W-2"))
     found.decide(Kind.HOLD_PLACED, "W-2", hold_id="H")
-    return found
+
+
+@pytest.fixture
+def lived(tmp_path: Path, ring: KeyRingFile, prepared: Prepared) -> LivedStore:
+    """A store in which seven things were decided about three people of one chunk and of others."""
+    prepared(_much_decided, tmp_path)
+    return LivedStore.at(tmp_path / "store", ring, decided=4)
 
 
 def feed(lived: LivedStore, **conditions: str) -> list[dict[str, object]]:

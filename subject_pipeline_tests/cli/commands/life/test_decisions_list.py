@@ -8,22 +8,29 @@ import pytest
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline_tests.cli.conftest import Run
-from subject_pipeline_tests.conftest import listing
+from subject_pipeline_tests.conftest import Prepared, listing
 from subject_pipeline_tests.helpers.lives import days_ago, life
 from subject_pipeline_tests.helpers.recorded_lives import LivedStore
 
 
-@pytest.fixture
-def lived(workplace: Path, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch) -> LivedStore:
-    """The store of the working folder, in which three things were decided about two people."""
-    assert ring.path is not None
-    monkeypatch.setenv("SUBJECT_KEY_RING", str(ring.path))
-    found = LivedStore.at(workplace / "data", ring)
+def _three_things_decided(folder: Path) -> None:
+    found = LivedStore.in_folder(folder)
     found.put(life("W-1"), life("=2"))
     found.decide(Kind.INTERACTION, "W-1", ts=days_ago(3))
     found.decide(Kind.HOLD_PLACED, "=2", hold_id="H-1", reason="case 7")
     found.registry.delete("W-1")
-    return found
+
+
+@pytest.fixture
+def lived(
+    tmp_path: Path, workplace: Path, ring: KeyRingFile, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> LivedStore:
+    """The store of the working folder, in which three things were decided about two people."""
+    assert ring.path is not None
+    monkeypatch.setenv("SUBJECT_KEY_RING", str(ring.path))
+    prepared(_three_things_decided, tmp_path)
+    (tmp_path / "store").rename(workplace / "data")
+    return LivedStore.at(workplace / "data", ring, decided=2)
 
 
 def test_lines(run: Run, lived: LivedStore) -> None:
