@@ -1,10 +1,13 @@
 """A store of eight subjects to audit, what is done to it by who has no right to, and what of that must be found."""
 
+import atexit
 import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from deltalake import DeltaTable
@@ -120,6 +123,15 @@ def eight_subjects(folder: Path) -> None:
     made.registry.put(manifest("P-1", status="on_hold"))
     assert made.checkpoint().verification.sound
     made.append("P-2", "e-after")
+
+
+@cache
+def _another() -> Auditee:
+    """Another store of the same subjects under the same keys, made once; nobody writes to it."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    eight_subjects(folder)
+    return Auditee(folder)
 
 
 def found(report: Verification) -> Traces:
@@ -265,8 +277,7 @@ def drop_the_statement(auditee: Auditee) -> Traces:
 def a_chunk_of_another_store(auditee: Auditee) -> Traces:
     """Its leaf, roster and log, all sound in themselves and under the same keys."""
     chunk = auditee.chunk("P-3")
-    eight_subjects(auditee.folder / "other")
-    other = Auditee(auditee.folder / "other")
+    other = _another()
     for part in (f"audit/{chunk}", f"checkpoints/rosters/{chunk}"):
         shutil.rmtree(auditee.root / part)
         shutil.copytree(other.root / part, auditee.root / part)
@@ -287,8 +298,7 @@ def a_log_and_roster_of_another_store(auditee: Auditee) -> Traces:
 
 def the_leaves_of_another_store(auditee: Auditee) -> Traces:
     """All of them, under the same keys."""
-    eight_subjects(auditee.folder / "other")
-    other = Auditee(auditee.folder / "other")
+    other = _another()
     (ours,), (theirs,) = ((one.root / "checkpoints/leaves").iterdir() for one in (auditee, other))
     ours.write_bytes(theirs.read_bytes())
     return {("store", "bad_checkpoint")}

@@ -575,7 +575,7 @@ WRITES: dict[str, Callable[[Snapshot], object]] = {
 @pytest.mark.parametrize("first", WRITES)
 def test_of_two_writes_decided_on_one_version_one_gives_way(table: ManifestTable, first: str, second: str) -> None:
     """Nobody is there twice and nothing that was committed is lost: two OPTIMIZE commits of delta-rs double a chunk."""
-    for person in _in_chunk("chunk-2", 6):
+    for person in _in_chunk("chunk-2", 3):
         _insert(table, person)
     one, other = _open(table), _open(table)
     WRITES[first](one)
