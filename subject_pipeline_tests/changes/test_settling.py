@@ -40,6 +40,7 @@ from subject_pipeline_tests.helpers.audit_stores import (
     place_in,
 )
 from subject_pipeline_tests.helpers.decisions import decision
+from subject_pipeline_tests.helpers.grids import thorough
 from subject_pipeline_tests.helpers.recorded import (
     States,
     decisions_of,
@@ -254,7 +255,7 @@ def test_compaction_settles_everybody(there: Registered, killed: str) -> None:
         assert decisions_of(there.place.objects, P) == ["deleted", "registered"]
 
 
-@_killed
+@pytest.mark.parametrize("killed", thorough(list(KILLED), quick=3))
 def test_what_is_done_with_others_settles_nobody_and_is_not_in_the_way(there: Registered, killed: str) -> None:
     """Of the same chunk and of another."""
     KILLED[killed](there)
