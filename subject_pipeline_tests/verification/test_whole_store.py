@@ -114,6 +114,15 @@ def test_nothing_red_turns_green(auditee: Auditee, tampering: Callable[[Auditee]
         assert expected <= found(auditee.verify(incremental=incremental))
 
 
+def test_a_change_vouches_for_the_manifest_that_it_found(auditee: Auditee) -> None:
+    """A limit that the threat model states: found before the next change of the manifest, and not after it."""
+    assert edit_a_manifest(auditee) <= found(auditee.verify())
+    edited = auditee.registry.get("P-3")
+    auditee.registry.put(edited.model_copy(update={"safe_views": ("workers_public",)}))
+    assert auditee.verify().sound
+    assert auditee.registry.get("P-3").status == "forgotten"
+
+
 def test_a_damaged_roster_breaks_its_chunk_and_rows_are_still_judged(auditee: Auditee) -> None:
     """A roster that is gone is told for its chunk, whose rows are judged on their own."""
     chunk = auditee.chunk("P-3")
