@@ -18,6 +18,7 @@ from subject_pipeline.ingestion import parquet_worker
 _IMPORTED = [
     "pyarrow.parquet",
     "subject_pipeline.candidates.staging",
+    "subject_pipeline.ingestion.appending.by_processes",
     "subject_pipeline.ingestion.parquet_worker",
     "subject_pipeline.verification.by_processes",
     "subject_pipeline_tests.helpers.backfill_process",

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from subject_pipeline import spawned
 from subject_pipeline.errors import KeyRingError, StoreError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.protocol import ObjectInfo
@@ -40,7 +41,7 @@ def auditee(tmp_path: Path, prepared: Prepared) -> Auditee:
 @pytest.fixture
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that start at once, in place of some that import everything themselves."""
-    monkeypatch.setattr(by_processes, "get_context", lambda _: forked())
+    monkeypatch.setattr(spawned, "get_context", lambda _: forked())
 
 
 def _timeless(report: Verification) -> Verification:

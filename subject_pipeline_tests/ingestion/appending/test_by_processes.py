@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from subject_pipeline import spawned
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
@@ -25,6 +26,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile, create_ring
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
+from subject_pipeline_tests.helpers.forked import forked
 
 PEOPLE = [f"P-{number}" for number in range(20)]
 
@@ -32,6 +34,12 @@ PEOPLE = [f"P-{number}" for number in range(20)]
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ByProcesses, "batch", 50)
+
+
+@pytest.fixture
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that start at once, in place of some that import everything themselves."""
+    monkeypatch.setattr(spawned, "get_context", lambda _: forked())
 
 
 def _log(folder: Path) -> AuditLog:
@@ -56,6 +64,7 @@ def _content(log: AuditLog) -> dict[str, list[tuple[object, ...]]]:
     return {one: [(row["seq"], row["event_id"], row["action"]) for row in own] for one, own in rows.items()}
 
 
+@pytest.mark.usefixtures("_forked")
 def test_rows_and_counts_are_those_of_one_process(tmp_path: Path) -> None:
     """Repeated events, events that conflict, lines that are none, files of which one cannot be read."""
     first = _file(
@@ -86,6 +95,7 @@ def test_rows_and_counts_are_those_of_one_process(tmp_path: Path) -> None:
     assert (reports[0].appended, reports[0].conflicting, reports[0].rejected) == (260, 10, 2)
 
 
+@pytest.mark.usefixtures("_forked")
 def test_what_one_cannot_append_stops_no_other_and_counts_are_exact(tmp_path: Path) -> None:
     """A damaged log of one chunk is the error; what the others appended of the batch is counted, and nothing else."""
     log = _log(tmp_path / "log")
