@@ -29,7 +29,7 @@ def anchored_states(store: SubjectStore, ring: KeyRingFile, chunk: str) -> Calla
         roster = checkpoints.roster(checkpoint.leaves[chunk]) if checkpoint else Roster()
     except CheckpointError as error:
         raise AuditLogError(
-            f"what is recorded of {chunk} and not applied cannot be settled, since the last checkpoint does not hold: "
+            f"nobody in {chunk} can be changed, since the last checkpoint, which says what they were, does not hold: "
             f"{error}; see `subject-pipeline audit verify`"
         ) from error
     subjects = AnchoredSubjects(layout.log_id, roster)

@@ -13,7 +13,7 @@ from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.columns import key_hash_expr
 from subject_pipeline.changes.anchored import anchored_states
 from subject_pipeline.changes.registry_rows import RegistryRow, registry_rows
-from subject_pipeline.changes.replaying import Anchored, Standing, standing
+from subject_pipeline.changes.replaying import Anchored, Standing, standing, unexplained
 from subject_pipeline.errors import AmbiguousSubjectError, ManifestError
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_manifest
@@ -101,6 +101,23 @@ class RecordedChunk:
             return {}
         names = {digest: one for one in candidate_ids if (digest := subject_digest(one)) in recorded}
         return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
+
+    def standings_to_change(self, stored: pl.DataFrame, candidate_ids: Collection[str]) -> Standings:
+        """As `standings`; an error of whoever has no registry row, and another manifest than the last checkpoint has.
+
+        The row of a change vouches for the whole manifest that it leaves. So nothing is changed upon what somebody
+        edited, or the edit would be on record by it.
+        """
+        found = self.standings(stored, candidate_ids)
+        if self._log is None:
+            return found
+        rows = stored.filter(pl.col("candidate_id").is_in([one for one in candidate_ids if one not in found]))
+        if rows.is_empty():
+            return found
+        anchored = anchored_states(self._store, self._ring, self._log[1].head.chunk)
+        hashes = zip(rows["candidate_id"], manifest_hashes(rows), strict=True)
+        edited = (one for one, sha256 in hashes if anchored(one).sha256 not in {None, "", sha256})
+        return {**found, **{one: unexplained(one) for one in edited}}
 
     def histories(self, candidate_ids: Collection[str]) -> dict[str, list[RegistryRow]]:
         """The registry rows of those among some subjects who have any, in order.

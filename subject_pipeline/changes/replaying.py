@@ -104,17 +104,18 @@ def standing(
     applied = next((at for at in reversed(range(len(newer))) if newer[at].evidence.sha256 == digest), -1)
     first = not anchored.sha256 and len(newer) == len(rows)
     if applied < 0 and not (newer and (first or digest == anchored.sha256)):
-        raise _unexplained(candidate_id, last)
+        raise unexplained(candidate_id, deleted=last.evidence.deleted)
     document = stored
     for row in newer[applied + 1 :]:
         document = None if row.evidence.deleted else replayed(document, row.decision)
         if document is not None and document_hash(document) != row.evidence.sha256:
-            raise _unexplained(candidate_id, last)
+            raise unexplained(candidate_id, deleted=last.evidence.deleted)
     return Standing(last.evidence.seq, behind=True, document=document, since=since)
 
 
-def _unexplained(candidate_id: str, last: RegistryRow) -> AmbiguousSubjectError:
-    kind = ResurrectedError if last.evidence.deleted else AmbiguousSubjectError
+def unexplained(candidate_id: str, *, deleted: bool = False) -> AmbiguousSubjectError:
+    """The error of a subject whose manifest in the table is none that was recorded or signed."""
+    kind = ResurrectedError if deleted else AmbiguousSubjectError
     return kind(
         f"the manifest of {candidate_id!r} is none that the audit log explains, so nothing was changed: find out who "
         "wrote to subjects/, with `subject-pipeline audit verify`, and restore the table"

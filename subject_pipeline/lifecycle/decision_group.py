@@ -123,7 +123,7 @@ class DecisionGroup:
         rows = stored.filter(pl.col("chunk") == chunk)
         documents, owners = to_documents(rows), dict(rows.select("storage_key", "candidate_id").iter_rows())
         recorded = self.evidence.recorded(chunk)
-        standings, histories = recorded.standings(rows, ids), recorded.histories(ids)
+        standings, histories = recorded.standings_to_change(rows, ids), recorded.histories(ids)
         subjects = _Subjects({}, {}, [], {})
         for one in ids:
             document, standing = documents.get(one), standings.get(one, Standing())

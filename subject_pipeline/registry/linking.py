@@ -143,7 +143,8 @@ class _Links:
             chunk = str(part["chunk"][0])
             rows = stored.filter(pl.col("chunk") == chunk)
             try:
-                return part, rows, self.evidence.recorded(chunk).standings(rows, part["candidate_id"].to_list())
+                recorded = self.evidence.recorded(chunk)
+                return part, rows, recorded.standings_to_change(rows, part["candidate_id"].to_list())
             except AuditLogError as error:
                 return part, rows, error
 

@@ -20,8 +20,10 @@ from subject_pipeline.lifecycle.erasure.traces import look
 from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.registry.imports.importing import import_manifests
 from subject_pipeline.registry.maintenance import compact
+from subject_pipeline_tests.conftest import Declared
 from subject_pipeline_tests.helpers.audit_stores import JUNE, LAYOUT, Place, assert_sound, found_by, manifest, people
 from subject_pipeline_tests.helpers.decisions import DECIDED, decision, line
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of, table_of
@@ -64,6 +66,30 @@ def test_a_hold_that_was_cut_out_of_the_table_keeps_the_person_all_the_same(held
     assert P in table_of(held.store)
     assert found_by(held.verify())["manifests"] == {P: "changed"}
     assert found_by(held.verify_publicly())["manifests"] == {P: "changed"}
+
+
+def test_nothing_is_decided_upon_an_edited_manifest(held: Place) -> None:
+    """The row of the change would vouch for all of the manifest, so that the edit would be on record by it."""
+    right = table_of(held.store)[OTHER]
+    _edit(held, OTHER, status="on_hold")
+    order = decision("consent_given", OTHER, scope="general_pii", version="1")
+    assert _decided(held, [order]) == ["rejected"]
+    assert registry_rows_of(held.objects, OTHER) == []
+    for found in (held.verify(), held.verify(incremental=True), held.verify_publicly()):
+        assert found_by(found)["manifests"] == {OTHER: "changed"}
+    _edit(held, OTHER, status=right["status"])
+    assert _decided(held, [order]) == ["applied"]
+    assert_sound(held)
+
+
+def test_nobody_is_linked_upon_an_edited_manifest(held: Place, declared: Declared) -> None:
+    """Likewise; and the others of the run are linked."""
+    _edit(held, OTHER, status="on_hold")
+    report = backfill(held.store, declared([OTHER, NEW], "drivers"), evidence=held.evidence())
+    assert [(one.kind, one.candidate_id) for one in report.failures] == [("refused", OTHER)]
+    assert (report.counts.linked, report.counts.inserted) == (0, 1)
+    assert registry_rows_of(held.objects, OTHER) == []
+    assert found_by(held.verify())["manifests"] == {OTHER: "changed"}
 
 
 def test_an_order_written_into_the_table_is_not_carried_out(held: Place) -> None:
