@@ -87,7 +87,7 @@ def test_a_failed_run_and_a_red_check_are_told_once_and_never_again(watched: Wat
     assert told.keys() == {red, failed}
     assert (told[failed]["kind"], told[failed]["job"]) == ("run_failed", "register_workers")
     assert (told[failed]["asset"], told[failed]["partitions"]) == ("workers/candidate_chunks", "chunk-07")
-    assert told[failed]["steps"][0]["error"] == "SourceError"
+    assert told[failed]["steps"][0]["error"] == "MissingSourceError"
     assert (told[red]["kind"], told[red]["asset"], told[red]["check"]) == (
         "checks_red",
         "audit_log",
