@@ -1,5 +1,6 @@
 """Whatever is run again, and however: each person has one manifest, once."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def unusable(folder: Path) -> Path:
 
 
 def test_from_failure_after_the_store_failed(stack: DagsterStack) -> None:
-    """A run that the store failed says so; re-executed from failure it stages nothing anew and completes the rest."""
+    """A run that the store failed says so, and lists why; from failure it is done without staging anew."""
     asset, staging = "clerks/subject_manifests", "clerks/candidate_chunks"
     stack.succeed(stack.launch("register_clerks", tags={"dagster/partition": "chunk-2a"}))
     before = Table.of(stack, "CLERK-")
@@ -152,7 +153,9 @@ def test_from_failure_after_the_store_failed(stack: DagsterStack) -> None:
         failed = stack.launch("register_clerks", tags=ALL_PARTITIONS)
         assert stack.wait(failed) == "FAILURE"
         said = "\n".join(stack.failures(failed))
-        assert "chunk-2a" in said
+        listed = re.search(r"findings/\S+/subject_manifests\.parquet", said)
+        assert listed, said
+        assert "chunk-2a" in pl.read_parquet(stack.store_folder / listed[0]).write_json()
         assert "Traceback" not in said
     finally:
         folder.unlink()
