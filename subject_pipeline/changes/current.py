@@ -13,6 +13,7 @@ import polars as pl
 
 from subject_pipeline.audit.chunk_state import Chains, ChunkState
 from subject_pipeline.audit.log import AuditLog
+from subject_pipeline.changes.anchored import LastCheckpoint
 from subject_pipeline.changes.recorded import RecordedChunk, Standings
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.errors import ManifestError, ResurrectedError, StoreError
@@ -186,7 +187,7 @@ class CurrentManifests:
         rows = view.stored.rows.filter(pl.col("candidate_id").is_in(wanted))
 
         def read(state: ChunkState) -> tuple[Standings, Chains]:
-            recorded = RecordedChunk(self._store, self._log.ring, (self._log.segments, state))
+            recorded = RecordedChunk(LastCheckpoint(self._store, self._log.ring), (self._log.segments, state))
             return recorded.standings(rows, wanted), state.all_chains()
 
         standings, chains = self._log.reading(chunk, read)

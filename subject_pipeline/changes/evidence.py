@@ -20,6 +20,7 @@ from subject_pipeline.audit.group_commit import parts
 from subject_pipeline.audit.index.writer import INDEX_AFTER_BYTES
 from subject_pipeline.audit.row_form import is_decision
 from subject_pipeline.audit.stored_segments import AuditSegments
+from subject_pipeline.changes.anchored import LastCheckpoint
 from subject_pipeline.changes.recorded import RecordedChunk
 from subject_pipeline.changes.replaying import Document, Standing, changes_between
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
@@ -167,19 +168,24 @@ class ManifestEvidence:
         """
         return stored_policies(self._store.objects, self._ring)
 
-    def recorded(self, chunk: str, *, past_end: bool = True) -> RecordedChunk:
+    def last_checkpoint(self) -> LastCheckpoint:
+        """The store's last checkpoint, for whoever looks at many chunks at one time."""
+        return LastCheckpoint(self._store, self._ring)
+
+    def recorded(self, chunk: str, *, past_end: bool = True, checkpoint: LastCheckpoint | None = None) -> RecordedChunk:
         """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.
 
         Args:
             chunk: its name.
             past_end: as in `ChunkState.load`.
+            checkpoint: what it is compared with; None: the last one, read when it is needed.
 
         Raises:
             AuditLogError: the log is damaged.
             StoreError: the store failed.
         """
         log = (self._log.segments, self._log.chunk_state(chunk, past_end=past_end)) if self._log else None
-        return RecordedChunk(self._store, self._ring, log)
+        return RecordedChunk(checkpoint or self.last_checkpoint(), log)
 
     def record(self, chunk: str, changes: Sequence[Change], into: set[str]) -> dict[str, int]:
         """Append a row for each change that needs one; on disk when this returns.

@@ -11,14 +11,12 @@ from subject_pipeline.audit.index.records import subject_digest
 from subject_pipeline.audit.segment import ChainHead
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.columns import key_hash_expr
-from subject_pipeline.changes.anchored import anchored_states
+from subject_pipeline.changes.anchored import LastCheckpoint
 from subject_pipeline.changes.registry_rows import RegistryRow, registry_rows
 from subject_pipeline.changes.replaying import Anchored, Standing, standing, unexplained
 from subject_pipeline.errors import AmbiguousSubjectError, ManifestError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import to_manifest
 from subject_pipeline.manifests.hashes import manifest_hashes
-from subject_pipeline.store.opened import SubjectStore
 
 Standings = Mapping[str, Standing | AmbiguousSubjectError]
 """By candidate id; an error in the place of somebody whose manifest the log does not explain."""
@@ -28,14 +26,12 @@ class RecordedChunk:
     """One chunk's chains as they were when this was made; of a store without a log, nothing.
 
     Args:
-        store: where they are.
-        ring: the keys.
+        checkpoint: what they are compared with.
         log: the segments and the chunk's state; None: there is no log.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile, log: tuple[AuditSegments, ChunkState] | None) -> None:
-        self._store = store
-        self._ring = ring
+    def __init__(self, checkpoint: LastCheckpoint, log: tuple[AuditSegments, ChunkState] | None) -> None:
+        self._checkpoint = checkpoint
         self._log = log
 
     @property
@@ -114,7 +110,7 @@ class RecordedChunk:
         rows = stored.filter(pl.col("candidate_id").is_in([one for one in candidate_ids if one not in found]))
         if rows.is_empty():
             return found
-        anchored = anchored_states(self._store, self._ring, self._log[1].head.chunk)
+        anchored = self._checkpoint.states(self._log[1].head.chunk)
         hashes = zip(rows["candidate_id"], manifest_hashes(rows), strict=True)
         edited = (one for one, sha256 in hashes if anchored(one).sha256 not in {None, "", sha256})
         return {**found, **{one: unexplained(one) for one in edited}}
@@ -164,7 +160,7 @@ class RecordedChunk:
         """
         if self._log is None or stored.is_empty():
             return set()
-        anchored = anchored_states(self._store, self._ring, self._log[1].head.chunk)
+        anchored = self._checkpoint.states(self._log[1].head.chunk)
         hashes = zip(stored["candidate_id"], manifest_hashes(stored), strict=True)
         return {one for one, sha256 in hashes if anchored(one).sha256 == sha256}
 
@@ -194,7 +190,7 @@ class RecordedChunk:
             for row in rows.iter_rows(named=True)
             if subject_digest(row["candidate_id"]) in unclear
         }
-        anchored = anchored_states(self._store, self._ring, state.head.chunk)
+        anchored = self._checkpoint.states(state.head.chunk)
         for name, changes in registry_rows(segments, state, unclear).items():
             found[name] = _standing(name, doubted.get(name), changes, anchored(name))
         return found

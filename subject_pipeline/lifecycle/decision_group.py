@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from subject_pipeline.changes.anchored import LastCheckpoint
 from subject_pipeline.changes.evidence import Change, ManifestEvidence, incomplete, moment_after
 from subject_pipeline.changes.replaying import Document, Standing
 from subject_pipeline.changes.settling import IDS, stored_rows
@@ -95,8 +96,11 @@ class DecisionGroup:
             orient="row",
         )
         stored, astray = stored_rows(snapshot, wanted) if snapshot else (pl.DataFrame(schema=TABLE_SCHEMA), set())
+        checkpoint = self.evidence.last_checkpoint()
         looks = overlapped(
-            lambda one: self._look(*one, stored, astray), ids.items(), at_once(self.store.objects, CHUNKS_AT_ONCE)
+            lambda one: self._look(*one, stored, astray, checkpoint),
+            ids.items(),
+            at_once(self.store.objects, CHUNKS_AT_ONCE),
         )
         found = dict(zip(ids, looks, strict=True))
         gone = [one for subjects in found.values() for one in subjects.gone]
@@ -111,7 +115,14 @@ class DecisionGroup:
             (snapshot or ManifestTable(self.store).snapshot_or_create()).upsert(rows)
         return verdicts
 
-    def _look(self, chunk: str, ids: Sequence[str], stored: pl.DataFrame, astray: Container[str | None]) -> _Subjects:
+    def _look(
+        self,
+        chunk: str,
+        ids: Sequence[str],
+        stored: pl.DataFrame,
+        astray: Container[str | None],
+        checkpoint: LastCheckpoint,
+    ) -> _Subjects:
         """What table and log have of some subjects of a chunk.
 
         Args:
@@ -119,10 +130,11 @@ class DecisionGroup:
             ids: theirs.
             stored: the table's rows of their storage keys, which other ids may have.
             astray: ids and keys of rows that break the table's rules.
+            checkpoint: what they are compared with.
         """
         rows = stored.filter(pl.col("chunk") == chunk)
         documents, owners = to_documents(rows), dict(rows.select("storage_key", "candidate_id").iter_rows())
-        recorded = self.evidence.recorded(chunk)
+        recorded = self.evidence.recorded(chunk, checkpoint=checkpoint)
         standings, histories = recorded.standings_to_change(rows, ids), recorded.histories(ids)
         subjects = _Subjects({}, {}, [], {})
         for one in ids:

@@ -139,11 +139,13 @@ class _Links:
         stored, astray = stored_rows(snapshot, self.wanted)
         stored = stored.join(self.wanted.select("candidate_id"), on="candidate_id", how="semi", maintain_order="left")
 
+        checkpoint = self.evidence.last_checkpoint()
+
         def look(part: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, Standings | AuditLogError]:
             chunk = str(part["chunk"][0])
             rows = stored.filter(pl.col("chunk") == chunk)
             try:
-                recorded = self.evidence.recorded(chunk)
+                recorded = self.evidence.recorded(chunk, checkpoint=checkpoint)
                 return part, rows, recorded.standings_to_change(rows, part["candidate_id"].to_list())
             except AuditLogError as error:
                 return part, rows, error

@@ -331,7 +331,7 @@ def test_a_damaged_log_keeps_its_chunk_from_being_linked_and_no_other(
     first = table_of(place.store)
     recorded = ManifestEvidence.recorded
 
-    def damaged(self: ManifestEvidence, chunk: str, **options: bool) -> Any:
+    def damaged(self: ManifestEvidence, chunk: str, **options: Any) -> Any:
         if chunk == LAYOUT.names[0]:
             raise AuditLogError("the log is damaged")
         return recorded(self, chunk, **options)
