@@ -239,7 +239,7 @@ def _withhold(action: str, error: Exception) -> NoReturn:
         raise error
     raise WithheldError(
         f"the answer of {action} is withheld, because it could not be recorded: {told_reason(error)}"
-    ) from (error)
+    ) from error
 
 
 def _failure(error: Exception) -> Any:  # noqa: ANN401 - in the place of an answer of any type

@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.formats.shown_text import without_credentials
-from subject_pipeline.project.templates import FROM_ENVIRONMENT, Secret, is_secret_name
+from subject_pipeline.project.templates import FROM_ENVIRONMENT, Secret, is_secret
 from subject_pipeline.settings import DEFAULT_DAGSTER_URL, DEFAULT_STORE
 
 PLATFORM_TYPE = "subject_pipeline.components.SubjectPlatform"
@@ -25,7 +24,7 @@ def _zone(name: str) -> str:
 
 def _without_secrets(options: dict[str, str]) -> dict[str, str]:
     for name, value in options.items():
-        if (is_secret_name(name) or without_credentials(value) != value) and not FROM_ENVIRONMENT.fullmatch(value):
+        if is_secret(name, value) and not FROM_ENVIRONMENT.fullmatch(value):
             raise ValueError(f'{name} is a secret, and Dagster shows resources: write "{{{{ env.VARIABLE }}}}"')
     return options
 

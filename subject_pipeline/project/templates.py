@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from subject_pipeline.formats.shown_text import without_credentials
+
 FROM_ENVIRONMENT = re.compile(r"\{\{\s*env\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 """A whole value that one variable gives."""
 
@@ -17,9 +19,9 @@ class Secret:
     """Marks an attribute whose value must come from the environment, since the file is no place for it."""
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether an option of this name holds a secret."""
-    return bool(_SECRET.search(name))
+def is_secret(name: str, value: str) -> bool:
+    """Whether an option of a store holds a secret: by its name, or since its value is a URL with credentials."""
+    return bool(value) and (bool(_SECRET.search(name)) or without_credentials(value) != value)
 
 
 def rendered(

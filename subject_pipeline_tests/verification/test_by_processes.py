@@ -1,12 +1,9 @@
 """Verification by several processes: the same verdicts as by one, and never a green light for what nobody looked at."""
 
 import datetime as dt
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from subject_pipeline import spawned
@@ -20,6 +17,7 @@ from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.whole_store import Verification, verify
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.forked import forked
+from subject_pipeline_tests.helpers.killing import killing_a_spawned_process
 from subject_pipeline_tests.helpers.tampering import (
     Auditee,
     change_a_row,
@@ -98,24 +96,11 @@ def test_an_error_of_a_process_is_the_error(auditee: Auditee, monkeypatch: pytes
 
 def test_a_killed_process_leaves_no_verdict(auditee: Auditee) -> None:
     """As when memory runs out: nothing is reported, least of all that everything is sound."""
-    killed = threading.Event()
-
-    def kill() -> None:
-        while not killed.is_set():
-            for child in psutil.Process().children():
-                if any("spawn_main" in part for part in child.cmdline()):
-                    child.kill()
-                    killed.set()
-            time.sleep(0.01)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with pytest.raises(StoreError, match="a process that verified was ended"):
-            verify_by_processes(SubjectStore.at(str(auditee.root)), auditee.ring, processes=2)
-    finally:
-        killed.set()
-        killer.join()
+    with (
+        pytest.raises(StoreError, match="a process that verified was ended"),
+        killing_a_spawned_process(),
+    ):
+        verify_by_processes(SubjectStore.at(str(auditee.root)), auditee.ring, processes=2)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 """Secrets where Dagster keeps and shows them: run config and YAML may name a variable, never its value."""
 
-import re
 from collections.abc import Iterator, Mapping
 
 from subject_pipeline.errors import ConfigurationError
-from subject_pipeline.formats.shown_text import without_credentials
-
-_SECRET = re.compile(r"secret|key|token|passw|credential|sas|connection_string", re.IGNORECASE)
+from subject_pipeline.project.templates import is_secret
 
 
 def refuse_literal_secrets(options: Mapping[str, str], run_config: object) -> None:
@@ -22,17 +19,13 @@ def refuse_literal_secrets(options: Mapping[str, str], run_config: object) -> No
         ConfigurationError: one does; the message has only the option's name.
     """
     literals = set(_texts(run_config))
-    found = sorted(name for name, value in options.items() if _is_secret(name, value) and value in literals)
+    found = sorted(name for name, value in options.items() if is_secret(name, value) and value in literals)
     if found:
         raise ConfigurationError(
             f"the run's config holds the secret option {', '.join(found)} in plain text, and Dagster has stored it "
             f"with the run. Delete the run and replace the secret; then give {{env: NAME}} instead of the value in run "
             'config, dg.EnvVar("NAME") in Python, or "{{ env.NAME }}" in a component\'s YAML'
         )
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return bool(value) and (bool(_SECRET.search(name)) or without_credentials(value) != value)
 
 
 def _texts(config: object) -> Iterator[str]:

@@ -10,11 +10,9 @@ import polars as pl
 
 from subject_pipeline.changes.evidence import LAST_MOMENT, Change, ManifestEvidence
 from subject_pipeline.changes.replaying import Standing
-from subject_pipeline.changes.settling import Settled, settled
+from subject_pipeline.changes.settling import Settled, settled, stored_rows
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_json_lines
-from subject_pipeline.manifests.rows import PROBLEM
-from subject_pipeline.manifests.snapshot import Snapshot
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.deciding import AMBIGUOUS, collision_reason
 from subject_pipeline.registry.imports.guards import import_refusal
@@ -49,9 +47,8 @@ class ImportAttempt:
             ConflictError: another writer won: do it all again.
         """
         rows = self.rows
-        chunks = rows["chunk"].unique().sort().to_list()
         snapshot = ManifestTable(self.store).snapshot_or_create()
-        stored, astray = _stored(snapshot, chunks, rows)
+        stored, astray = stored_rows(snapshot, rows)
         found = settled(self.evidence, self.layout, rows, stored) if self.evidence.open() else Settled(stored, {}, {})
         there = dict(zip(found.rows["storage_key"], _comparable(found.rows), strict=True))
         owners = dict(found.rows.select("storage_key", "candidate_id").iter_rows())
@@ -125,16 +122,6 @@ class ImportAttempt:
             fine = [change for change in changes if change.candidate_id not in unrecordable]
             self.evidence.record(part["chunk"][0], fine, into=self.recorded)
         return ready.filter(~pl.col("candidate_id").is_in(list(unrecordable))), unrecordable
-
-
-def _stored(snapshot: Snapshot, chunks: list[str], rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str | None]]:
-    """The stored rows of these storage keys, and the ids and keys of rows that break the table's rules."""
-    snapshot.own_files(chunks)
-    every = snapshot.judged_rows(chunks)
-    sound = pl.col(PROBLEM).is_null()
-    broken = every.filter(~sound)
-    stored = every.filter(sound).drop(PROBLEM).join(rows.select("storage_key"), on="storage_key", how="semi")
-    return stored, {*broken["candidate_id"], *broken["storage_key"]}
 
 
 def _later(rows: pl.DataFrame, found: Settled) -> pl.DataFrame:

@@ -1,14 +1,11 @@
 """Ingestion by several processes: the same rows and counts as by one, also where one of them fails or is killed."""
 
 import json
-import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from subject_pipeline import spawned
@@ -27,6 +24,7 @@ from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.helpers.forked import forked
+from subject_pipeline_tests.helpers.killing import killing_a_spawned_process
 
 PEOPLE = [f"P-{number}" for number in range(20)]
 
@@ -117,27 +115,10 @@ def test_what_one_cannot_append_stops_no_other_and_counts_are_exact(tmp_path: Pa
 
 def test_a_killed_process_leaves_the_outcome_unknown_and_nothing_twice(tmp_path: Path) -> None:
     """As when memory runs out: what it was given may be there or not; the same call again completes it."""
-    log, killed = _log(tmp_path / "log"), threading.Event()
+    log, report = _log(tmp_path / "log"), IngestReport()
     path = _file(tmp_path / "events.jsonl", *(_event(number) for number in range(400)))
-
-    def kill() -> None:
-        while not killed.is_set():
-            for child in psutil.Process().children():
-                if any("spawn_main" in part for part in child.cmdline()):
-                    child.kill()
-                    killed.set()
-                    break
-            time.sleep(0.01)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    report = IngestReport()
-    try:
-        with pytest.raises(OutcomeUnknownError, match="run it again"):
-            ingest(log, [local_file(path)], report=report, processes=2)
-    finally:
-        killed.set()
-        killer.join()
+    with pytest.raises(OutcomeUnknownError, match="run it again"), killing_a_spawned_process():
+        ingest(log, [local_file(path)], report=report, processes=2)
     assert verify(log.store, log.ring).rows >= report.appended
     ingest(log, [local_file(path)], processes=2)
     found = verify(log.store, log.ring)
