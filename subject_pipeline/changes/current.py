@@ -2,6 +2,8 @@
 
 The table's version is pinned first, then the log is read, so nothing that the log decided before is missed. Whoever
 relies on what is found here records on condition that no registry row came since (`Known.last`).
+
+It is longer than other files because a view's order of reading should be seen beside what is kept of it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -30,7 +32,6 @@ from subject_pipeline.store.layout import TABLE
 _AT_ONCE = 16
 _REMEMBERED = 2_000
 """Of one chunk: a manifest takes some kilobytes in memory, and a tenth of a millisecond to make again."""
-
 
 Files = tuple[tuple[str, str], ...]
 
