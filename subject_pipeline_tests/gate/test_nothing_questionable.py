@@ -20,7 +20,7 @@ from subject_pipeline_tests.helpers.gated import POLICY, Gated
 STRANGER = "W-9"
 
 
-@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=pytest.mark.real)])
+@pytest.mark.parametrize("calls", [192, pytest.param(10_000, marks=pytest.mark.real)])
 def test_no_access_through_the_gate_is_questionable(gated: Gated, calls: int) -> None:
     """Whatever is asked, named in an answer, and decided meanwhile; nor does any stand after what forbids it.
 
@@ -36,13 +36,15 @@ def test_no_access_through_the_gate_is_questionable(gated: Gated, calls: int) ->
         try:
             assert deciding.stdout is not None
             assert deciding.stdout.readline() == "begun\n"
+            made: Counter[str] = Counter()
             with ThreadPoolExecutor(4) as pool:
-                parts = list(pool.map(lambda seed: _call(gate, random.Random(seed), calls // 4), range(4)))  # noqa: S311
-            made = sum(parts, Counter())
+                for seed in range(0, 16, 4):
+                    chances = [random.Random(one) for one in range(seed, seed + 4)]  # noqa: S311 - a test's
+                    made += sum(pool.map(lambda chance: _call(gate, chance, calls // 16), chances), Counter())
+                    assert deciding.stdout.readline(), "nothing was decided"  # however slow that process is
         finally:
-            decided = deciding.communicate(timeout=60)[0]
+            deciding.communicate(timeout=60)
     assert deciding.returncode == 0
-    assert int(decided) >= 3
     assert made.total() == calls
     assert {"shown", "DeniedError", "WithheldError"} <= made.keys()
     settle(place.store, place.evidence())  # what the decider began and did not finish

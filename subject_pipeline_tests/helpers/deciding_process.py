@@ -1,4 +1,4 @@
-"""Decides at random about people, until its standard input ends; then prints how much was decided.
+"""Decides at random about people, until its standard input ends; prints a line for each decision that was applied.
 
 python -m subject_pipeline_tests.helpers.deciding_process STORE RING SEED ID...
 """
@@ -8,7 +8,6 @@ import itertools
 import random
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
 
 from subject_pipeline.decisions.decision import parse_decision
@@ -39,9 +38,7 @@ def main() -> None:
     decisions = Decisions(SubjectStore.at(store), KeyRingFile(Path(ring)), "decider")
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    outcomes: Counter[str] = Counter()
-    sys.stdout.write("begun\n")
-    sys.stdout.flush()
+    _say("begun")
     for number in itertools.count():
         if ended.is_set():
             break
@@ -53,11 +50,16 @@ def main() -> None:
         }  # fmt: skip
         try:
             (verdict,) = decisions.apply([parse_decision(order)])
-            outcomes[verdict.outcome] += 1
-        except (ConflictError, IncompleteError) as error:  # what is recorded is settled by the next
-            outcomes[type(error).__name__] += 1
+            if verdict.outcome == "applied":
+                _say(f"decision-{number}")
+        except (ConflictError, IncompleteError):  # what is recorded is settled by the next
+            pass
     decisions.close()
-    sys.stdout.write(f"{outcomes['applied']}\n")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
