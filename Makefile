@@ -17,6 +17,9 @@ dev: export SUBJECT_STORE_URL = $(CURDIR)/.demo/store
 dev: export SUBJECT_KEY_RING = $(CURDIR)/.demo/key_ring.json
 endif
 
+# Tests start our command hundreds of times, and their asserts are rewritten: neither is compiled every time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev cluster test coverage lint types check check-real real-parts screenshots format reference mutants bench bench-scale bench-soak bench-buckets bench-dagster constraints clean
 
@@ -52,13 +55,19 @@ cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an
 	@$(BIN)/python scripts/cluster.py --state $(CLUSTER_STATE) --project $(CLUSTER_PROJECT)
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
-# tests follow each other. What lies in real/ is not even imported: clients of servers, a browser, Kubernetes.
-test: $(READY_DEV) ## The tests that need nothing but files; as many examples as in CI: make test HYPOTHESIS_PROFILE=ci; others every time: =nightly
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not real" --ignore=subject_pipeline_tests/real $(COVERED)
+# tests follow each other. What lies in real/ is not even imported: clients of servers, a browser, Kubernetes; nor, where
+# time counts, the libraries of agents. In memory where there is room: a test waits for thousands of fsyncs.
+QUICKLY = -m "not real and not long" --ignore=subject_pipeline_tests/gate/adapters
+TESTS = --ignore=subject_pipeline_tests/real $(if $(filter ci nightly,$(HYPOTHESIS_PROFILE)),-m "not real",$(QUICKLY))
+ROOM_IN_MEMORY = $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -ge 2048 2>/dev/null && echo /dev/shm)
+test: export TMPDIR := $(or $(TMPDIR),$(ROOM_IN_MEMORY),/tmp)
+test: $(READY_DEV) ## The tests that need nothing but files and no long time; all of those with the examples of CI: make test HYPOTHESIS_PROFILE=ci; others every time: =nightly
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS) $(COVERED)
 
 # Apart, because tracing makes the tests much slower on Python 3.11.
 coverage: COVERED = --cov=subject_pipeline
-coverage: test ## The same tests, and how much of the package they reach: fails below the floor in pyproject.toml
+coverage: export HYPOTHESIS_PROFILE ?= ci
+coverage: test ## All tests that need nothing but files, and how much of the package they reach: fails below the floor in pyproject.toml
 
 lint: $(READY_DEV) ## Format, style, and which stage imports which
 	$(BIN)/ruff format --check $(CODE)
@@ -68,9 +77,10 @@ lint: $(READY_DEV) ## Format, style, and which stage imports which
 types: $(READY_DEV) ## Types of the package and its tests
 	$(BIN)/mypy
 
-check: lint types test ## What every change must pass: lint, types and tests
+check: export HYPOTHESIS_PROFILE ?= ci
+check: lint types test ## What every change must pass: lint, types and all tests that need nothing but files
 
-check-real: export HYPOTHESIS_PROFILE ?= ci # as many examples as in CI, also where a person runs them
+check-real: export HYPOTHESIS_PROFILE ?= ci
 check-real: $(READY_DEV) real-parts ## The tests that need servers, a browser, or longer than a quick test may take
 	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start;
 	# in the files' order, since the longest come early, not by how many tests a file has.

@@ -34,6 +34,7 @@ def test_recording_loads_nothing_heavy(package: str) -> None:
     assert not _loaded_by(f"import subject_pipeline.{package}") & (HEAVY | TERMINAL | ADAPTED)
 
 
+@pytest.mark.long
 def test_the_command_line_needs_no_library_that_has_an_adapter() -> None:
     """Nor do the assets."""
     assert not _loaded_by("import subject_pipeline.cli.main, subject_pipeline.definitions") & ADAPTED
@@ -54,6 +55,7 @@ def test_the_command_line_loads_what_a_command_needs(tmp_path: Path) -> None:
     assert (tmp_path / "store" / "audit").is_dir()
 
 
+@pytest.mark.long
 def test_a_first_append_takes_little_memory(tmp_path: Path) -> None:
     """Under 40 MiB more than Python with the client library that speaks to buckets."""
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
@@ -72,6 +74,7 @@ def test_a_first_append_takes_little_memory(tmp_path: Path) -> None:
     assert (tmp_path / "store" / "audit").is_dir()
 
 
+@pytest.mark.long
 def test_the_gate_opens_and_records_light_and_reads_manifests_when_it_first_decides(tmp_path: Path) -> None:
     """What reads the table is loaded by the first decision, and not by opening, or by a purpose that is not allowed."""
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))

@@ -12,6 +12,7 @@ import pytest
 from subject_pipeline.spawned import cores, spawned
 
 
+@pytest.mark.long
 def test_each_process_begins_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What begins a process is called in it, before anything else; Ctrl-C is none of its business."""
     monkeypatch.delenv("A_PROCESS_OF_OURS", raising=False)
@@ -21,6 +22,7 @@ def test_each_process_begins_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.getenv("A_PROCESS_OF_OURS") is None
 
 
+@pytest.mark.long
 def test_no_process_outlives_who_started_it(tmp_path: Path) -> None:
     """Not even one that was killed, and could not tell them."""
     program = tmp_path / "program.py"

@@ -2,6 +2,7 @@ import html
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_a_run_that_failed_outside_its_steps_tells_why() -> None:
     assert "- STEP_FAILURE\n" in str(message(_alert(failed=True))["text"])
 
 
+@pytest.mark.long
 @given(st.text(), st.text(), st.text(), st.integers(1, 60))
 def test_no_name_can_write_more_than_text(job: str, asset: str, partition: str, many: int) -> None:
     """Whatever names hold, the text has Slack's control characters escaped, its lines are ours, and it is bounded."""

@@ -139,6 +139,7 @@ def test_who_did_not_change_stays_in_the_next_checkpoint(place: Place, change: C
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_who_is_gone_leaves_the_next_checkpoint_with_a_chain_alone(place: Place) -> None:
     """Anyone who was deleted has a chain, which ends in the deletion, and the state of it, until they come back."""
     gone, stays = people(1, 2)
@@ -444,6 +445,7 @@ def test_a_chain_of_somebody_whom_nobody_names_is_missed_by_its_hash(place: Plac
     assert (other.broken_chains, other.unknown) == ([], [stays])
 
 
+@pytest.mark.long
 def test_a_manifest_of_somebody_whom_nobody_names_is_missed_by_its_hash(place: Place) -> None:
     """A first registration has no row; taken out of the table, it is only in the checkpoint."""
     gone, stays = people(1, 2)

@@ -102,6 +102,7 @@ def test_leaves_that_go_between_being_written_and_being_signed_are_not_named(
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_a_killed_attempts_leaves_are_not_named_by_the_next(
     returning: tuple[Place, Checkpoint, Callable[[], object]],
 ) -> None:

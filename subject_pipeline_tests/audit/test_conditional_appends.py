@@ -190,6 +190,7 @@ def test_whoever_was_overtaken_is_told_so_whatever_became_of_the_others(place: P
     assert ids(place) == ["first", "1"]
 
 
+@pytest.mark.long
 def test_threads_and_processes_each_win_different_subjects(place: Place) -> None:
     """Of two processes and two logs of this one, exactly one records each subject's first change."""
     url = place.store.location.url

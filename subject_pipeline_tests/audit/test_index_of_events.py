@@ -38,6 +38,7 @@ def test_what_was_put_in_is_found_under_its_identity(
             assert set(known.contents(identity)) == model.get(identity, set())
 
 
+@pytest.mark.long
 def test_many_events_take_little_more_than_their_records() -> None:
     """What weighs is what is kept: a third beside the records, for the numbers that they are found by."""
     records = [hashlib.blake2b(b"%d" % number, digest_size=EVENT_WIDTH).digest() for number in range(200_000)]

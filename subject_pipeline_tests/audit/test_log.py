@@ -675,6 +675,7 @@ def test_a_cold_append_reads_the_index_and_the_end(place: Place, small_index: in
     assert place.objects.counted("get", "audit/") <= small_index + 3
 
 
+@pytest.mark.long
 def test_many_rows_are_split_at_a_segments_limit(place: Place) -> None:
     """An append of more rows than a segment holds becomes several, in order."""
     log = place.log()

@@ -29,6 +29,7 @@ def _event_ids(store: SubjectStore, ring: KeyRingFile) -> list[str]:
     return [row["row"]["event_id"] for number in range(3) for row in show(store, ring, f"P-{number}")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("processes", "appends"), [(3, 60), pytest.param(8, 500, marks=pytest.mark.real)])
 def test_processes_at_once_make_intact_chains(tmp_path: Path, ring: KeyRingFile, processes: int, appends: int) -> None:
     """Appends to three subjects of one chunk, from several processes at once: every row once, nothing broken."""
@@ -43,6 +44,7 @@ def test_processes_at_once_make_intact_chains(tmp_path: Path, ring: KeyRingFile,
     assert (report.chains, report.rows) == (3, processes * appends)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.real)])
 def test_what_a_killed_writer_acknowledged_is_there(tmp_path: Path, ring: KeyRingFile, kills: int) -> None:
     """SIGKILL at any moment: every acknowledged row is there once, at most one more a kill, chains are intact."""

@@ -201,6 +201,7 @@ def test_the_golden_log_holds_every_field() -> None:
     assert all(row_of(inner_of(line)) for file in GOLDEN_FILES for line in lines_of(file.read_bytes())[1:])
 
 
+@pytest.mark.long
 @given(plans)
 def test_any_log_has_the_bytes_of_the_design(plan: list[tuple[bytes, list[AccessEvent]]]) -> None:
     """Whatever the events, the bytes are those that the standard library makes by the design's words.
@@ -223,6 +224,7 @@ def _listed(fields: tuple[str, ...] | None) -> list[str] | None:
     return None if fields is None else list(fields)
 
 
+@pytest.mark.long
 @given(plans)
 def test_parsing_gives_back_what_was_written(plan: list[tuple[bytes, list[AccessEvent]]]) -> None:
     """A segment has no problem after the one before it, and its rows are the events, linked by subject."""
@@ -248,6 +250,7 @@ def test_parsing_gives_back_what_was_written(plan: list[tuple[bytes, list[Access
         head = written.head
 
 
+@pytest.mark.long
 @given(plans)
 def test_the_same_inputs_give_the_same_bytes(plan: list[tuple[bytes, list[AccessEvent]]]) -> None:
     """Writing keeps no state and leaves the chains that it was given as they were."""

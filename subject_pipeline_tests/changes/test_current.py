@@ -35,6 +35,7 @@ def view(current: CurrentManifests, before: ChunkView | None = None) -> ChunkVie
     return current.views([CHUNK], {} if before is None else {CHUNK: before})[CHUNK]
 
 
+@pytest.mark.long
 def test_a_view_knows_manifests_and_whoever_has_none(gated: Gated, current: CurrentManifests) -> None:
     """With the last registry row of each, and the table's version."""
     gated.withdraw(A)
@@ -49,6 +50,7 @@ def test_a_view_knows_manifests_and_whoever_has_none(gated: Gated, current: Curr
     assert made.stored.version == latest.version
 
 
+@pytest.mark.long
 def test_a_later_view_keeps_what_has_not_changed(gated: Gated, current: CurrentManifests) -> None:
     """Rows are read again where the chunk's files changed, and only then; a newer decision is always seen."""
     first = view(current)
@@ -129,6 +131,7 @@ def test_a_row_that_breaks_a_rule_is_no_manifest(gated: Gated, current: CurrentM
     assert other.readable
 
 
+@pytest.mark.long
 def test_views_are_made_while_others_append(gated: Gated, current: CurrentManifests) -> None:
     """Every view has the end that the log had then or later, and whole."""
     done = threading.Event()

@@ -19,7 +19,6 @@ from subject_pipeline.registry.registering import register_dataset
 from subject_pipeline_tests.changes.test_settling import P, Registered, opened, three_people
 from subject_pipeline_tests.conftest import Prepared
 from subject_pipeline_tests.helpers.audit_stores import LAYOUT, Place, manifest
-from subject_pipeline_tests.helpers.grids import thorough
 from subject_pipeline_tests.helpers.recorded import plug_pulled, registry_rows_of
 from subject_pipeline_tests.helpers.verifying import meanwhile
 
@@ -73,7 +72,8 @@ RACES = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other", "deleted", "dies"), thorough(RACES, quick=3))
+@pytest.mark.long
+@pytest.mark.parametrize(("one", "other", "deleted", "dies"), RACES)
 def test_a_change_that_is_overtaken_is_decided_again(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -107,6 +107,7 @@ def test_a_change_that_is_overtaken_is_decided_again(
     there.settled()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", CHANGES)
 @pytest.mark.parametrize("one", ["put", "import", "register"])
 def test_a_change_that_is_overtaken_between_log_and_table_commits_nothing_older(
@@ -127,6 +128,7 @@ def _import(place: Place, folder: Path, number: int, vertical: str) -> None:
     assert import_manifests(place.store, path, evidence=place.evidence()).failed == 0
 
 
+@pytest.mark.long
 def test_threads_that_change_one_subject_leave_what_the_log_says(there: Registered, tmp_path: Path) -> None:
     """Put, delete, import and register at once, again and again: no person twice, no row that does not follow."""
     place = there.place

@@ -85,6 +85,7 @@ def test_whoever_comes_back_is_recorded_whole(place: Place, declared: Declared, 
     assert_sound(place)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["put", "import", "register"])
 def test_times_grow_although_the_clock_goes_back(place: Place, declared: Declared, how: str) -> None:
     """A microsecond after the last, whoever had a clock that was ahead: of a change, a deletion and a return."""
@@ -111,6 +112,7 @@ def test_times_grow_although_the_clock_goes_back(place: Place, declared: Declare
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_the_end_of_time_stops_nobody(place: Place) -> None:
     """A manifest of the last moment that there is can be changed and deleted."""
     last = "9999-12-31T23:59:59.999999Z"
@@ -132,6 +134,7 @@ UNRECORDABLE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("fields", "words"), UNRECORDABLE.values(), ids=UNRECORDABLE)
 def test_what_no_row_can_hold_is_refused_where_a_row_is_needed(
     place: Place, fields: dict[str, Any], words: str
@@ -193,6 +196,7 @@ def _conflicting(patch: pytest.MonkeyPatch, times: int, meanwhile: Callable[[], 
     return lost
 
 
+@pytest.mark.long
 def test_an_import_counts_exactly_although_its_commits_lose_races(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +223,7 @@ def test_an_import_counts_exactly_although_its_commits_lose_races(
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_an_import_whose_second_segment_is_overtaken_counts_its_first(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +248,7 @@ def test_an_import_whose_second_segment_is_overtaken_counts_its_first(
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_an_import_that_loses_its_storage_key_after_recording_is_one_failure(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +270,7 @@ def test_an_import_that_loses_its_storage_key_after_recording_is_one_failure(
     assert table_of(place.store).keys() == {slash.replace("/", "_")}
 
 
+@pytest.mark.long
 def test_every_row_of_a_whole_story_can_be_replayed(place: Place, declared: Declared) -> None:
     """Registered, imported, put, deleted, back again, under rotated keys and between checkpoints and compactions."""
     everybody = [P, *OTHERS[:8], *people(1, 4), *people(2, 4)]

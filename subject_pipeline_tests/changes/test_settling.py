@@ -40,7 +40,6 @@ from subject_pipeline_tests.helpers.audit_stores import (
     place_in,
 )
 from subject_pipeline_tests.helpers.decisions import decision
-from subject_pipeline_tests.helpers.grids import thorough
 from subject_pipeline_tests.helpers.recorded import (
     States,
     decisions_of,
@@ -164,6 +163,7 @@ KILLED: dict[str, Callable[[Registered], None]] = {
 _killed = pytest.mark.parametrize("killed", KILLED)
 
 
+@pytest.mark.long
 @_killed
 def test_reading_settles_nothing(there: Registered, killed: str) -> None:
     """A get gives what the table has; verifications report, `pending` for five minutes and `unapplied` from then on."""
@@ -195,6 +195,7 @@ def test_the_next_put_is_decided_on_what_is_recorded(there: Registered, killed: 
     assert ("status" in row["decision"]["changes"]) == (recorded is None or recorded["status"] != "active")
 
 
+@pytest.mark.long
 @_killed
 def test_the_next_delete_leaves_nobody(there: Registered, killed: str) -> None:
     """Also of somebody who was registered in the log alone; of somebody who is deleted there, without another row."""
@@ -208,6 +209,7 @@ def test_the_next_delete_leaves_nobody(there: Registered, killed: str) -> None:
         there.delete()
 
 
+@pytest.mark.long
 @_killed
 def test_the_next_import_is_decided_on_what_is_recorded(there: Registered, killed: str) -> None:
     """It counts by the log's manifest, not by the table's."""
@@ -218,6 +220,7 @@ def test_the_next_import_is_decided_on_what_is_recorded(there: Registered, kille
     assert there.settled()[P]["vertical"] == "general"
 
 
+@pytest.mark.long
 def test_an_import_of_what_is_recorded_changes_nothing_and_settles_it(there: Registered) -> None:
     """Run again, it counts as unchanged, appends nothing, and the table follows."""
     KILLED["import"](there)
@@ -227,6 +230,7 @@ def test_an_import_of_what_is_recorded_changes_nothing_and_settles_it(there: Reg
     assert len(registry_rows_of(there.place.objects)) == rows
 
 
+@pytest.mark.long
 @_killed
 def test_the_next_registration_registers_whom_the_log_has_registered(there: Registered, killed: str) -> None:
     """Exactly as it was recorded. Whoever has a manifest in the table is skipped, whatever the log says of them."""
@@ -239,6 +243,7 @@ def test_the_next_registration_registers_whom_the_log_has_registered(there: Regi
     assert len(registry_rows_of(there.place.objects)) == rows
 
 
+@pytest.mark.long
 @_killed
 def test_compaction_settles_everybody(there: Registered, killed: str) -> None:
     """Once; and whoever was deleted in the log alone comes back by a row that says so."""
@@ -255,7 +260,8 @@ def test_compaction_settles_everybody(there: Registered, killed: str) -> None:
         assert decisions_of(there.place.objects, P) == ["deleted", "registered"]
 
 
-@pytest.mark.parametrize("killed", thorough(list(KILLED), quick=3))
+@pytest.mark.long
+@pytest.mark.parametrize("killed", KILLED)
 def test_what_is_done_with_others_settles_nobody_and_is_not_in_the_way(there: Registered, killed: str) -> None:
     """Of the same chunk and of another."""
     KILLED[killed](there)
@@ -268,6 +274,7 @@ def test_what_is_done_with_others_settles_nobody_and_is_not_in_the_way(there: Re
     assert there.settled().keys() >= {OTHER, ELSEWHERE}
 
 
+@pytest.mark.long
 def test_many_killed_one_after_the_other_are_settled_as_one(there: Registered) -> None:
     """Put, deleted, registered, replaced, all in the log alone: the table goes to the last at once."""
     there.killed(partial(there.put, status="restricted"))
@@ -279,6 +286,7 @@ def test_many_killed_one_after_the_other_are_settled_as_one(there: Registered) -
     assert there.settled()[P]["vertical"] == "healthcare"
 
 
+@pytest.mark.long
 def test_manifests_are_written_and_deleted_in_one_compaction(there: Registered) -> None:
     """In several chunks, and both in one."""
     there.killed(partial(there.put, status="restricted"))
@@ -327,6 +335,7 @@ def test_compaction_without_keys_settles_nothing_and_works(there: Registered) ->
     assert table_of(there.place.store) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["a row", "the head"])
 def test_a_damaged_log_keeps_no_other_chunk_from_being_settled(there: Registered, where: str) -> None:
     """Damage of the one is counted, the others follow their logs, and erased people go for good."""
@@ -360,6 +369,7 @@ def test_a_checkpoint_that_does_not_hold_keeps_its_chunks_from_being_settled_and
     assert (done.settled, done.unexplained) == (0, 1)
 
 
+@pytest.mark.long
 def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declared: Declared) -> None:
     """Whoever is registered in the log alone and has lost the storage key is left, found, and can be deleted."""
     slash = next(
@@ -406,6 +416,7 @@ def _saved(there: Registered) -> dict[str, bytes]:
     return {item.key: there.place.objects.get(item.key) or b"" for item in there.place.objects.list("subjects/")}
 
 
+@pytest.mark.long
 def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(there: Registered) -> None:
     """Neither compaction nor a change of one of them repairs it: what it lacks was anchored."""
     before = _saved(there)
@@ -436,6 +447,7 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
     assert there.kinds() == {P: "changed", None: "missing"}
 
 
+@pytest.mark.long
 def test_a_table_restored_to_the_last_checkpoint_follows_the_log_again(there: Registered) -> None:
     """All that it lacks was recorded after it."""
     there.put(status="restricted")
@@ -450,6 +462,7 @@ def test_a_table_restored_to_the_last_checkpoint_follows_the_log_again(there: Re
     assert there.settled()[P]["status"] == "erasure_ordered"
 
 
+@pytest.mark.long
 def test_somebody_registered_after_their_chain_was_anchored_is_pending_then_settled(
     place: Place, declared: Declared
 ) -> None:
@@ -465,6 +478,7 @@ def test_somebody_registered_after_their_chain_was_anchored_is_pending_then_sett
     assert there.settled()[P]["status"] == "restricted"
 
 
+@pytest.mark.long
 def test_many_people_are_told_apart_by_one_reading_of_their_chunk(there: Registered) -> None:
     """However many changes are recorded and not applied, a verification reads the manifests a fixed number of times."""
     chunk = LAYOUT.names[0]

@@ -84,6 +84,7 @@ def test_a_corrupt_source_prints_one_line(tmp_path: Path, run: Run, parquet: Par
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, run: Run) -> None:
     """A closed pipe ends the command without a word."""
     register = ("datasets", "register", "people", "--source", "/people.parquet", "--key-column", "id")
@@ -104,6 +105,7 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, run: Run) -> No
     assert process.returncode == 1
 
 
+@pytest.mark.long
 def test_a_terminal_that_lacks_a_letter_shows_it_spelt_out(
     tmp_path: Path, run: Run, parquet: Parquet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_terminal_that_lacks_a_letter_shows_it_spelt_out(
     assert ran.json["sample"] == ["\N{CJK UNIFIED IDEOGRAPH-5B57}"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_an_output_that_takes_nothing_is_words(tmp_path: Path, run: Run, options: tuple[str, ...]) -> None:
     """A full disk under standard output is status 1 with the reason, and no traceback."""

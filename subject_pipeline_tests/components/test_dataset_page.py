@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from subject_pipeline_tests.components.test_subject_dataset import IDS, MANIFESTS, Bench, Workbench, bench
 
@@ -55,6 +56,7 @@ def test_the_page_answers_without_a_click(bench: Bench) -> None:
     assert words.endswith("red: every_staged_candidate_has_a_manifest in 1 partition, no_collisions in 1 partition")
 
 
+@pytest.mark.long
 def test_a_run_over_one_partition_shows_the_whole_dataset(bench: Bench) -> None:
     """The others count as they were when they were last run; a source that has changed since is not current."""
     people = bench()

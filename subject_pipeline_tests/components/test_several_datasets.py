@@ -81,6 +81,7 @@ def _check(result: dg.ExecuteInProcessResult) -> tuple[bool, str, str]:
     return found.passed, found.severity.name, found.description or ""
 
 
+@pytest.mark.long
 def test_links_are_counted_in_each_partition(two: Two) -> None:
     """Each partition says how many of its people were linked; a second run links nobody, and all checks are green."""
     two.run("workers", IDS)
@@ -103,6 +104,7 @@ def test_links_are_counted_in_each_partition(two: Two) -> None:
     assert sum(numbers["linked"] for numbers in again.values()) == 0
 
 
+@pytest.mark.long
 def test_who_vanished_warns_and_past_the_share_is_an_error(two: Two) -> None:
     """Staging counts whoever is gone; the check warns up to the YAML's share and is an error beyond, until repaired.
 
@@ -133,6 +135,7 @@ def test_who_vanished_warns_and_past_the_share_is_an_error(two: Two) -> None:
     assert _check(two.run("workers", IDS)) == (True, "WARN", "0 of 40 subjects are not in the source")
 
 
+@pytest.mark.long
 def test_before_all_rows_were_read_nothing_is_said(two: Two) -> None:
     """A dataset of which only some rows were ever read has nothing to reconcile."""
     result = two.run("workers", IDS, all=False, limit=5)
@@ -140,6 +143,7 @@ def test_before_all_rows_were_read_nothing_is_said(two: Two) -> None:
     assert _check(result) == (True, "WARN", "no run has read all rows of the source yet")
 
 
+@pytest.mark.long
 def test_a_dry_run_says_who_would_be_linked(two: Two) -> None:
     """The forecast counts links, too."""
     two.run("workers", IDS)
@@ -148,6 +152,7 @@ def test_a_dry_run_says_who_would_be_linked(two: Two) -> None:
     assert (metadata["would_link"].value, metadata["linkable_with_key_ring"].value) == (7, 0)
 
 
+@pytest.mark.long
 def test_a_table_that_cannot_be_read_stops_no_staging(two: Two) -> None:
     """Who is gone is not counted then, and the check repeats what was found last; registration fails by itself."""
     two.run("workers", IDS)

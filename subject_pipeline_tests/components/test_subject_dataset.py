@@ -198,6 +198,7 @@ def test_the_code_location_names_exactly_what_it_should() -> None:
     assert set(definitions.resources or {}) == {"store", "layout", "key_ring", "workers_options"}
 
 
+@pytest.mark.long
 def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> None:
     """One run over all partitions records one materialization each, whose counts sum to the source."""
     people = bench()
@@ -234,6 +235,7 @@ def test_a_re_run_inserts_nothing(bench: Bench) -> None:
     assert ManifestTable(people.store).read(lambda snapshot: snapshot.version, -1) == before
 
 
+@pytest.mark.long
 def test_one_partition_can_run_alone(bench: Bench) -> None:
     """A run of one partition registers that chunk's subjects and no other."""
     people = bench()
@@ -247,6 +249,7 @@ def test_one_partition_can_run_alone(bench: Bench) -> None:
     assert stored.height == numbers(result)["chunk-3"]["inserted"] > 0
 
 
+@pytest.mark.long
 def test_a_bad_candidate_turns_the_check_red_and_stops_nobody(bench: Bench) -> None:
     """The check's list names partition, id and reason; everybody else is registered and the run succeeds."""
     people = bench()
@@ -268,6 +271,7 @@ def test_a_bad_candidate_turns_the_check_red_and_stops_nobody(bench: Bench) -> N
     assert by_id["x" * 201]["partition"] == layout.chunk_of("x" * 201)
 
 
+@pytest.mark.long
 def test_a_store_that_refuses_a_write_fails_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Partitions whose candidates could not be written do not look done, and the next run registers them."""
     people = bench()
@@ -285,6 +289,7 @@ def test_a_store_that_refuses_a_write_fails_the_run(bench: Bench, monkeypatch: p
     assert total(people.run(), "inserted") == 200
 
 
+@pytest.mark.long
 def test_a_dry_run_writes_nothing_and_says_what_a_run_would_do(bench: Bench) -> None:
     """No store appears, no materialization is recorded, and an observation holds the forecast."""
     people = bench()
@@ -298,6 +303,7 @@ def test_a_dry_run_writes_nothing_and_says_what_a_run_would_do(bench: Bench) -> 
     assert not Path(people.store.location.child("")).exists()
 
 
+@pytest.mark.long
 def test_a_limited_staging_is_not_registered_by_a_run_that_asks_for_all(bench: Bench) -> None:
     """What was staged under a limit belongs to runs with that limit; others fail and say what to do."""
     people = bench()
@@ -318,6 +324,7 @@ def test_manifests_without_a_staging_fail_clearly(bench: Bench) -> None:
     assert "materialize its candidate_chunks first" in failure_of(result)
 
 
+@pytest.mark.long
 def test_a_registration_without_the_ring_fails_clearly_once_there_is_a_log(bench: Bench, tmp_path: Path) -> None:
     """Whoever was deleted would come back unannounced, so nobody is registered."""
     people = bench()
@@ -331,6 +338,7 @@ def test_a_registration_without_the_ring_fails_clearly_once_there_is_a_log(bench
     assert SubjectRegistry(people.store).count() == 0
 
 
+@pytest.mark.long
 def test_a_launch_without_partitions_fails_clearly(bench: Bench) -> None:
     """The failure says how partitions are selected, and no partition looks done."""
     people = bench()
@@ -350,6 +358,7 @@ def test_a_missing_source_fails_clearly(bench: Bench) -> None:
     assert "people.parquet does not exist" in failure_of(result)
 
 
+@pytest.mark.long
 def test_another_layout_is_refused(bench: Bench) -> None:
     """A store laid out with another number of chunks is refused with both numbers named."""
     people = bench()
@@ -361,6 +370,7 @@ def test_another_layout_is_refused(bench: Bench) -> None:
     assert "16" in failure_of(result)
 
 
+@pytest.mark.long
 def test_the_yaml_limits_a_run_unless_the_launch_says_otherwise(bench: Bench) -> None:
     """The dataset's own limit is the default of the launchpad's options."""
     people = bench(all=False, limit=7)
@@ -369,6 +379,7 @@ def test_the_yaml_limits_a_run_unless_the_launch_says_otherwise(bench: Bench) ->
     assert total(people.run(all=True), "attempted") == 200
 
 
+@pytest.mark.long
 def test_materializing_registers_the_dataset(bench: Bench) -> None:
     """After the first materialization the command line can backfill the dataset by name."""
     people = bench(candidate_id_prefix="P-", safe_views=["public"])
@@ -378,6 +389,7 @@ def test_materializing_registers_the_dataset(bench: Bench) -> None:
     assert (declared.key_column, declared.candidate_id_prefix, declared.safe_views) == ("id", "P-", ("public",))
 
 
+@pytest.mark.long
 def test_the_staging_of_an_older_source_is_cleaned_up(bench: Bench) -> None:
     """After a changed source is staged, only its parts and the record are left below staging/."""
     people = bench()
@@ -398,6 +410,7 @@ def test_backfills_take_one_run_unless_partitions_per_run_says_otherwise(bench: 
     assert split == dg.BackfillPolicy.multi_run(2)
 
 
+@pytest.mark.long
 def test_a_range_is_one_run_whatever_a_backfill_would_do(bench: Bench) -> None:
     """What a sensor asks for, a run over the range of all partitions, works with partitions_per_run too."""
     people = bench(partitions_per_run=2)
@@ -429,6 +442,7 @@ def quality(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
     }
 
 
+@pytest.mark.long
 def test_a_source_that_is_unlike_what_was_staged_warns(bench: Bench) -> None:
     """Rows that are gone, another type of key and repeated keys warn, and everybody is registered all the same."""
     people = bench(repeated_share=0)
@@ -445,6 +459,7 @@ def test_a_source_that_is_unlike_what_was_staged_warns(bench: Bench) -> None:
     assert quality(people.run()) == {"repeated_keys_within_share": (False, "1 of 101 rows repeat an earlier key")}
 
 
+@pytest.mark.long
 def test_repeated_keys_are_nobodys_alarm_unless_the_yaml_says_so(bench: Bench) -> None:
     """They are skipped and counted, as ever."""
     people = bench()
@@ -452,6 +467,7 @@ def test_repeated_keys_are_nobodys_alarm_unless_the_yaml_says_so(bench: Bench) -
     assert quality(people.run()) == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_check_that_blocks_stops_the_run_before_anything_is_staged(bench: Bench, dry_run: bool) -> None:
     """What was staged before is still there, and nobody is registered of what was refused."""
@@ -469,6 +485,7 @@ def test_a_check_that_blocks_stops_the_run_before_anything_is_staged(bench: Benc
     assert people.run().success
 
 
+@pytest.mark.long
 def test_a_row_without_a_key_is_counted_and_refused(bench: Bench) -> None:
     """The check says how many there are; the failure names the list that says where the first is."""
     people = bench()

@@ -158,6 +158,7 @@ def test_a_secret_option_keeps_its_variables_name(monkeypatch: pytest.MonkeyPatc
 POLICIES = "policies:\n  four_years: {keep: 1460d, from: registered}\nverticals: [general]\n"
 
 
+@pytest.mark.long
 def test_policies_that_the_yaml_names_are_put_in_force_before_decisions(tmp_path: Path) -> None:
     """By an asset upstream of the decisions, in their job; without the attribute there is none."""
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))

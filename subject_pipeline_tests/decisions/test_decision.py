@@ -95,6 +95,7 @@ def test_decisions_on_one_matter_are_told_from_others() -> None:
     assert (decision("interaction").matter, matter_of({"kind": "linked"})) == (None, None)
 
 
+@pytest.mark.long
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner) |
        st.dictionaries(st.sampled_from([*Decision._fields, "candidate_check", "about_x"]), inner)))  # fmt: skip
 def test_anything_is_a_decision_or_refused(value: object) -> None:

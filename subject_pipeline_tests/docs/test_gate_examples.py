@@ -16,6 +16,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "more"),
     [("fastmcp", [("WORKER-3", "worker://{worker_id}", "success")]), ("langchain", []), ("openai_agents", [])],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from subject_pipeline.gate import Reason, SubjectGate, Told
@@ -22,6 +23,7 @@ def _section(title: str) -> str:
     return PAGE.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
+@pytest.mark.long
 def test_the_example_shows_refuses_and_proves(tmp_path: Path) -> None:
     """With no setting at all; it leaves nothing behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBJECT_")}

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "gateway_example.py"
 
 
+@pytest.mark.long
 def test_the_example_runs_as_it_says(tmp_path: Path) -> None:
     """With no setting at all it prints five answers and the rows of both people, and leaves nothing behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBJECT_")}

@@ -69,6 +69,7 @@ def test_the_logs_hold(ring: list[Path]) -> None:
         assert (status, "intact" in said) == (0, True), said
 
 
+@pytest.mark.long
 def test_the_project_finds_nothing_but_the_table_missing(tmp_path: Path) -> None:
     """Keyed and public: chains and logs hold, and every manifest that was anchored and not deleted is missed."""
     shutil.copytree(VECTORS, tmp_path / "v")
@@ -113,6 +114,7 @@ def test_script_and_project_refuse_every_certificate_that_is_none(what: str, tmp
     assert not _holds(REFUSED[what].encode())
 
 
+@pytest.mark.long
 def test_no_byte_of_the_certificate_or_its_row_can_change(tmp_path: Path) -> None:
     """Each of them, one after the other."""
     spec = importlib.util.spec_from_file_location("verify_certificate", DOCS / "verify_certificate.py")

@@ -112,6 +112,7 @@ def _much_happened(auditee: Auditee) -> None:
     auditee.registry.put(manifest("P-1", status="moved"))
 
 
+@pytest.mark.long
 def test_a_store_with_a_past_holds_by_the_older_and_the_newer_line(auditee: Auditee, check: Check) -> None:
     """Rotations, a retired key, a deletion, a carried chunk, rows beyond the checkpoint; with its manifests too."""
     _much_happened(auditee)
@@ -123,6 +124,7 @@ def test_a_store_with_a_past_holds_by_the_older_and_the_newer_line(auditee: Audi
         assert "everything holds" in out
 
 
+@pytest.mark.long
 def test_it_runs_as_it_is_given(auditee: Auditee) -> None:
     """As a program of its own."""
     for line, status in ((auditee.line, 0), ("no line", 2), (auditee.line.replace(auditee.log_id, "f" * 32), 2)):

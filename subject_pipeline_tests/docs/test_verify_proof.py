@@ -208,6 +208,7 @@ def test_a_wrong_key_exits_2(tmp_path: Path, key: str) -> None:
     assert "usage:" in err
 
 
+@pytest.mark.long
 def test_a_wrong_call_exits_2(tmp_path: Path) -> None:
     """No key, no file, a file that is not there, a folder, or too many arguments: exit 2 with the usage."""
     proof = _written(tmp_path, PROOF)

@@ -211,6 +211,7 @@ def test_an_answer_without_end_is_withheld(gated: Gated) -> None:
     assert shown is not loop
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize(("gone", "reason"), [(False, "consent_withdrawn"), (True, "unknown_subject")])
 def test_a_table_that_was_rolled_back_is_overruled_by_the_log(
@@ -239,6 +240,7 @@ def _checkpoint(gated: Gated) -> None:
     assert write_checkpoint(gated.place.store, gated.place.fresh_ring()).written
 
 
+@pytest.mark.long
 def test_a_decision_that_is_recorded_and_not_applied_counts(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its writer was killed before the table had it: for a gate that knows better, and for one that knows nothing."""
 
@@ -259,6 +261,7 @@ def test_a_decision_that_is_recorded_and_not_applied_counts(gated: Gated, monkey
     assert_sound(gated.place)
 
 
+@pytest.mark.long
 def test_a_decision_between_the_judgement_and_the_record_counts(gated: Gated) -> None:
     """The row would have been appended after it; instead it is decided again, and whoever else is shown is shown."""
     last = max(PEOPLE, key=LAYOUT.chunk_of)  # when they are withdrawn, rows of other chunks are there already
@@ -302,6 +305,7 @@ def test_a_decision_that_allows_somebody_counts_as_well(gated: Gated) -> None:
     assert not list(questionable(rows_of(gated.place.objects)))
 
 
+@pytest.mark.long
 def test_many_threads_while_decisions_are_made(gated: Gated) -> None:
     """Views are read again, and whole, while others use them: no answer follows a withdrawal in its chain."""
     done = threading.Event()

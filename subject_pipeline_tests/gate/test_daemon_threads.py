@@ -88,6 +88,7 @@ def test_one_thread_keeps_the_order(hung: Hung) -> None:
     assert order == list(range(20))
 
 
+@pytest.mark.long
 def test_a_cancelled_call_is_forgotten_though_no_thread_is_free(hung: Hung) -> None:
     """What nobody waits for any more takes no memory while a hung call holds the thread, and never runs."""
     threads, ran = DaemonThreads(1, "cancelled"), list[int]()
@@ -111,6 +112,7 @@ def test_a_cancelled_call_is_forgotten_though_no_thread_is_free(hung: Hung) -> N
     assert not ran
 
 
+@pytest.mark.long
 def test_an_idle_thread_keeps_nothing_of_what_it_did() -> None:
     """An answer, its call and its result are free as soon as the caller lets go of them."""
     threads = DaemonThreads(1, "idle")
@@ -177,6 +179,7 @@ def test_where_the_system_has_no_thread_nothing_is_kept(monkeypatch: pytest.Monk
     assert not ran
 
 
+@pytest.mark.long
 def test_a_hung_call_keeps_no_process_from_ending() -> None:
     """A program that ends does so, whatever its threads wait for."""
     code = (

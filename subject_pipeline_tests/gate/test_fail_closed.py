@@ -111,6 +111,7 @@ def test_whoever_may_not_be_shown_is_not_asked_about(
     assert gated.results(WHO) == [reason]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("breaking", "reason"), CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked about", "named in the answer"])
 def test_whoever_may_not_be_shown_any_more_is_not_shown(
@@ -249,6 +250,7 @@ def test_denials_that_cannot_be_recorded_allow_nobody(gated: Gated) -> None:
 BACK = {"a little": (dt.timedelta(minutes=-4), None), "a lot": (dt.timedelta(hours=-1), Reason.UNREADABLE)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ahead", "reason"), BACK.values(), ids=BACK)
 def test_a_clock_behind_that_of_whoever_decided(gated: Gated, ahead: dt.timedelta, reason: Reason | None) -> None:
     """By as much as clocks differ, the row has the decision's time; by more, nobody can be judged by it."""
@@ -267,6 +269,7 @@ def test_a_clock_behind_that_of_whoever_decided(gated: Gated, ahead: dt.timedelt
     assert row["ts"] == gated.place.registry().get(WHO).as_json()["updated_at"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("in_what", ["the table", "the log"])
 def test_a_store_that_hangs_denies_in_time(gated: Gated, in_what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As does one that hangs while the denial is recorded."""

@@ -296,6 +296,7 @@ def test_a_call_with_an_id_of_its_own_is_recorded_once(gated: Gated) -> None:
     assert [row["event_id"] for row in gated.rows()] == [told["event_id"]]
 
 
+@pytest.mark.long
 def test_an_id_that_another_call_had_hides_nothing(gated: Gated) -> None:
     """Another purpose, another answer, and denials: each is recorded, under an id of its own."""
     told: dict[str, Any] = {"subjects": ["W-1"], "event_id": "again"}

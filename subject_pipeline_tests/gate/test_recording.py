@@ -635,6 +635,7 @@ def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ri
         let_go.set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_a_store_that_hung_is_of_use_again_when_it_wakes_up(
     hung: Hung, hanging: Hanging, store: SubjectStore, in_loop: bool
@@ -784,6 +785,7 @@ if sys.argv[3] == "close":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["close", "leave"])
 def test_a_program_ends_though_its_store_hangs(tmp_path: Path, ring: KeyRingFile, how: str) -> None:
     """Whether it closes the hook or not."""
@@ -793,6 +795,7 @@ def test_a_program_ends_though_its_store_hangs(tmp_path: Path, ring: KeyRingFile
     assert (done.returncode, done.stdout) == (0, "withheld\n")
 
 
+@pytest.mark.long
 def test_a_hook_that_is_let_go_of_leaves_no_thread(store: SubjectStore, ring: KeyRingFile) -> None:
     """One that nobody closes is closed when it is garbage."""
     before = set(threading.enumerate())
@@ -977,6 +980,7 @@ for call in (
 """
 
 
+@pytest.mark.long
 def test_a_hook_from_before_a_fork_lets_nothing_out(tmp_path: Path, ring: KeyRingFile, rows: Rows) -> None:
     """In another process than it was opened in it withholds at once, with a reason, and does not hang."""
     command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "store"), str(ring.path)]

@@ -168,6 +168,7 @@ def test_a_reader_that_dies_is_its_files_failure(monkeypatch: pytest.MonkeyPatch
         _read(_file(_columns(1)))
 
 
+@pytest.mark.long
 def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
     """Whoever stops in the middle leaves no process behind."""
     others = set(psutil.Process().children())
@@ -259,6 +260,7 @@ print(json.dumps(found | {"reasons": sorted({one.reason for one in report.reject
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "name", "appended", "rejected", "ending"),
     [

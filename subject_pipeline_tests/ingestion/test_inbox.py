@@ -43,6 +43,7 @@ def rows(log: AuditLog) -> int:
     return found.rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "names", [(), ("a.parquet", "b.jsonl", "c.parquet", "d.jsonl")], ids=["whatever waits", "named"]
 )
@@ -116,6 +117,7 @@ def test_whatever_parsing_a_line_raises_rejects_that_line(
     assert report.rejections[0].reason == f"cannot be examined ({type(error).__name__})"
 
 
+@pytest.mark.long
 def test_a_time_beyond_all_calendars_stops_nothing(log: AuditLog) -> None:
     """The year 300000 in a parquet file costs its row."""
     file = io.BytesIO()

@@ -49,6 +49,7 @@ def _counts(report: IngestReport) -> tuple[int, int, int]:
     return report.appended, report.already_present, report.rejected
 
 
+@pytest.mark.long
 def test_parquet_events_are_those_of_json_lines(log: AuditLog, tmp_path: Path) -> None:
     """The same events in either format are the same rows, optional columns, lists and payload text included."""
     wanted = [
@@ -151,6 +152,7 @@ def test_a_batch_ends_where_its_events_take_enough_memory(
     assert seen[:-1] == [2, 4, 6]
 
 
+@pytest.mark.long
 def test_one_batch_at_a_time_is_in_memory(log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was appended is gone before the next batch is read."""
     monkeypatch.setattr(InThisProcess, "batch", 50)
@@ -204,6 +206,7 @@ def test_events_years_apart_and_out_of_order_are_recorded(log: AuditLog, tmp_pat
     assert verify(log.store, log.ring).sound
 
 
+@pytest.mark.long
 def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path) -> None:
     """On a bucket chunks are appended to by threads; what each adds to the report is in it, however they take turns."""
     bucket = AuditLog(

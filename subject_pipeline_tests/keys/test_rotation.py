@@ -42,6 +42,7 @@ def test_a_rotated_ring_is_in_the_file(ring: Path) -> None:
     assert stat.S_IMODE(ring.stat().st_mode) == 0o600
 
 
+@pytest.mark.long
 def test_concurrent_rotations_lose_no_key(ring: Path) -> None:
     """Of processes that rotate one ring at once each finds every key that it made in the file, and in the copy."""
     copy = ring.with_name("copy.json")

@@ -66,6 +66,7 @@ def replayed(place: Place, candidate_id: str, policies: Policies | None = None) 
     return document
 
 
+@pytest.mark.long
 def test_a_row_holds_the_order_and_what_it_set(held: Place) -> None:
     """By whom and when it was decided, when it was recorded, under which policies, and the fields with their values."""
     order = decision("consent_withdrawn", P, evidence="https://example.com/1", reason="by letter")
@@ -85,6 +86,7 @@ def test_a_row_holds_the_order_and_what_it_set(held: Place) -> None:
     assert_sound(held)
 
 
+@pytest.mark.long
 def test_the_same_decision_counts_once_however_old_it_is(held: Place) -> None:
     """Within one call, in a later one, and after others about the same matter; other content is conflicting."""
     first = decision("restricted", P)
@@ -175,6 +177,7 @@ def test_a_conflict_of_the_table_alone_is_settled_within_the_call(held: Place, m
     assert_sound(held)
 
 
+@pytest.mark.long
 def test_what_was_refused_before_a_conflict_is_not_judged_upon_what_came_after_it(
     held: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +224,7 @@ def test_who_is_deleted_by_the_log_is_deleted_in_the_table_and_unknown(held: Pla
     assert_sound(held)
 
 
+@pytest.mark.long
 def test_decisions_that_cross_end_in_a_state_that_the_chain_explains(held: Place) -> None:
     """Threads decide about the same people, again and again: the table is what the chains' orders give, in order."""
     kinds = ["restricted", "unrestricted", "consent_given", "consent_withdrawn", "hold_placed", "hold_released",

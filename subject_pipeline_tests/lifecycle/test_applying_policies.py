@@ -37,6 +37,7 @@ def differs(document: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.long
 @given(st.lists(LIVES, max_size=5))
 def test_counts_are_those_of_the_documents(manifests: list[SubjectManifest]) -> None:
     """By column as one by one."""
@@ -64,6 +65,7 @@ def test_only_dates_that_would_be_others_count(keep: str, differ: int) -> None:
     assert (found.dates_differ, found.undeclared_policies) == (differ, {"gone": 1})
 
 
+@pytest.mark.long
 def test_a_whole_store_is_counted_group_by_group(tmp_path: Path, ring: KeyRingFile, many_groups: ManyGroups) -> None:
     """Every group of chunks counts once."""
     many_groups(2)

@@ -58,6 +58,7 @@ def _edit(place: Place, candidate_id: str, **fields: Any) -> None:
     snapshot.upsert(to_rows([SubjectManifest.parse(document)], LAYOUT))
 
 
+@pytest.mark.long
 def test_a_hold_that_was_cut_out_of_the_table_keeps_the_person_all_the_same(held: Place) -> None:
     """The log does not explain the manifest, so nobody erases; and it is found."""
     _edit(held, P, holds=[])
@@ -68,6 +69,7 @@ def test_a_hold_that_was_cut_out_of_the_table_keeps_the_person_all_the_same(held
     assert found_by(held.verify_publicly())["manifests"] == {P: "changed"}
 
 
+@pytest.mark.long
 def test_nothing_is_decided_upon_an_edited_manifest(held: Place) -> None:
     """The row of the change would vouch for all of the manifest, so that the edit would be on record by it."""
     right = table_of(held.store)[OTHER]
@@ -82,6 +84,7 @@ def test_nothing_is_decided_upon_an_edited_manifest(held: Place) -> None:
     assert_sound(held)
 
 
+@pytest.mark.long
 def test_nobody_is_linked_upon_an_edited_manifest(held: Place, declared: Declared) -> None:
     """Likewise; and the others of the run are linked."""
     _edit(held, OTHER, status="on_hold")
@@ -92,6 +95,7 @@ def test_nobody_is_linked_upon_an_edited_manifest(held: Place, declared: Declare
     assert found_by(held.verify())["manifests"] == {OTHER: "changed"}
 
 
+@pytest.mark.long
 def test_an_order_written_into_the_table_is_not_carried_out(held: Place) -> None:
     """A first registration needs no row, so neither does an order that came with it; but the checkpoint contradicts."""
     _edit(held, OTHER, **ORDERED)
@@ -101,6 +105,7 @@ def test_an_order_written_into_the_table_is_not_carried_out(held: Place) -> None
     assert not registry_rows_of(held.objects, OTHER)
 
 
+@pytest.mark.long
 def test_an_order_that_was_imported_is_carried_out_once_a_checkpoint_has_it(held: Place, tmp_path: Path) -> None:
     """By then somebody has signed that it was there."""
     imported = manifest(NEW, **ORDERED).to_json()
@@ -116,6 +121,7 @@ def test_an_order_that_was_imported_is_carried_out_once_a_checkpoint_has_it(held
     assert_sound(held)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gone", [False, True], ids=["an older one", "none"])
 def test_policies_that_are_put_back_are_in_force_and_each_row_says_which_were(held: Place, gone: bool) -> None:
     """The MAC of the older object is right, and nothing says that there were newer ones."""
@@ -146,6 +152,7 @@ def test_both_names_of_four_eyes_are_claims_of_whoever_delivers_the_file(held: P
     assert (row["actor"], row["decision"]["approved_by"]) == ("an officer", "counsel")
 
 
+@pytest.mark.long
 def test_a_writer_of_the_ring_records_whatever_is_decided(held: Place) -> None:
     """Policies bind our programs, not a key: what lacks its second person is in the row, and is settled and sound."""
     store_policies(held.objects, held.ring, STRICT)
@@ -169,6 +176,7 @@ def test_a_writer_of_the_ring_records_whatever_is_decided(held: Place) -> None:
     assert_sound(held)
 
 
+@pytest.mark.long
 def test_a_certificate_is_the_signers_word_for_what_was_looked_at(held: Place) -> None:
     """Whoever has the private key can sign that nothing remains; whoever has the store can look."""
     held.objects.replace("inbox/old.jsonl", json.dumps({"about": OTHER}).encode())

@@ -89,6 +89,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_form_says_the_same(held: Place, tmp_path: Path, name: str) -> None:
     """Applied once, counted as such again, and the line that is rejected is named with its place."""
@@ -160,6 +161,7 @@ def test_cells_beyond_the_columns_reject_their_row(held: Place, tmp_path: Path) 
     assert counts(run(held, tmp_path / "d.csv")) == (1, 0, 1, 0)
 
 
+@pytest.mark.long
 def test_a_parquet_file_has_no_other_columns(held: Place, tmp_path: Path) -> None:
     """One that informs is not read; any other is taken for a mistake."""
     pl.DataFrame([{**line("restricted", P), "resaon": "x"}]).write_parquet(tmp_path / "d.parquet")

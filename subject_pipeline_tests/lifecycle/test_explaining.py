@@ -50,6 +50,7 @@ def test_a_date_from_registration(lived: LivedStore) -> None:
     assert (found["row"], found["due"]) == (REGISTRATION, False)
 
 
+@pytest.mark.long
 def test_a_date_from_an_interaction_names_its_row(lived: LivedStore) -> None:
     """Not the row that set the policy, and not that of an earlier interaction that came later."""
     lived.decide(Kind.RETENTION_SET, policy="active")
@@ -66,6 +67,7 @@ def test_a_date_from_an_interaction_names_its_row(lived: LivedStore) -> None:
     assert not found["due"]
 
 
+@pytest.mark.long
 def test_of_two_rules_the_one_that_ends_first(lived: LivedStore) -> None:
     """A withdrawal ends what the consent would still allow."""
     lived.decide(Kind.CONSENT_GIVEN, ts=days_ago(50), scope="general_pii", version="1", decision_id="given")
@@ -78,6 +80,7 @@ def test_of_two_rules_the_one_that_ends_first(lived: LivedStore) -> None:
     assert (found["until"], found["due"]) == (days_ago(3), True)
 
 
+@pytest.mark.long
 def test_biometric_dates(lived: LivedStore) -> None:
     """Nothing is kept, then until the consent's own end, then until the policy's."""
     nothing = date(lived, "biometric")
@@ -114,6 +117,7 @@ def test_a_date_that_no_rule_gives_says_so() -> None:
     assert unruled["why"] == "no policy and no consent says when, so no rule explains it"
 
 
+@pytest.mark.long
 def test_somebody_registered_again_is_counted_from_that_row(lived: LivedStore) -> None:
     """After a deletion a registration has a row, and what was before it no longer counts."""
     lived.decide(Kind.INTERACTION, ts=days_ago(1))

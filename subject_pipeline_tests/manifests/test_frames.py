@@ -39,6 +39,7 @@ def _manifest(**changes: Any) -> SubjectManifest:
     return SubjectManifest.parse(manifest.as_json() | changes)
 
 
+@pytest.mark.long
 @settings(max_examples=settings().max_examples * 60 // 100)
 @given(st.lists(manifests(), max_size=3))
 def test_a_manifest_survives_the_table(written: list[SubjectManifest]) -> None:
@@ -50,6 +51,7 @@ def test_a_manifest_survives_the_table(written: list[SubjectManifest]) -> None:
     assert to_json_lines(rows) == [item.to_json() for item in written]
 
 
+@pytest.mark.long
 @given(st.lists(manifests() | LIVES | LIVES.map(only_times), max_size=3, unique_by=lambda one: one.candidate_id))
 def test_documents_by_column_are_those_of_each_manifest(written: list[SubjectManifest]) -> None:
     """The same values in the same order, whatever decisions or a newer writer added."""

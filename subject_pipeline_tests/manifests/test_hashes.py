@@ -64,6 +64,7 @@ def test_the_hash_of_one_manifest_is_known() -> None:
     assert manifest_hash(one) == _sha256(text.encode())
 
 
+@pytest.mark.long
 @given(st.lists(manifests() | LIVES | LIVES.map(only_times), max_size=5))
 @example([manifest(datasets=[dataset()])])
 @example([manifest(candidate_id=EVERY_TRICK, status=EVERY_TRICK, safe_views=[EVERY_TRICK, ""])])
@@ -81,6 +82,7 @@ def test_hashes_by_column_are_those_of_each_manifest(found: list[SubjectManifest
             assert hashed == _sha256(rfc8785.dumps(document))
 
 
+@pytest.mark.long
 @given(st.lists(manifests().map(lambda one: one.model_copy(update={"datasets": ()})), max_size=5))
 @example([manifest(candidate_id=EVERY_TRICK, status=EVERY_TRICK, safe_views=[EVERY_TRICK, ""])])
 @example([manifest(created_at="0001-01-01T00:00:00Z", updated_at="9999-12-31T23:59:59.999999Z")])

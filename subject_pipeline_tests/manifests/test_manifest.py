@@ -94,6 +94,7 @@ def test_the_audit_log_path_is_the_chunks_log() -> None:
     assert audit_log_path("chunk-0a") == "audit/chunk-0a"
 
 
+@pytest.mark.long
 @given(manifests())
 def test_parse_after_serialize_is_identity(manifest: SubjectManifest) -> None:
     """A manifest survives its JSON, as text, bytes or values, unknown fields at every depth included."""

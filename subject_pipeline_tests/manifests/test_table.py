@@ -301,6 +301,7 @@ def test_a_delete_compares_the_id_itself(table: ManifestTable) -> None:
     assert _ids(table) == ["W-1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("candidate", ["ERASED-ME-4711", "ERASED/Zoë'\"; --"])
 def test_an_erased_id_is_in_no_file(table: ManifestTable, root: Path, candidate: str) -> None:
     """After delete, compaction and vacuum no file of the table holds the id, nor its storage key."""
@@ -321,6 +322,7 @@ def test_an_erased_id_is_in_no_file(table: ManifestTable, root: Path, candidate:
     assert candidate in _ids(table)
 
 
+@pytest.mark.long
 def test_no_id_ever_enters_the_log(table: ManifestTable, root: Path) -> None:
     """Inserting, replacing, deleting, compacting and checkpointing write no id into Delta's log, before any vacuum."""
     people = [f"PERSON-{number}" for number in range(12)]
@@ -502,6 +504,7 @@ def test_a_commit_that_landed_but_could_not_be_synced_stays_unknown(
     assert _ids(table) == ["W-1"]
 
 
+@pytest.mark.long
 def test_a_chunk_is_crowded_past_a_handful_of_files(table: ManifestTable) -> None:
     """Chunks with more files than a handful are named, sorted; those with fewer are not."""
     assert table.snapshot_or_create().crowded() == []
@@ -514,6 +517,7 @@ def test_a_chunk_is_crowded_past_a_handful_of_files(table: ManifestTable) -> Non
     assert _open(table).crowded(0) == [["chunk-1", "chunk-2"]]
 
 
+@pytest.mark.long
 def test_tidying_compacts_crowded_chunks_alone(table: ManifestTable) -> None:
     """Tidying leaves one file in a crowded chunk, all rows in place, and does nothing the second time."""
     people = _in_chunk("chunk-2", CROWDED + 2)
@@ -571,6 +575,7 @@ WRITES: dict[str, Callable[[Snapshot], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("second", WRITES)
 @pytest.mark.parametrize("first", WRITES)
 def test_of_two_writes_decided_on_one_version_one_gives_way(table: ManifestTable, first: str, second: str) -> None:
@@ -590,6 +595,7 @@ def test_of_two_writes_decided_on_one_version_one_gives_way(table: ManifestTable
     assert_frame_equal(_open(table).rows().sort("candidate_id"), after)
 
 
+@pytest.mark.long
 def test_a_compaction_goes_on_in_groups(table: ManifestTable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks with few rows share a commit, one with many has its own; every row stays, as it was."""
     monkeypatch.setattr(module, "_REWRITTEN_ROWS", 4)

@@ -191,6 +191,7 @@ def _texts(document: dict[str, Any]) -> list[bytes]:
     return [_text(document), json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n"]
 
 
+@pytest.mark.long
 @given(st.lists(usual_documents, max_size=4))
 @example([DOCUMENT])
 def test_usual_documents_are_read_by_column(documents: list[dict[str, Any]]) -> None:
@@ -203,6 +204,7 @@ def test_usual_documents_are_read_by_column(documents: list[dict[str, Any]]) -> 
     assert found[AT].to_list() == [at for at in range(len(texts)) if at not in long]
 
 
+@pytest.mark.long
 @given(st.lists(odd_texts() | usual_documents.map(_text) | manifests().map(_text), max_size=4))
 def test_what_is_read_by_column_is_what_parsing_makes_of_it(documents: list[bytes]) -> None:
     """Whatever was done to a document: it is left to the whole path, or gives the row that this path gives."""
@@ -271,6 +273,7 @@ _turned = usual_documents.map(lambda document: dict(reversed(document.items())))
 _lives = (LIVES | LIVES.map(only_times)).map(SubjectManifest.as_json)
 
 
+@pytest.mark.long
 @given(st.lists(usual_documents | _turned | _lives | manifests().map(SubjectManifest.as_json), max_size=5))
 def test_rows_of_documents_are_those_of_their_manifests(documents: list[dict[str, Any]]) -> None:
     """Usual or not, and whatever the order of their fields."""
@@ -278,6 +281,7 @@ def test_rows_of_documents_are_those_of_their_manifests(documents: list[dict[str
     assert sorted(document_rows(documents, LAYOUT).rows(), key=repr) == sorted(expected.rows(), key=repr)
 
 
+@pytest.mark.long
 @given(LIVES.map(only_times))
 def test_a_restriction_and_an_order_need_no_manifest_to_be_made(one: SubjectManifest) -> None:
     """Of somebody whose words are known: hundreds of thousands are ordered at once."""

@@ -155,6 +155,7 @@ def test_a_key_that_leaves_the_store_is_refused(objects: ObjectStore, key: str) 
             operation()
 
 
+@pytest.mark.long
 def test_a_big_object_is_whole(objects: ObjectStore) -> None:
     """40 MiB are put at once, read at once and read as a stream."""
     data = random.Random(2).randbytes(40 << 20)  # noqa: S311 - no secret

@@ -316,6 +316,7 @@ def test_a_write_that_lands_after_its_refusals_was_never_denied(s3: ScriptedS3) 
     assert objects.create(KEY, b"ours") is True
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hidden", [RESET, 500, 503, 408, 429])
 @pytest.mark.parametrize("refusal", [403, 409, 412])
 @pytest.mark.parametrize("operation", ["create", "replace", "delete"])

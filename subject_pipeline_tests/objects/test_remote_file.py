@@ -2,6 +2,7 @@ import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from obstore.store import MemoryStore
 
 from subject_pipeline.ingestion.event_files import read_events
@@ -42,6 +43,7 @@ def test_an_object_is_read_whole_and_from_anywhere() -> None:
         assert file.read() == b""
 
 
+@pytest.mark.long
 def test_parquet_files_are_read_from_a_bucket() -> None:
     """Rows come in order, with their place."""
     sink = io.BytesIO()

@@ -42,6 +42,7 @@ def test_other_errors_are_not_tried_again(error: BaseException) -> None:
     assert calls == [1]
 
 
+@pytest.mark.long
 def test_a_lost_file_is_looked_for_a_few_times_only() -> None:
     """A file of the table that stays gone ends in an error soon, not after five minutes."""
     calls = 0

@@ -71,6 +71,7 @@ def rows(evaluation: dg.AssetCheckEvaluation) -> list[dg.TableRecord]:
     return list(table.records)
 
 
+@pytest.mark.long
 def test_a_full_verification_is_recent_until_it_is_not(instance: DagsterInstance) -> None:
     """Green on the day and within the limit, red after it, an error, with a table of partitions that is bounded."""
     verified(instance, NAMES[:501], mode="full")
@@ -84,6 +85,7 @@ def test_a_full_verification_is_recent_until_it_is_not(instance: DagsterInstance
     assert len(rows(late)) == 500
 
 
+@pytest.mark.long
 def test_one_partition_that_was_never_verified_is_enough(instance: DagsterInstance) -> None:
     """It is named, first."""
     verified(instance, NAMES[1:64], mode="full")
@@ -94,6 +96,7 @@ def test_one_partition_that_was_never_verified_is_enough(instance: DagsterInstan
     assert (first["partition"], first["last_full_verification"]) == (NAMES[0], "never")
 
 
+@pytest.mark.long
 def test_incremental_verifications_do_not_count_but_carry_on(instance: DagsterInstance) -> None:
     """An incremental one alone leaves it red; with the time of the last full one it is as old as that."""
     verified(instance, ["a", "b"], mode="incremental")
@@ -112,6 +115,7 @@ def test_a_full_verification_that_could_not_read_does_not_count(instance: Dagste
     assert not looked(instance, names=["a"]).passed
 
 
+@pytest.mark.long
 def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many runs there were, and more partitions than Dagster gives at once."""
     verified(instance, NAMES, mode="full")
@@ -139,6 +143,7 @@ def checkpoint_said(bench: AuditBench, *, later: dt.timedelta = dt.timedelta()) 
     return evaluated(check, bench.instance, resources)
 
 
+@pytest.mark.long
 def test_the_checks_of_a_run_see_what_the_run_did(bench: AuditBench) -> None:
     """Never verified: red; after the job both are green in the same run; an incremental one keeps them so."""
     run = bench.defs.resolve_job_def("check_freshness").execute_in_process(instance=bench.instance)
@@ -163,6 +168,7 @@ def test_the_checks_of_a_run_see_what_the_run_did(bench: AuditBench) -> None:
     assert len(again.get_asset_check_evaluations()) == 2
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_recent_until_it_is_not(bench: AuditBench) -> None:
     """By Dagster's own record; where the store has another one, or cannot be read, the description says so."""
     bench.ingest()
@@ -196,6 +202,7 @@ def dagsters_own(bench: AuditBench, within: dt.timedelta) -> dg.AssetCheckEvalua
     return evaluated(check, bench.instance, {})
 
 
+@pytest.mark.long
 def test_dagsters_own_freshness_check_is_as_right_about_the_age_and_knows_nothing_else(bench: AuditBench) -> None:
     """Why ours stays: it judges ages alike, and does not say that the store's checkpoint is another, or gone."""
     assert not dagsters_own(bench, 2 * DAY).passed

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from subject_pipeline.orchestration.json_logs import JsonLines
 
 CONFIGURED = """
@@ -27,6 +29,7 @@ with dg.DagsterInstance.get() as instance:
 """
 
 
+@pytest.mark.long
 def test_a_runs_logs_are_json_lines_where_dagster_is_told_so(tmp_path: Path) -> None:
     """Every line of standard output is an object that names the run; a message of two lines is one line."""
     (tmp_path / "dagster.yaml").write_text(CONFIGURED)
@@ -82,6 +85,7 @@ def _said_by_both(home: Path, config: str) -> tuple[list[str], list[str]]:
     return done.stdout.splitlines(), [line for line in done.stderr.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.long
 def test_dagsters_own_json_logger_says_nothing_unless_each_run_asks_for_it(tmp_path: Path) -> None:
     """Why ours stays: one line of `dagster.yaml` covers runs of sensors, schedules and asset pages, `loggers` does not.
 
@@ -92,6 +96,7 @@ def test_dagsters_own_json_logger_says_nothing_unless_each_run_asks_for_it(tmp_p
     assert dagsters == []
 
 
+@pytest.mark.long
 def test_dagsters_own_json_logger_says_no_more_in_more_bytes(tmp_path: Path) -> None:
     """Where a run asks for it: the same messages, of the same run, step and event."""
     ours, dagsters = _said_by_both(tmp_path, '{"loggers": {"console": {"config": {"log_level": "DEBUG"}}}}')

@@ -97,6 +97,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         yield Bench(tmp_path / "people.parquet", instance, defs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("job", ["register_people", "__ASSET_JOB"])
 def test_red_stays_red_while_other_partitions_are_registered(bench: Bench, job: str) -> None:
     """By the dataset's job, an asset's page or a backfill; only the partition's own run turns it green."""
@@ -115,6 +116,7 @@ def test_red_stays_red_while_other_partitions_are_registered(bench: Bench, job: 
     assert bench.red() == set()
 
 
+@pytest.mark.long
 def test_the_alert_of_a_run_names_the_partitions_that_are_still_red(bench: Bench) -> None:
     """Also where its own tables name none, since it found nothing itself."""
     bench.stage(bad(ONE))
@@ -126,6 +128,7 @@ def test_the_alert_of_a_run_names_the_partitions_that_are_still_red(bench: Bench
     assert [(check.check, list(check.partitions)) for check in told.checks] == [(REGISTERED.name, [ONE])]
 
 
+@pytest.mark.long
 def test_a_partition_whose_counts_do_not_add_up_stays_red(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the other checks of a registration do."""
     bench.stage()
@@ -145,6 +148,7 @@ def _losing_a_row(*args: Any, **options: Any) -> Any:
     return done
 
 
+@pytest.mark.long
 def test_of_two_runs_at_once_the_one_that_began_first_and_ends_red_last_is_shown(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +160,7 @@ def test_of_two_runs_at_once_the_one_that_began_first_and_ends_red_last_is_shown
     assert bench.shown().metadata["red_partitions"].value == ONE
 
 
+@pytest.mark.long
 def test_a_run_that_ends_between_anothers_look_and_its_word_is_not_lost(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +173,7 @@ def test_a_run_that_ends_between_anothers_look_and_its_word_is_not_lost(
     assert bench.red() == {REGISTERED.name}
 
 
+@pytest.mark.long
 def test_a_repair_that_overlaps_another_run_is_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a partition that both runs did, the record that was stored last counts."""
     bench.stage(bad(ONE))
@@ -178,6 +184,7 @@ def test_a_repair_that_overlaps_another_run_is_shown(bench: Bench, monkeypatch: 
     assert bench.red() == set()
 
 
+@pytest.mark.long
 def test_a_run_that_is_alone_says_everything_once(bench: Bench) -> None:
     """Corrections are for runs that overlap."""
     bench.stage(bad(ONE))
@@ -186,6 +193,7 @@ def test_a_run_that_is_alone_says_everything_once(bench: Bench) -> None:
         assert bench.evaluations() == before + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("status", "said"), [(DagsterRunStatus.STARTED, False), (DagsterRunStatus.CANCELED, True)])
 def test_a_run_that_was_planned_later_speaks_for_itself_unless_it_never_will(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, status: DagsterRunStatus, *, said: bool

@@ -95,6 +95,7 @@ def test_a_project_may_say_where_its_definitions_are(tmp_path: Path) -> None:
     assert read(top) is not None
 
 
+@pytest.mark.long
 def test_reading_loads_neither_dagster_nor_jinja() -> None:
     """Starting up imports only what the command needs."""
     look = (

@@ -73,6 +73,7 @@ def tracked(below: str) -> list[str]:
     return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
 
 
+@pytest.mark.long
 def test_the_wheel_holds_the_package_its_data_and_its_licence_and_nothing_else(installed: Installed) -> None:
     """Templates, styles, YAML and `py.typed` are in it; tests, scripts and benchmarks are not."""
     names = zipfile.ZipFile(installed.wheel).namelist()
@@ -101,6 +102,7 @@ def test_dagster_loads_the_code_location_from_the_wheel(installed: Installed) ->
     assert "All code locations passed validation" in said
 
 
+@pytest.mark.long
 def test_an_installed_package_says_what_it_is(installed: Installed) -> None:
     """The licence and the components are found by name, as pip and `dg` look for them."""
     look = "import importlib.metadata as m; print(m.metadata('subject-pipeline')['License-Expression'])"

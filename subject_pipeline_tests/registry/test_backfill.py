@@ -191,6 +191,7 @@ def test_the_defaults_of_a_new_manifest(store: SubjectStore, declared: Declared)
     }
 
 
+@pytest.mark.long
 def test_one_run_has_one_now(store: SubjectStore, declared: Declared, many_groups: ManyGroups) -> None:
     """Every manifest of a run carries the same time, over all its chunk groups."""
     many_groups(10)
@@ -235,6 +236,7 @@ def test_a_dry_run_on_a_used_store_changes_nothing(store: SubjectStore, declared
     assert report.subjects_total == 2
 
 
+@pytest.mark.long
 def test_a_dry_run_foretells_the_run(store: SubjectStore, declared: Declared, many_groups: ManyGroups) -> None:
     """What a dry run forecasts is what the run then counts, over several chunk groups."""
     many_groups(10)
@@ -285,6 +287,7 @@ def test_nothing_stays_staged(store: SubjectStore, declared: Declared, tmp_path:
     assert list((tmp_path / "store/.staging").iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_chunk_group_that_the_store_refuses_does_not_stop_the_others(
     store: SubjectStore, declared: Declared, many_groups: ManyGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +431,7 @@ def test_a_subject_of_another_dataset_is_skipped(store: SubjectStore, declared: 
     assert _rows(store).filter(pl.col("candidate_id") != "C").sort("storage_key").equals(before.sort("storage_key"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 1024])
 def test_any_number_of_chunks(tmp_path: Path, declared: Declared, count: int) -> None:
     """A store of one chunk and one of a thousand hold the same subjects, each in its own chunk."""

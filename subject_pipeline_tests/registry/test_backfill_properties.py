@@ -2,6 +2,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def _declaration(keys: list[str], folder: str, name: str, prefix: str = "") -> D
     return DatasetDeclaration(name=name, source=str(path), key_column="k", candidate_id_prefix=prefix)
 
 
+@pytest.mark.long
 @settings(max_examples=max(8, settings().max_examples * 15 // 100))
 @given(first=_sources, second=_sources, prefix=st.sampled_from(["", "P/"]), chunks=st.sampled_from([1, 3, 64]))
 def test_whatever_the_ids_are_the_counts_tell_what_is_stored(

@@ -80,6 +80,7 @@ def test_the_quick_way_decides_as_the_whole_one_or_not_at_all(alike: bool, wante
         assert quick is not None, "where nothing collides, the quick way is taken"
 
 
+@pytest.mark.long
 @given(st.lists(ids, max_size=15))
 def test_a_second_registration_has_nothing_new(wanted: list[str]) -> None:
     """What was registered is known the second time, and what collided collides again with the same owner."""

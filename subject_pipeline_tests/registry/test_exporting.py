@@ -32,6 +32,7 @@ def _sorted_ids(store: SubjectStore) -> list[str]:
     return snapshot.rows().sort("chunk", "storage_key")["candidate_id"].to_list()
 
 
+@pytest.mark.long
 def test_json_lines_are_the_manifests_sorted(filled: SubjectStore, tmp_path: Path) -> None:
     """Each line is one manifest as `get` gives it, sorted by chunk and storage key, with one LF after each."""
     out = tmp_path / "out.jsonl"
@@ -74,6 +75,7 @@ def test_an_unused_store_exports_nothing(store: SubjectStore, tmp_path: Path, na
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_many_groups_are_one_sorted_file(
     filled: SubjectStore, tmp_path: Path, many_groups: ManyGroups, suffix: str
@@ -141,6 +143,7 @@ def test_a_folder_that_is_not_there_is_named(filled: SubjectStore, tmp_path: Pat
         export(filled, tmp_path / "missing" / "out.parquet")
 
 
+@pytest.mark.long
 def test_a_vacuum_under_the_reader_means_to_read_again(
     filled: SubjectStore, tmp_path: Path, many_groups: ManyGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def linked_rows(place: Place, candidate_id: str | None = None) -> list[dict[str,
     return [row for row in rows if row["decision"]["kind"] == "linked"]
 
 
+@pytest.mark.long
 def test_who_is_registered_gets_a_reference_and_the_safe_views(place: Place, declared: Declared) -> None:
     """The row holds the link's content, the table follows; counted as skipped and as linked; the new are inserted."""
     run(place, declared([P, OTHER], "workers", safe_views=("a", "b")))
@@ -94,6 +95,7 @@ def test_a_second_run_links_nobody_and_writes_nothing(place: Place, declared: De
     assert len(rows) == 4
 
 
+@pytest.mark.long
 def test_one_segment_a_chunk_and_one_commit(place: Place, declared: Declared) -> None:
     """However many people are linked, each chunk's log gains one segment, and the table one version."""
     ids = [f"W-{number}" for number in range(60)]
@@ -107,6 +109,7 @@ def test_one_segment_a_chunk_and_one_commit(place: Place, declared: Declared) ->
     assert place.objects.counted("create", "audit/") == len(LAYOUT.names)
 
 
+@pytest.mark.long
 def test_the_same_key_under_another_name_and_other_keys_under_the_same(place: Place, declared: Declared) -> None:
     """Each dataset's name is linked once, whichever key it gives; a prefix may make one id of several keys."""
     run(place, declared(["A-1"], "workers"))
@@ -132,6 +135,7 @@ def _an_hour_ago() -> str:
     return (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).isoformat()
 
 
+@pytest.mark.long
 def test_whoever_is_restricted_or_to_be_erased_gets_the_reference_alone(place: Place, declared: Declared) -> None:
     """Data under a restriction or an order to erase is shown no more widely; a hold changes nothing."""
     run(place, declared(EVERYBODY, "workers", safe_views=("a",)))
@@ -164,6 +168,7 @@ def test_a_status_without_its_time_counts_too(place: Place, declared: Declared, 
     assert (found["safe_views"], names_of(place, P)[-1]) == ([], "drivers")
 
 
+@pytest.mark.long
 def test_fields_of_a_newer_writer_survive(place: Place, declared: Declared) -> None:
     """A manifest with fields that no column holds, inside its references too, keeps them."""
     run(place, declared([OTHER], "workers"))
@@ -179,6 +184,7 @@ def test_fields_of_a_newer_writer_survive(place: Place, declared: Declared) -> N
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_what_no_row_can_record_is_a_failure_with_its_reason(place: Place, declared: Declared) -> None:
     """Somebody whose references hold a fraction, or too much, is counted as failed, and stops nobody else."""
     with_fraction = {"name": "x", "key_column": "k", "key_value": "1", "weight": 0.5}
@@ -238,6 +244,7 @@ def test_a_dry_run_says_who_would_be_linked(place: Place, declared: Declared) ->
     assert registry_rows_of(place.objects) == []
 
 
+@pytest.mark.long
 def test_who_has_vanished_is_counted_beside(place: Place, declared: Declared) -> None:
     """A run of all rows counts those who refer to the dataset and are not in its source; a run of some says nothing."""
     run(place, declared([P, OTHER, ELSEWHERE], "workers"))
@@ -249,6 +256,7 @@ def test_who_has_vanished_is_counted_beside(place: Place, declared: Declared) ->
     assert some.vanished is None
 
 
+@pytest.mark.long
 def test_killed_between_log_and_table_and_run_again(place: Place, declared: Declared) -> None:
     """Links that are recorded and not in the table count as failed; the next run applies them, and no link twice."""
     run(place, declared(EVERYBODY, "workers"))
@@ -267,6 +275,7 @@ def test_killed_between_log_and_table_and_run_again(place: Place, declared: Decl
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_killed_and_settled_by_maintenance(place: Place, declared: Declared) -> None:
     """What a killed run recorded is applied by `compact` as well."""
     run(place, declared([P], "workers"))
@@ -280,6 +289,7 @@ def test_killed_and_settled_by_maintenance(place: Place, declared: Declared) -> 
     assert names_of(place, P) == ["workers", "drivers"]
 
 
+@pytest.mark.long
 def test_killed_linking_to_another_dataset(place: Place, declared: Declared) -> None:
     """A run for one dataset settles what a run for another recorded, and links upon it."""
     run(place, declared([P], "workers"))
@@ -310,6 +320,7 @@ def test_an_unknown_outcome_is_said_to_be_unknown(
     assert [(one.candidate_id, one.kind) for one in report.failures] == [(P, "unknown")]
 
 
+@pytest.mark.long
 def test_whoever_is_deleted_by_the_log_is_not_linked(place: Place, declared: Declared) -> None:
     """A manifest that a killed deletion left in the table is not linked, and does not come back by that."""
     run(place, declared([P, OTHER], "workers"))
@@ -345,6 +356,7 @@ def test_a_damaged_log_keeps_its_chunk_from_being_linked_and_no_other(
     assert names_of(place, ELSEWHERE) == ["workers", "drivers"]
 
 
+@pytest.mark.long
 def test_a_manifest_that_the_log_does_not_explain_is_not_linked(place: Place, declared: Declared) -> None:
     """Who was changed behind the log's back is named, and left as found."""
     run(place, declared([P, OTHER], "workers"))
@@ -363,6 +375,7 @@ def test_a_manifest_that_the_log_does_not_explain_is_not_linked(place: Place, de
     assert registry_rows_of(place.objects, P) == rows
 
 
+@pytest.mark.long
 def test_overtaken_by_a_change_of_the_same_person(
     place: Place, declared: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +402,7 @@ def test_overtaken_by_a_change_of_the_same_person(
     assert table[P]["datasets"] == [*first[P]["datasets"], {**first[P]["datasets"][0], "name": "drivers"}]
 
 
+@pytest.mark.long
 def test_a_lost_race_for_the_table_records_nothing_twice(
     place: Place, declared: Declared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +440,7 @@ def test_some_chunks_alone(place: Place, declared: Declared) -> None:
     assert [names_of(place, one)[1:] for one in EVERYBODY] == [[], [], ["drivers"], ["drivers"]]
 
 
+@pytest.mark.long
 def test_many_people_a_few_at_a_time(place: Place, declared: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
     """More people than memory or a segment holds are linked in several commits and segments, each once."""
     ids = [f"W-{number}" for number in range(90)]

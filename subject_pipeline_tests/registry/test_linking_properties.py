@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ _STEPS = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=settings().max_examples * 15 // 100)
 @given(steps=_STEPS)
 def test_manifests_refer_to_what_named_them(steps: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Declared, listing
 
 
+@pytest.mark.long
 def test_compacting_leaves_one_file_a_chunk(tmp_path: Path, declared: Declared) -> None:
     """Small files become one per chunk, every subject is still there, and the report says so."""
     store = SubjectStore.at(str(tmp_path / "store"), wanted_chunks=2)

@@ -113,6 +113,7 @@ def test_two_processes_with_colliding_people(store: SubjectStore, parquet: Parqu
             assert repr(owner) in reason
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("writers", [2, pytest.param(6, marks=pytest.mark.real)])
 def test_processes_that_link_the_same_people(
     store: SubjectStore, declared: Declared, ring: KeyRingFile, writers: int
@@ -161,6 +162,7 @@ def test_killed_six_times_and_run_once_more(store: SubjectStore, declared: Decla
     assert _ids(store) == [f"P{number:05}" for number in range(step * (kills + 1))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kill_at", ["staging/*/*/*.parquet", "subjects/_delta_log/*1.json"])
 def test_killed_at_a_known_place(store: SubjectStore, tmp_path: Path, kill_at: str) -> None:
     """Killed when parts are staged, or after the first commit, a run is completed by the next."""

@@ -59,6 +59,7 @@ def test_registering_again_skips_everybody(store: SubjectStore, declared: Declar
     assert (again.inserted, again.skipped, count_subjects(store)) == (0, 40, 40)
 
 
+@pytest.mark.long
 def test_some_chunks_alone(store: SubjectStore, declared: Declared, many_groups: ManyGroups) -> None:
     """Only the chunks asked for are registered, even where a group holds others too."""
     many_groups(25)
@@ -129,6 +130,7 @@ def test_staged_anew_meanwhile(store: SubjectStore, declared: Declared, monkeypa
     assert count_subjects(store) == 3
 
 
+@pytest.mark.long
 def test_what_was_done_before_it_was_staged_anew_is_counted(
     store: SubjectStore, declared: Declared, many_groups: ManyGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_changed_source_registers_what_is_new(store: SubjectStore, declared: D
     assert (done.inserted, done.skipped, count_subjects(store)) == (2, 1, 4)
 
 
+@pytest.mark.long
 def test_a_deleted_subject_does_not_come_back_from_the_staging(
     store: SubjectStore, declared: Declared, many_groups: ManyGroups
 ) -> None:

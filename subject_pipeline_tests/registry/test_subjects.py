@@ -138,6 +138,7 @@ def test_a_contradicting_chunk_count_is_refused_everywhere(registry: SubjectRegi
             operation()
 
 
+@pytest.mark.long
 def test_delete_takes_one_subject(registry: SubjectRegistry) -> None:
     """A deleted subject is unknown, the others stay, and its id may be registered anew."""
     for candidate in ("A", "B", "C"):
@@ -167,6 +168,7 @@ def test_a_refused_delete_changes_nothing_staged(
     assert {item.key: store.objects.get(item.key) for item in store.objects.list("staging/")} == before
 
 
+@pytest.mark.long
 def test_many_puts_leave_few_files(store: SubjectStore, registry: SubjectRegistry) -> None:
     """A chunk does not pile up one file per put."""
     store = SubjectStore.at(store.location.url, wanted_chunks=1)
@@ -197,6 +199,7 @@ def _places_of(needle: str, folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("erased", ["ERASE-ME-7", "ERASE/ME/7"])
 def test_an_erased_id_is_nowhere_in_table_or_staging(store: SubjectStore, declared: Declared, erased: str) -> None:
     """After delete and compact no file below `subjects/` and `staging/` holds the id, its storage key or its key."""
@@ -223,6 +226,7 @@ def test_an_erased_id_is_nowhere_in_table_or_staging(store: SubjectStore, declar
     assert registry.get("P7").candidate_id == "P7"
 
 
+@pytest.mark.long
 def test_no_id_ever_enters_deltas_log(store: SubjectStore, declared: Declared) -> None:
     """Registering, putting, deleting, compacting: the table's own log names nobody at any time."""
     root = store.location.local_path

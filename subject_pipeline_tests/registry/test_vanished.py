@@ -58,6 +58,7 @@ def test_a_part_of_a_source_says_nothing(store: SubjectStore, declared: Declared
     assert _reconciled(store, people, limit=2) == Reconciliation(subjects=3, vanished=1)
 
 
+@pytest.mark.long
 def test_only_those_who_refer_to_the_dataset(store: SubjectStore, declared: Declared) -> None:
     """People of other datasets, and of none, are not missed; a person of both is missed by the one."""
     _registered(store, declared(["A", "B"], "others"))
@@ -88,6 +89,7 @@ def test_an_empty_source_and_an_empty_store(store: SubjectStore, declared: Decla
     assert _vanished(store) == ["A", "B"]
 
 
+@pytest.mark.long
 def test_chunks_are_looked_at_a_few_at_a_time(
     store: SubjectStore, declared: Declared, many_groups: ManyGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,7 @@ ANY_ROW = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(ANY_ROW, min_size=1, max_size=30), st.data())
 def test_numbers_do_not_depend_on_where_segments_end(values: list[tuple[Any, ...]], data: st.DataObject) -> None:
     """One segment or several of the same rows in the same order give the same numbers, but for the segments' own."""

@@ -73,6 +73,7 @@ def furnish(place: Place) -> dict[str, str]:
     return ids
 
 
+@pytest.mark.long
 def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     """Every breakdown of a store of five manifests and seven rows, with one subject deleted and one unknown."""
     furnish(place)
@@ -145,6 +146,7 @@ def test_a_log_without_a_table_is_counted(place: Place) -> None:
     assert (found.table_version, found.accesses.accesses, found.accesses.unregistered) == (None, 1, 1)
 
 
+@pytest.mark.long
 def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
     """After a checkpoint nothing is read again; what is tampered with is counted by kind."""
     furnish(place)
@@ -160,6 +162,7 @@ def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
     assert found.headline["verification_problems"] == found.verification.problems > 0
 
 
+@pytest.mark.long
 def test_a_checkpoint_known_elsewhere_must_be_there(place: Place) -> None:
     """A store rolled back with its checkpoints is told by the note that Dagster kept."""
     furnish(place)
@@ -236,6 +239,7 @@ def test_a_list_with_a_gap_loses_no_row(place: Place) -> None:
     assert numbers_of(place).accesses.accesses == 3
 
 
+@pytest.mark.long
 def test_a_vacuum_under_the_reader_means_to_begin_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it is then of the newer version, and nothing is counted twice."""
     furnish(place)
@@ -252,6 +256,7 @@ def test_a_vacuum_under_the_reader_means_to_begin_again(place: Place, monkeypatc
     assert (found.subjects.subjects, found.accesses.accesses) == (4, 6)
 
 
+@pytest.mark.long
 def test_groups_of_chunks_make_the_same_numbers(place: Place, many_groups: Callable[[int], None]) -> None:
     """A table read in several groups is counted as one read whole."""
     furnish(place)
@@ -260,6 +265,7 @@ def test_groups_of_chunks_make_the_same_numbers(place: Place, many_groups: Calla
     assert numbers_of(place) == whole
 
 
+@pytest.mark.long
 def test_requests_follow_the_segments_never_the_subjects(place: Place) -> None:
     """After a checkpoint: one GET a segment, and no more LISTs and GETs with ten times the subjects."""
     asked = []
@@ -318,6 +324,7 @@ def with_calm(place: Place) -> Place:
     return place
 
 
+@pytest.mark.long
 def test_progress_is_told_after_each_chunk(place: Place) -> None:
     """Once a chunk, chunks without rows too."""
     furnish(place)
@@ -333,6 +340,7 @@ def test_without_a_key_ring_there_is_no_report(place: Place, tmp_path: Path) -> 
     assert not list(place.objects.list("reports/"))
 
 
+@pytest.mark.long
 def test_a_report_is_all_of_its_files(place: Place) -> None:
     """Page, parquet, CSV and lists lie under one name; parquet and CSV agree; a second report stands beside it."""
     furnish(place)
@@ -356,6 +364,7 @@ def test_a_report_is_all_of_its_files(place: Place) -> None:
     assert next(row["value"] for row in read if row["name"] == "accesses") == "6"
 
 
+@pytest.mark.long
 def test_a_report_names_nobody(place: Place) -> None:
     """No file of it, decoded, holds an id or a storage key: not of who is due, undecided, unregistered or broken."""
     ids = furnish(place)
@@ -383,6 +392,7 @@ def test_certificates_of_erasures_are_counted(place: Place) -> None:
     assert numbers_of(place).certificates == 3
 
 
+@pytest.mark.long
 def test_who_stands_against_their_chain_is_resurrected(place: Place) -> None:
     """Somebody deleted who is in the table again is a problem of a kind of its own."""
     one = people(0, 1)[0]
@@ -396,6 +406,7 @@ def test_who_stands_against_their_chain_is_resurrected(place: Place) -> None:
     assert found.headline["resurrected"] == 1
 
 
+@pytest.mark.long
 def test_equal_stores_and_times_make_equal_files(place: Place) -> None:
     """But for nothing: every file of a second report of the same moment has the same bytes."""
     furnish(place)

@@ -53,6 +53,7 @@ def test_the_bytes_are_those_of_every_machine(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_an_event_has_the_fields_of_one(events: list[dict[str, Any]]) -> None:
     """Required fields are always there, optional ones often, in their order; what is not given is absent."""
     found = collections.Counter(name for event in events for name in event)
@@ -94,6 +95,7 @@ def test_another_span_of_time(tmp_path: Path) -> None:
     assert {event["ts"][:10] for event in _events(tmp_path / "events.jsonl")} == {"2025-01-01"}
 
 
+@pytest.mark.long
 def test_results_are_mostly_successes_in_varied_forms(events: list[dict[str, Any]]) -> None:
     """About 91 % succeed, 4 % are denied, 3 % fail and 2 % find nothing, each told in more than one way."""
     states = collections.Counter(audit_result_state(event["payload"]) for event in events)

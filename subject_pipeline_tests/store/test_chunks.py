@@ -34,6 +34,7 @@ def test_golden_chunks_are_what_xxhash_says() -> None:
         assert row["of_1"] == "chunk-0"
 
 
+@pytest.mark.long
 @given(st.lists(storage_keys, max_size=30), counts)
 def test_a_column_of_keys_falls_into_the_chunks_of_its_values(keys: list[str], count: int) -> None:
     """The expression over a column and the function of one value give every key the same chunk."""
@@ -86,6 +87,7 @@ def test_an_absurd_chunk_count_is_refused(count: int) -> None:
         ChunkLayout(count)
 
 
+@pytest.mark.long
 def test_the_greatest_chunk_count_is_allowed() -> None:
     """1,048,576 chunks are allowed."""
     assert ChunkLayout(MAX_CHUNK_COUNT).names[-1] == "chunk-fffff"

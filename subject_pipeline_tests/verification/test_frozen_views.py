@@ -65,6 +65,7 @@ def _killed_put(place: Place, status: str) -> None:
             place.registry().put(manifest(SOMEBODY, status=status))
 
 
+@pytest.mark.long
 def test_a_checkpoint_beside_an_interrupted_put_signs_no_half_of_a_change(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def _verified(place: Place, **options: Any) -> Verification:
     return verify(place.store, place.fresh_ring(), **options)
 
 
+@pytest.mark.long
 @MODES
 @pytest.mark.parametrize("checkpoints", [1, 2, 3])
 def test_checkpoints_written_during_a_verification_raise_no_alarm(
@@ -145,6 +147,7 @@ def test_a_change_made_during_a_verification_raises_no_alarm(place: Place, incre
     assert report.pending == []
 
 
+@pytest.mark.long
 def test_an_import_announces_and_commits_chunk_by_chunk(place: Place, tmp_path: Path) -> None:
     """No announcement of a chunk is made before the change of the chunk before it is in the table."""
     path = tmp_path / "manifests.jsonl"
@@ -163,6 +166,7 @@ def test_an_import_announces_and_commits_chunk_by_chunk(place: Place, tmp_path: 
     assert versions == sorted(set(versions)), "each chunk's change was committed before the next was announced"
 
 
+@pytest.mark.long
 def test_an_import_that_fails_after_its_announcement_says_run_it_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +207,7 @@ def test_trouble_of_one_chunk_is_that_chunks_alone(place: Place, trouble: BaseEx
     assert done.written is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", [4, pytest.param(8, marks=pytest.mark.real)])
 def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Place, tmp_path: Path, rounds: int) -> None:
     """Imports over all chunks, and checkpoints, go on while full and incremental verifications run."""

@@ -214,6 +214,7 @@ def _found(segments: list[bytes], end: str, keys: Mapping[str, bytes] | None) ->
     return bool(verdict.broken or verdict.logs) or (keys is None and verdict.head.sha256 != end)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(SMALL)))
 def test_any_changed_byte_is_found(number: int) -> None:
     """Each byte of a log, by a holder of the keys; by anybody each outside MACs, where only another form is found.

@@ -13,6 +13,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.manifest_reading import ManifestReader
 
 
+@pytest.mark.long
 def test_fresh_manifests_are_read_in_groups_of_the_size_that_memory_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

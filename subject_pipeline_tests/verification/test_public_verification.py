@@ -61,6 +61,7 @@ def test_it_needs_no_ring(auditee: Auditee) -> None:
     assert report.checkpoint is not None
 
 
+@pytest.mark.long
 def test_it_counts_as_the_ring_does(auditee: Auditee) -> None:
     """Rows and manifests that are newer than the checkpoint are counted alike, put, changed or deleted."""
     auditee.registry.put(manifest("P-3", status="moved"))
@@ -246,6 +247,7 @@ def test_a_row_that_no_honest_writer_makes_is_found_by_its_form(
     assert found(auditee.verify_as(mode)) == {("P-3", "malformed")}
 
 
+@pytest.mark.long
 def test_an_older_line_verifies_after_a_rotation(auditee: Auditee) -> None:
     """The chain of signers leads from it to the current one; both lines together do too."""
     rotate_signing_key(auditee.ring.path, b"n" * 32)

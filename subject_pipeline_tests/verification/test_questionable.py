@@ -116,6 +116,7 @@ def counted(place: Place, **options: Any) -> list[tuple[str, int]]:
     return sorted((one.candidate_id, one.seq) for one in report.questionable)
 
 
+@pytest.mark.long
 def test_a_full_and_an_incremental_verification(lived: Place) -> None:
     """A full one finds all, an incremental one what was recorded since, also against what was recorded before."""
     decide(lived.store, lived.ring, P, "consent_given", now(), scope="general_pii", version="1")
@@ -136,6 +137,7 @@ def test_a_full_and_an_incremental_verification(lived: Place) -> None:
     assert (one.ts, one.actor, one.action, one.restriction) == (FOREVER, "ada", "read", "restricted")
 
 
+@pytest.mark.long
 def test_what_was_lifted_since_the_checkpoint(lived: Place) -> None:
     """The manifest no longer says that use was restricted when the access was recorded; the new rows do."""
     decide(lived.store, lived.ring, P, "restricted", now())
@@ -159,6 +161,7 @@ def test_the_log_is_read_where_the_index_is_gone(lived: Place) -> None:
     assert counted(lived, incremental=True) == [(P, 1)]
 
 
+@pytest.mark.long
 def test_denied_rows_do_not_make_anybody_unregistered(lived: Place) -> None:
     """An answer that was refused shows that nothing is held; one that was not is another matter."""
     lived.append(event(STRANGER, "e1", result="denied"))
@@ -173,6 +176,7 @@ def test_denied_rows_do_not_make_anybody_unregistered(lived: Place) -> None:
     assert collect_numbers(lived.store, lived.ring, pending_days=30).accesses.unregistered == 1
 
 
+@pytest.mark.long
 def test_a_report_counts_all_of_them(lived: Place) -> None:
     """Also those that were recorded before the last checkpoint."""
     decide(lived.store, lived.ring, P, "restricted", now())

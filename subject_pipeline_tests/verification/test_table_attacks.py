@@ -226,6 +226,7 @@ def test_whoever_the_table_cannot_tell_is_refused_in_words(place: Place, trick: 
     assert _table(place).version() == version
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trick", [_a_second_row, _another_storage_key], ids=lambda one: one.__name__.strip("_"))
 def test_an_ambiguous_person_is_neither_registered_nor_replaced(
     place: Place, trick: Trick, declared: Declared, tmp_path: Path

@@ -104,6 +104,7 @@ def test_tampering_is_found_and_named(auditee: Auditee, tampering: Callable[[Aud
     assert {auditee.chunk(str(one.subject)) for one in report.broken_chains} <= touched
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tampering", [change_a_row, drop_the_tail, drop_a_log, edit_a_manifest, edit_the_note])
 def test_nothing_red_turns_green(auditee: Auditee, tampering: Callable[[Auditee], Traces]) -> None:
     """However many checkpoints are asked for, what was found stays found."""
@@ -114,6 +115,7 @@ def test_nothing_red_turns_green(auditee: Auditee, tampering: Callable[[Auditee]
         assert expected <= found(auditee.verify(incremental=incremental))
 
 
+@pytest.mark.long
 def test_a_change_vouches_for_the_manifest_that_it_found(auditee: Auditee) -> None:
     """A limit that the threat model states: found before the next change of the manifest, and not after it."""
     assert edit_a_manifest(auditee) <= found(auditee.verify())
@@ -204,6 +206,7 @@ HONEST = [_update, _delete, _delete_and_register_again, _delete_and_put_back_the
           _rebuild]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", HONEST, ids=lambda one: one.__name__.strip("_"))
 def test_no_honest_operation_raises_an_alarm(auditee: Auditee, operation: Callable[[Auditee], None]) -> None:
     """Before and after the next checkpoint, in full and incrementally, nothing is found."""
@@ -215,6 +218,7 @@ def test_no_honest_operation_raises_an_alarm(auditee: Auditee, operation: Callab
         assert auditee.checkpoint().verification.sound
 
 
+@pytest.mark.long
 def test_a_subject_registered_again_by_a_backfill_is_announced(auditee: Auditee, declared: Declared) -> None:
     """After a deletion a backfill announces who comes back, with their manifest; a second deletion likewise."""
     dataset = declared(["4", "new"], candidate_id_prefix="P-")
@@ -231,6 +235,7 @@ def test_a_subject_registered_again_by_a_backfill_is_announced(auditee: Auditee,
     assert "P-new" not in auditee.log.chunk_state(auditee.chunk("P-new")).chains(["P-new"]), "a first one needs no row"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", [_update, _delete])
 def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_again(
     auditee: Auditee, operation: Callable[[Auditee], None], monkeypatch: pytest.MonkeyPatch
@@ -265,6 +270,7 @@ def _later() -> dt.datetime:
     return dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
 
 
+@pytest.mark.long
 def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
     """Whichever wins, the manifest is the one that the last row announces."""
 
@@ -282,6 +288,7 @@ def test_two_updates_that_cross_agree_with_the_log(auditee: Auditee) -> None:
         assert report.sound, found(report)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rounds", [4, pytest.param(16, marks=pytest.mark.real)])
 def test_verifications_beside_writers_raise_no_alarm(auditee: Auditee, rounds: int) -> None:  # noqa: C901 - it does much at once
     """Appends, updates, deletions, compactions and checkpoints go on while full and incremental verifications run."""

@@ -80,6 +80,7 @@ def test_an_ingestion_names_what_conflicts(run: Run, workplace: Path) -> None:
     assert [row["row"]["actor"] for row in run("audit", "show", "P-1", "--json").json["rows"]] == ["agent"] * 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ring")
 def test_a_file_that_cannot_be_read_stops_no_other(run: Run, workplace: Path) -> None:
     """The files after it are ingested; exit 1, and it is named."""

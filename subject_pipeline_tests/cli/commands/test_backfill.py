@@ -361,6 +361,7 @@ def test_an_error_with_json_is_one_object_too(run: Run) -> None:
     assert ran.json["error"] in ran.err
 
 
+@pytest.mark.long
 def test_an_interruption_says_how_to_go_on(run: Run, register: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted, a backfill tells what it has done, how many subjects there are, and ends with 130."""
     register(["A", "B"], "first")
@@ -436,6 +437,7 @@ def test_without_a_ring_the_words_say_who_would_be_linked(run: Run, register: An
     assert run("backfill", "--dataset", "others", "--json").json["linkable"] == 0
 
 
+@pytest.mark.long
 def test_with_a_ring_the_words_say_who_was_linked_and_who_vanished(
     run: Run, register: Any, parquet: Parquet, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

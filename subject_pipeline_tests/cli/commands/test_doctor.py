@@ -27,6 +27,7 @@ def test_what_is_wrong_is_said_with_how_to_mend_it(run: Run, workplace: Path, mo
     assert ran.out.endswith("1 wrong, 0 to look at\n")
 
 
+@pytest.mark.long
 def test_a_store_that_cannot_be_reached_is_a_wrong_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens at the endpoint: exit status 2, one finding, no traceback, no secret."""
     for name, value in {

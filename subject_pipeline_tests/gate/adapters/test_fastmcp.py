@@ -55,6 +55,7 @@ def texts(result: Any) -> list[Any]:
     return [json.loads(block.text) for block in result.content]
 
 
+@pytest.mark.long
 def test_who_may_be_shown_is_shown_and_recorded(gated: Gated) -> None:
     """Structured and as text; with the purpose and the actor of the configuration."""
     result = served(gated, read_worker, calling("read_worker", worker_id=1))
@@ -221,6 +222,7 @@ def test_a_tool_that_is_not_configured_is_refused(gated: Gated) -> None:
     assert_recorded(gated)
 
 
+@pytest.mark.long
 def test_many_calls_at_once_are_each_decided_and_recorded(gated: Gated) -> None:
     """However they overlap."""
     gated.withdraw("W-2")
@@ -297,6 +299,7 @@ def reading(gated: Gated, uri: str, policy: str = POLICY) -> Any:
     return asyncio.run(converse())
 
 
+@pytest.mark.long
 def test_resources_are_gated_like_tools(gated: Gated) -> None:
     """The URI's parameters are its arguments; its template is the action."""
     gated.withdraw("W-2")

@@ -169,6 +169,7 @@ def test_a_call_that_is_made_again_is_recorded_once(gated: Gated) -> None:
     assert_sound(gated.place)
 
 
+@pytest.mark.long
 def test_a_call_that_was_denied_may_be_made_again(gated: Gated) -> None:
     """The denial is recorded once, and hides nothing."""
     gated.withdraw("W-1")
@@ -193,6 +194,7 @@ import subject_pipeline.gate, subject_pipeline.gate.adapters.gated_tools, subjec
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("extra", ["fastmcp", "langchain", "openai-agents"])
 def test_an_adapter_whose_library_is_not_installed_says_which_extra_to_install(extra: str) -> None:
     """And nothing else needs it."""

@@ -259,6 +259,7 @@ def test_a_command_is_nothing_that_can_be_read(gated: Gated) -> None:
     assert message.content == SECRET
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_many_calls_at_once_are_each_decided_and_recorded(gated: Gated, in_loop: bool) -> None:
     """As a model may ask for them."""

@@ -121,6 +121,7 @@ def test_who_may_not_be_shown_is_denied_before_the_call(gated: Gated, in_loop: b
     assert_recorded(gated, ("W-1", "read_worker", "consent_withdrawn"))
 
 
+@pytest.mark.long
 def test_who_is_named_by_the_answer_alone_is_withheld(gated: Gated) -> None:
     """The records of others are dropped where the purpose says so; else all is withheld."""
     gated.withdraw("W-2")

@@ -89,6 +89,7 @@ def _recursively(value: object) -> Iterator[str]:
             yield from _recursively(item)
 
 
+@pytest.mark.long
 @given(JSON)
 def test_no_record_is_overlooked(payload: object) -> None:
     """Whatever JSON an answer is, its ids are found, in order of first sight."""
@@ -198,6 +199,7 @@ def test_a_models_root_is_the_answer() -> None:
     assert list(find_subjects(pydantic.RootModel[str]('{"subject_id": "A"}'), FIELDS).subjects) == ["A"]
 
 
+@pytest.mark.long
 def test_pydantic_is_not_loaded_for_it() -> None:
     """Where it is not loaded no answer is a model, and it stays unloaded."""
     code = (

@@ -62,6 +62,7 @@ def _content(log: AuditLog) -> dict[str, list[tuple[object, ...]]]:
     return {one: [(row["seq"], row["event_id"], row["action"]) for row in own] for one, own in rows.items()}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_forked")
 def test_rows_and_counts_are_those_of_one_process(tmp_path: Path) -> None:
     """Repeated events, events that conflict, lines that are none, files of which one cannot be read."""
@@ -113,6 +114,7 @@ def test_what_one_cannot_append_stops_no_other_and_counts_are_exact(tmp_path: Pa
     assert (done.appended, done.already_present) == (40 - report.appended, report.appended)
 
 
+@pytest.mark.long
 def test_a_killed_process_leaves_the_outcome_unknown_and_nothing_twice(tmp_path: Path) -> None:
     """As when memory runs out: what it was given may be there or not; the same call again completes it."""
     log, report = _log(tmp_path / "log"), IngestReport()

@@ -91,6 +91,7 @@ def test_somebody_who_was_deleted_is_unknown(three: People) -> None:
     assert three.kinds() == ["deleted"]
 
 
+@pytest.mark.long
 def test_a_held_person_is_ordered_and_erased_once_released(three: People) -> None:
     """The order stands; the release lets the next call that carries orders out do so."""
     three.decide(Kind.HOLD_PLACED, hold_id="case 7")
@@ -110,6 +111,7 @@ def test_a_held_person_is_ordered_and_erased_once_released(three: People) -> Non
     assert_sound(three.place)
 
 
+@pytest.mark.long
 def test_four_eyes_apply_to_the_order_alone(three: People) -> None:
     """Without a second name nothing is recorded; an order that stands is carried out by anybody."""
     store_policies(three.place.objects, three.place.ring, Policies.parse({"four_eyes": ["erasure_ordered"]}))
@@ -221,6 +223,7 @@ def test_an_order_that_is_cancelled_meanwhile_is_not_carried_out(
     assert three.table()[P]["status"] == "active"
 
 
+@pytest.mark.long
 def test_an_old_table_put_back_is_found_at_once_and_erased_again(three: People) -> None:
     """`resurrected` within one verification, full or incremental; then `erase` repairs it without another row."""
     place = three.place
@@ -239,6 +242,7 @@ def test_an_old_table_put_back_is_found_at_once_and_erased_again(three: People) 
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_somebody_whose_registration_is_recorded_and_not_committed_yet_stays_erased(
     three: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +272,7 @@ def test_somebody_whose_registration_is_recorded_and_not_committed_yet_stays_era
     assert_sound(place)
 
 
+@pytest.mark.long
 def test_two_processes_that_erase_and_place_a_hold_at_once_are_decided_by_the_row(three: People) -> None:
     """Either the hold is in the chain first, and the person stays; or the erasure is, and the hold is refused."""
     place = three.place
@@ -286,6 +291,7 @@ def test_two_processes_that_erase_and_place_a_hold_at_once_are_decided_by_the_ro
     assert_sound(place)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", ["audit/", "staging/", "subjects/_delta_log/"])
 def test_a_process_that_is_killed_is_completed_by_running_it_again(three: People, after: str) -> None:
     """SIGKILL once the order, the erasure, the staging or the table was written: whatever is left is found."""

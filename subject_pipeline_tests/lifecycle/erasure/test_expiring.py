@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+import pytest
+
 from subject_pipeline.anchoring.checkpointing import write_checkpoint
 from subject_pipeline.ingestion.inbox import ingest_inbox
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
@@ -19,6 +21,7 @@ def _event(candidate_id: str, name: str) -> bytes:
     ).encode()
 
 
+@pytest.mark.long
 def test_what_remains_goes_after_thirty_days(three: People) -> None:
     """An ingested file with its receipt and a report go; what waits, what came later, and what is of others stays."""
     place = three.place

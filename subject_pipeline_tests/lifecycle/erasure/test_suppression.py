@@ -23,6 +23,7 @@ def _staged_files(three: People) -> list[str]:
     return [path for path in holding(three.place.folder, P.encode()) if "/staging/" in path]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("index", ["kept", "deleted"])
 def test_a_backfill_leaves_whoever_is_erased_out_and_counts_the_rows(three: People, index: str) -> None:
     """Also without the audit index, which is made again from the log; nothing of them is staged meanwhile."""
@@ -104,6 +105,7 @@ def test_whoever_only_shares_a_storage_key_is_not_suppressed(three: People) -> N
     assert keep(rows)["candidate_id"].to_list() == [twin]
 
 
+@pytest.mark.long
 def test_put_and_import_refuse_whoever_is_erased_in_words(three: People, tmp_path: Path) -> None:
     """Also while the table still has the row, since the eraser died; the document is a failure that names the id."""
     three.decide(Kind.ERASURE_ORDERED)

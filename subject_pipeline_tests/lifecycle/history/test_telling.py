@@ -33,6 +33,7 @@ def lived(place: Place, declared: Declared) -> Place:
     return place
 
 
+@pytest.mark.long
 def test_every_manifest_of_a_life_comes_back(lived: Place) -> None:
     """What the registry had after each decision is what is told of that time, with or without the key ring."""
     remembered = [lived.registry().get(P)]
@@ -59,6 +60,7 @@ def test_every_manifest_of_a_life_comes_back(lived: Place) -> None:
         manifest_then(lived.store, lived.ring, "nobody", now())
 
 
+@pytest.mark.long
 def test_the_events_in_order_of_time_with_what_is_anchored(lived: Place) -> None:
     """Accesses of one day with one action are one event, unless each is wanted; a later row is not anchored."""
     days = ("2026-06-30T09:00:00.000000Z", "2026-06-30T08:00:00.000000Z", "2026-07-01T08:00:00.000000Z")

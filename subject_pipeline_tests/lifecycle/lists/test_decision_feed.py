@@ -38,6 +38,7 @@ def feed(lived: LivedStore, **conditions: str) -> list[dict[str, object]]:
     return [one for chunk in found for one in chunk]
 
 
+@pytest.mark.long
 def test_every_recorded_decision_once(lived: LivedStore) -> None:
     """Orders, and what the registry decides by itself; in each chunk in the order of recording."""
     chunks = list(recorded_decisions(lived.store, lived.evidence, FeedConditions()))

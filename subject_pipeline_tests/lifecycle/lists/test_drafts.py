@@ -208,6 +208,7 @@ def test_a_wrong_check_is_refused(candidate_id: str, wrong: str) -> None:
         parse_decision({**draft, "candidate_check": wrong})
 
 
+@pytest.mark.long
 def test_a_check_that_a_spreadsheet_took_for_a_number_still_matches() -> None:
     """One of 150 checks looks like a number; its row must not be lost, and nobody else's must pass with it."""
     ids = [f"W-{number}" for number in range(20_000)]

@@ -1,5 +1,6 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline_tests.helpers.lives import LIVES, NOW, days_ago, life, rows_of
 
 
+@pytest.mark.long
 @given(st.lists(LIVES, max_size=5), st.integers(0, 5))
 def test_counts_are_those_of_the_documents_and_add_up(manifests: list[SubjectManifest], cut: int) -> None:
     """By column as one by one, in one part or in two."""

@@ -160,6 +160,7 @@ def test_the_inbox_is_ingested_exactly_once(bench: AuditBench) -> None:
     assert (again["files"], again["appended"], again["already_present"], again["appended_denied"]) == (1, 1, 1, 1)
 
 
+@pytest.mark.long
 def test_a_file_that_was_changed_waits_again(bench: AuditBench) -> None:
     """An event file that grew is read again, and only what is new in it is appended."""
     bench.ingest()
@@ -168,6 +169,7 @@ def test_a_file_that_was_changed_waits_again(bench: AuditBench) -> None:
     assert (again["appended"], again["already_present"]) == (len(SUBJECTS), len(SUBJECTS))
 
 
+@pytest.mark.long
 def test_files_can_be_named(bench: AuditBench, tmp_path: Path) -> None:
     """A run takes the files that its config names, in the inbox or on the local disk, and no other."""
     outside = tmp_path / "outside.jsonl"
@@ -177,6 +179,7 @@ def test_files_can_be_named(bench: AuditBench, tmp_path: Path) -> None:
     assert not bench.ingest(["nowhere.jsonl"]).success
 
 
+@pytest.mark.long
 def test_what_is_no_event_turns_a_check_red_and_the_rest_is_ingested(bench: AuditBench) -> None:
     """Rejected lines are named by file and line; events about people without a manifest only warn."""
     bench.drop("odd.jsonl", ["no event", _event("P-stranger", "e-1"), {"candidate_id": "P-1"}])
@@ -193,6 +196,7 @@ def test_what_is_no_event_turns_a_check_red_and_the_rest_is_ingested(bench: Audi
     assert numbers(result, "audit_log")["appended"] == len(SUBJECTS) + 1
 
 
+@pytest.mark.long
 def test_other_content_under_an_id_turns_the_same_check_red(bench: AuditBench) -> None:
     """A line that contradicts what is recorded is counted and named like one that is no event; the first row stands."""
     bench.ingest()
@@ -221,6 +225,7 @@ def test_a_sound_store_is_verified_and_anchored(bench: AuditBench) -> None:
     assert (bench.folder / "store" / "checkpoints" / f"{0:012d}" / "note").read_text(encoding="utf-8") == note
 
 
+@pytest.mark.long
 def test_each_partition_has_its_own_numbers(bench: AuditBench) -> None:
     """One run over all partitions records one materialization of each, with that chunk's chains."""
     bench.ingest()
@@ -258,6 +263,7 @@ def test_a_tampered_row_turns_a_check_red_whose_list_names_the_subject(bench: Au
     assert numbers(result, "audit_checkpoint")["carried_on"] == 1
 
 
+@pytest.mark.long
 def test_red_stays_red_while_others_are_verified(bench: AuditBench) -> None:
     """A run over other partitions, or an incremental one, does not turn the check green; mending the log does."""
     bench.ingest()
@@ -274,6 +280,7 @@ def test_red_stays_red_while_others_are_verified(bench: AuditBench) -> None:
     assert not red(bench.verify("incremental", checkpoint=False), VERIFICATION)
 
 
+@pytest.mark.long
 def test_a_manifest_changed_behind_the_registrys_back_is_found(bench: AuditBench) -> None:
     """A store whose table was put back to an earlier state is told from one that the registry changed."""
     bench.ingest()
@@ -291,6 +298,7 @@ def test_a_manifest_changed_behind_the_registrys_back_is_found(bench: AuditBench
     assert (row["candidate_id"], row["kind"]) == ("P-5", "changed")
 
 
+@pytest.mark.long
 def test_a_store_rolled_back_with_its_checkpoints_is_found_by_dagsters_copy(bench: AuditBench) -> None:
     """The note that Dagster recorded is not among the stored ones: red, no new checkpoint, and it stays so."""
     bench.ingest()
@@ -309,6 +317,7 @@ def test_a_store_rolled_back_with_its_checkpoints_is_found_by_dagsters_copy(benc
         assert CHECKPOINT not in {event.asset_key for event in result.get_asset_materialization_events()}
 
 
+@pytest.mark.long
 def test_an_incremental_verification_reads_only_what_is_new(bench: AuditBench) -> None:
     """After a checkpoint an unchanged log is not read, and one more event is one row."""
     bench.ingest()
@@ -321,6 +330,7 @@ def test_an_incremental_verification_reads_only_what_is_new(bench: AuditBench) -
     assert not red(result, VERIFICATION)
 
 
+@pytest.mark.long
 def test_without_a_key_ring_the_failure_says_how_to_make_one(
     bench: AuditBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +343,7 @@ def test_without_a_key_ring_the_failure_says_how_to_make_one(
         assert "subject-pipeline keys new" in str(failed[0].step_failure_data.error)
 
 
+@pytest.mark.long
 def test_every_check_of_a_verification_is_reported_in_every_run(bench: AuditBench) -> None:
     """Also over one partition of a store that holds nothing to verify there."""
     result = bench.verify(chunks=("chunk-0", "chunk-0"), checkpoint=False)

@@ -103,6 +103,7 @@ def test_one_run_verifies_anchors_and_reports(bench: AuditBench) -> None:
     assert len(picture) < 20_000
 
 
+@pytest.mark.long
 def test_the_page_is_where_the_metadata_says(bench: AuditBench) -> None:
     """The key, the address and the hash are those of the page in the store, and every run writes another."""
     shown = [metadata(bench.verify()) for _ in range(2)]
@@ -115,6 +116,7 @@ def test_the_page_is_where_the_metadata_says(bench: AuditBench) -> None:
     assert len(list((folder / "reports").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_what_is_overdue_or_undecided_warns_and_names_the_command(bench: AuditBench) -> None:
     """Both checks warn with counts and the command that lists whom, and turn green once it is repaired."""
     found = checks(bench.verify(), REPORT)
@@ -140,6 +142,7 @@ def test_what_is_overdue_or_undecided_warns_and_names_the_command(bench: AuditBe
     assert all(one.passed for one in green.values())
 
 
+@pytest.mark.long
 def test_consent_may_be_undecided_as_long_as_the_settings_say(bench: AuditBench) -> None:
     """Within `consent_pending_days` of the platform nobody is counted, beyond it everybody who waits."""
     days = Automation().consent_pending_days
@@ -152,6 +155,7 @@ def test_consent_may_be_undecided_as_long_as_the_settings_say(bench: AuditBench)
     assert found.metadata["found"].value == 1
 
 
+@pytest.mark.long
 def test_dagster_is_told_nobodys_id_by_a_report(bench: AuditBench) -> None:
     """Neither metadata nor checks of a run hold any, though people are overdue, undecided and unregistered."""
     bench.drop("more.jsonl", [_event("STRANGER-1", "e-1", ts=now().isoformat())])
@@ -162,6 +166,7 @@ def test_dagster_is_told_nobodys_id_by_a_report(bench: AuditBench) -> None:
     assert [one for one in (*SUBJECTS, "STRANGER-1") if re.search(rf"\b{one}\b", told)] == []
 
 
+@pytest.mark.long
 def test_who_vanished_is_counted_as_dagster_recorded_it(bench: AuditBench) -> None:
     """Over all datasets that the store knows, as of their last staging that read all rows."""
     for name, gone in (("workers", 2), ("drivers", 3)):
@@ -174,6 +179,7 @@ def test_who_vanished_is_counted_as_dagster_recorded_it(bench: AuditBench) -> No
     assert listed["Gone from their dataset's source"]["count"] == 5
 
 
+@pytest.mark.long
 def test_the_report_stands_alone(bench: AuditBench) -> None:
     """Without a verification or checkpoint it is written all the same, and says that there is none."""
     result = report_alone(bench)
@@ -184,6 +190,7 @@ def test_the_report_stands_alone(bench: AuditBench) -> None:
     assert "There is no checkpoint that holds" in shown["findings"].value
 
 
+@pytest.mark.long
 def test_tampering_is_in_the_report(bench: AuditBench) -> None:
     """A row changed after the last checkpoint is a problem in the report, and its partition is red in it."""
     bench.verify()
@@ -197,6 +204,7 @@ def test_tampering_is_in_the_report(bench: AuditBench) -> None:
     assert not re.search(r"\bP-3\b", page)
 
 
+@pytest.mark.long
 def test_hostile_ids_do_nothing_in_dagsters_own_tables(bench: AuditBench) -> None:
     """Purposes come as text, what is invisible in them spelt out, and the findings are no Markdown of theirs."""
     odd = "\u202e<script>alert(1)</script>|[x](y)"
@@ -208,6 +216,7 @@ def test_hostile_ids_do_nothing_in_dagsters_own_tables(bench: AuditBench) -> Non
     assert "<script>" not in shown["findings"].value
 
 
+@pytest.mark.long
 def test_history_counts_a_partition_once_it_was_fully_verified(bench: AuditBench) -> None:
     """The time is that of the partition verified longest ago; an incremental verification does not renew it."""
     names = list(bench.store.intended_chunks().names)
@@ -229,6 +238,7 @@ def test_history_counts_a_partition_once_it_was_fully_verified(bench: AuditBench
     assert after > before.full_since, "the first two were the oldest"
 
 
+@pytest.mark.long
 def test_without_a_key_ring_the_report_says_how_to_make_one(bench: AuditBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops with that message, and no report is there."""
     monkeypatch.setenv("SUBJECT_KEY_RING", "")

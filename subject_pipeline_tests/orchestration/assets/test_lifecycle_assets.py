@@ -61,6 +61,7 @@ def test_the_inbox_of_decisions_is_applied_exactly_once(bench: AuditBench) -> No
     assert [numbers[name] for name in ("applied", "already_applied", "rejected")] == [1, 1, 0]
 
 
+@pytest.mark.long
 def test_a_file_that_cannot_be_read_stops_no_other(bench: AuditBench, prepared: Prepared, tmp_path: Path) -> None:
     """The run fails after the others were applied, and the file waits on."""
     drop(bench, "b.jsonl", line("restricted", SUBJECTS[0]))
@@ -70,6 +71,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(bench: AuditBench, prepared: 
     assert [item.key for item in DECISION_INBOX.waiting(bench.store.objects)] == ["inbox/decisions/a.csv"]
 
 
+@pytest.mark.long
 def test_what_waits_is_counted_after_what_was_decided(bench: AuditBench) -> None:
     """In the same run: numbers of the whole store, and nobody's name."""
     one, other, *_ = SUBJECTS
@@ -111,6 +113,7 @@ def test_what_is_ordered_is_carried_out_once_nobody_is_held(bench: AuditBench) -
     assert erasures_done(before).passed is False
 
 
+@pytest.mark.long
 def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBench) -> None:
     """The check counts, and names the list in the store, and nobody."""
     one, *_ = SUBJECTS
@@ -128,6 +131,7 @@ def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBe
     assert checks["nobody_resurrected"].passed
 
 
+@pytest.mark.long
 def test_an_old_table_that_is_put_back_turns_a_check_red(bench: AuditBench) -> None:
     """Whoever was deleted since is counted, and not named."""
     one, *_ = SUBJECTS

@@ -109,6 +109,7 @@ def bench(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -
         yield ready
 
 
+@pytest.mark.long
 def test_a_re_run_that_changed_nothing_leaves_everything_fresh(bench: Bench) -> None:
     """All of it, and some partitions alone."""
     assert bench.stale() == set()
@@ -122,6 +123,7 @@ def test_a_re_run_that_changed_nothing_leaves_everything_fresh(bench: Bench) -> 
     assert bench.stale() == set()
 
 
+@pytest.mark.long
 def test_what_lies_downstream_of_a_change_is_stale(bench: Bench) -> None:
     """New events make the verification stale, a new source what is registered; running them makes all of it fresh."""
     bench.made.append(subject_in(NAMES[0]), "e-2")
@@ -139,6 +141,7 @@ def test_what_lies_downstream_of_a_change_is_stale(bench: Bench) -> None:
     assert bench.stale() == set()
 
 
+@pytest.mark.long
 def test_an_observed_source_makes_stale_what_was_made_of_another_and_nothing_else(bench: Bench) -> None:
     """Whether it was observed before it was staged, after, or never."""
     bench.observe()
@@ -154,6 +157,7 @@ def test_an_observed_source_makes_stale_what_was_made_of_another_and_nothing_els
     assert bench.stale() == set()
 
 
+@pytest.mark.long
 def test_a_staging_says_whether_it_is_of_the_source_as_it_is_now(bench: Bench) -> None:
     """Without anybody observing anything; partitions that were registered from an older staging are counted."""
     assert bench.current() == (True, "the source is as it was staged, and all partitions are of that staging")

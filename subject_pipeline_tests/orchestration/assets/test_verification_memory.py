@@ -51,6 +51,7 @@ def recorded(bench: Verifying) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.long
 def test_an_incremental_verification_does_not_forget_who_is_not_registered(bench: Verifying) -> None:
     """Neither of a chunk that it did not read, nor of one of which it read the end; a full one looks again."""
     stranger = stranger_in(ONE)
@@ -68,6 +69,7 @@ def test_an_incremental_verification_does_not_forget_who_is_not_registered(bench
     assert bench.verify(mode="incremental")[REGISTERED].passed
 
 
+@pytest.mark.long
 def test_an_incremental_verification_says_over_what_it_holds(bench: Verifying) -> None:
     """Each check counts the partitions that were read whole; of the rest it says since when it counts."""
     bench.verify()
@@ -81,6 +83,7 @@ def test_an_incremental_verification_says_over_what_it_holds(bench: Verifying) -
     assert "incremental" not in str(bench.verify()["chains_intact"].description)
 
 
+@pytest.mark.long
 def test_a_run_that_did_not_look_does_not_take_back_what_another_found_meanwhile(
     bench: Verifying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +100,7 @@ def test_a_run_that_did_not_look_does_not_take_back_what_another_found_meanwhile
     assert PastPartitions.of(bench.instance, VERIFICATION).red("problems/chains_intact") == [ONE]
 
 
+@pytest.mark.long
 def test_of_two_verifications_that_end_at_once_none_is_lost(bench: Verifying, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check that is shown names both red partitions, though neither run saw the other's when it judged."""
     for chunk in (ONE, TWO):
@@ -107,6 +111,7 @@ def test_of_two_verifications_that_end_at_once_none_is_lost(bench: Verifying, mo
     assert (shown.passed, shown.metadata["red_partitions"].value) == (False, f"{ONE}, {TWO}")
 
 
+@pytest.mark.long
 def test_a_chain_that_lost_what_was_anchored_stays_red_under_both_of_its_checks(bench: Verifying) -> None:
     """A cut chain is red as a chain and against the checkpoint; a run elsewhere forgets neither."""
     bench.append(subject_in(ONE), "e-2")
@@ -119,6 +124,7 @@ def test_a_chain_that_lost_what_was_anchored_stays_red_under_both_of_its_checks(
     assert {name for name, one in bench.verify(TWO).items() if not one.passed} == both
 
 
+@pytest.mark.long
 def test_a_runs_sums_stand_on_its_check_and_a_partition_has_its_own_numbers(bench: Verifying) -> None:
     """No partition carries what a run over many added up, and none an empty table."""
     found = bench.verify()
@@ -133,6 +139,7 @@ def test_a_runs_sums_stand_on_its_check_and_a_partition_has_its_own_numbers(benc
     assert not [one for one in made if one and any(isinstance(v, dg.TableMetadataValue) for v in one.metadata.values())]
 
 
+@pytest.mark.long
 def test_a_partition_that_could_not_be_read_keeps_what_was_found_in_it(
     bench: Verifying, monkeypatch: pytest.MonkeyPatch
 ) -> None:

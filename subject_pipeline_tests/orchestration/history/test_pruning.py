@@ -77,6 +77,7 @@ def rows(home: Path) -> dict[str, int]:
     return found
 
 
+@pytest.mark.long
 def test_what_is_red_stays_red_and_what_is_known_stays_known(kept: AuditBench, tmp_path: Path) -> None:
     """Runs over other partitions, a failed one and later checkpoints came since; the database is smaller after it."""
     kept.ingest()
@@ -113,6 +114,7 @@ CHUNK_RUNS = 3
 """At least so many runs hold something newest above: of the red chunk, of the others, and the failed ingestion."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("about", "why"),
     [
@@ -144,6 +146,7 @@ def ended(bench: AuditBench, about: dict[str, Any]) -> str:
     return str(run.run_id)
 
 
+@pytest.mark.long
 def test_the_job_looks_at_runs_older_than_thirty_days(bench: AuditBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is launched by hand, without config; what is younger is not touched."""
     bench.ingest()

@@ -9,6 +9,8 @@ from subject_pipeline.lifecycle.stored_findings import read_findings
 from subject_pipeline_tests.helpers.dagster_home import where_it_says
 from subject_pipeline_tests.helpers.red_everywhere import KEYS, NEEDLES, RedEverywhere, red_everywhere
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedEverywhere]:

@@ -209,6 +209,7 @@ def test_a_cancelled_run_is_no_failure(desk: Desk) -> None:
     assert desk.inbox.received == []
 
 
+@pytest.mark.long
 def test_no_id_and_no_words_of_a_run_leave_the_house(desk: Desk) -> None:
     """Ids stand in tables, descriptions and errors; none is in any message."""
     desk.see(desk.run(fail=True, errors=1))
@@ -226,6 +227,7 @@ def test_a_run_is_told_once_however_often_it_is_seen(desk: Desk) -> None:
     assert desk.inbox.ids == [f"run/{result.run_id}"]
 
 
+@pytest.mark.long
 def test_a_re_execution_that_inherits_the_tags_has_an_alert_of_its_own(desk: Desk) -> None:
     """Dagster copies tags to a re-execution: what was noted of its parent is not taken for its own."""
     parent = desk.run(fail=True)
@@ -237,6 +239,7 @@ def test_a_re_execution_that_inherits_the_tags_has_an_alert_of_its_own(desk: Des
     assert desk.inbox.ids == [f"run/{parent.run_id}", f"run/{child.run_id}"]
 
 
+@pytest.mark.long
 def test_tags_that_were_copied_are_not_swept_for_ever(desk: Desk) -> None:
     """A run that inherited an open alert without one of its own is marked, so that it takes nobody's place."""
     parent, child = desk.run(fail=True), desk.run()
@@ -249,6 +252,7 @@ def test_tags_that_were_copied_are_not_swept_for_ever(desk: Desk) -> None:
     assert len(desk.inbox.received) == 2
 
 
+@pytest.mark.long
 def test_what_was_not_taken_is_posted_at_a_later_tick(desk: Desk) -> None:
     """A failing receiver fails no tick; the next sensor posts when it is due, once."""
     result = desk.run(fail=True)
@@ -265,6 +269,7 @@ def test_what_was_not_taken_is_posted_at_a_later_tick(desk: Desk) -> None:
     assert desk.sweep() == "Every alert is settled."
 
 
+@pytest.mark.long
 def test_a_receiver_that_stays_away_is_given_up_and_wedges_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """After six rounds it is logged with the whole text, without the webhook's URL, and others are posted."""
     lost = desk.run(fail=True)

@@ -84,6 +84,7 @@ def test_schedules_have_the_times_and_zone_of_the_platform(tmp_path: Path) -> No
         assert schedule.execution_timezone == "Europe/Berlin"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "mode"), [("nightly_verification", "incremental"), ("weekly_verification", "full")])
 def test_a_verification_is_one_run_over_all_partitions(name: str, mode: str, instance: dg.DagsterInstance) -> None:
     """Its range is the whole of the partitions, and its config says how much is read."""
@@ -94,6 +95,7 @@ def test_a_verification_is_one_run_over_all_partitions(name: str, mode: str, ins
     assert request.run_config == {"ops": {"audit_verification": {"config": {"mode": mode}}}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "job"),
     [("nightly_verification", VERIFY), ("weekly_verification", VERIFY), ("weekly_maintenance", "maintain_store")],
@@ -169,6 +171,7 @@ def test_every_job_says_what_it_does_and_needs_no_config() -> None:
         assert dg.validate_run_config(job, {})
 
 
+@pytest.mark.long
 def test_maintenance_reports_on_op_and_manifests(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +203,7 @@ def test_maintenance_reports_on_op_and_manifests(
     assert numbers.items() <= {name: value.value for name, value in output.step_output_data.metadata.items()}.items()
 
 
+@pytest.mark.long
 def test_maintaining_an_unused_store_creates_nothing(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_nothing_is_asked_for_while_a_run_is_going(bench: Bench) -> None:
         assert f"Waiting: run {run.run_id[:8]} of {JOB} is started" in bench.ticks.reason
 
 
+@pytest.mark.long
 def test_a_poisonous_file_is_tried_three_times_and_stops_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + seconds)
 
 
+@pytest.mark.long
 def test_events_wait_at_a_fresh_start_until_the_dataset_was_registered(bench: Bench) -> None:
     """The reason names the dataset and how long the wait may be; afterwards the file is taken at the next tick."""
     bench.drop("a.jsonl")

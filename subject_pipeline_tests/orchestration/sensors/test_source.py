@@ -220,6 +220,7 @@ def test_a_missing_or_empty_source_is_a_reason_and_no_error(bench: Bench) -> Non
     assert ticks.tick() is not None
 
 
+@pytest.mark.long
 def test_a_store_that_refuses_is_a_reason_without_its_secret(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreachable bucket skips with the reason; credentials are in neither reason nor cursor."""
     for name, value in {
@@ -236,6 +237,7 @@ def test_a_store_that_refuses_is_a_reason_without_its_secret(bench: Bench, monke
     assert "sesame" not in ticks.reason + str(ticks.cursor)
 
 
+@pytest.mark.long
 def test_a_folder_of_1_000_files_costs_one_stat_a_file(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

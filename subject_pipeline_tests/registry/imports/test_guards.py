@@ -119,6 +119,7 @@ def test_what_takes_four_eyes_is_not_imported(
     assert (report.failed, report.replaced + report.inserted) == (0, 1)
 
 
+@pytest.mark.long
 def test_somebody_deleted_is_not_imported_with_an_order_either(place: Place, tmp_path: Path) -> None:
     """A deletion takes no second person, so it must not open the way."""
     imported(place, tmp_path)

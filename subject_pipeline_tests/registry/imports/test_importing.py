@@ -70,6 +70,7 @@ def _counts(report: ImportReport) -> tuple[int, int, int, int]:
     return report.inserted, report.replaced, report.unchanged, report.failed
 
 
+@pytest.mark.long
 def test_an_export_comes_back_identical(store: SubjectStore, declared: Declared, tmp_path: Path) -> None:
     """What was exported and imported into another store is exported there again, but for the time of the import."""
     backfill(store, declared(["A", "ß/1", 'quote"\n\\', "\x01", *map(str, range(50))], safe_views=("v",)))
@@ -146,6 +147,7 @@ def test_the_same_moment_written_otherwise_is_unchanged(store: SubjectStore, lin
     assert SubjectRegistry(store).get("A").as_json()["created_at"] == "2026-01-02T03:00:00.000000Z"
 
 
+@pytest.mark.long
 def test_of_the_same_id_twice_the_later_stands(
     store: SubjectStore, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +282,7 @@ def test_a_bad_file_of_a_folder_is_named(store: SubjectStore, tmp_path: Path) ->
     assert report.failures[0].where == str(tmp_path / "in/bad.json")
 
 
+@pytest.mark.long
 def test_a_collision_is_named_with_both_ids(store: SubjectStore, declared: Declared, lines: Lines) -> None:
     """An import never overwrites another id, neither a stored one nor one that came before it in the file."""
     backfill(store, declared(["CAND/1"]))
@@ -348,6 +351,7 @@ def test_a_word_of_no_vocabulary_is_refused_with_those_there_are(
     assert all(known in reason for known in VOCABULARY[field])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("field", VOCABULARY)
 def test_every_word_of_the_vocabulary_is_taken(store: SubjectStore, lines: Lines, field: str) -> None:
     """Each of them is imported, and another system's word is translated into it."""
@@ -418,6 +422,7 @@ def test_a_foreign_log_is_kept_whichever_half_is_there(
     )
 
 
+@pytest.mark.long
 def test_the_log_of_this_store_is_not_foreign(place: Place, tmp_path: Path) -> None:
     """What this store exported comes back unchanged, also after a deletion, and points to no other system."""
     registry = place.registry()

@@ -5,6 +5,7 @@ import pytest
 from subject_pipeline_tests.cli.conftest import Run
 
 
+@pytest.mark.long
 def test_a_dossier_by_command(filled: Run, workplace: Path) -> None:
     """Its files are named; a folder that is there is exit status 2, an unknown person 1, a source that is gone 1."""
     ran = filled("subjects", "dossier", "CAND/1", "--out", "asked", "--json")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from subject_pipeline.cli.shell import Shell
 from subject_pipeline_tests.cli.conftest import Run
@@ -16,6 +17,7 @@ def restrict(run: Run, who: str) -> None:
     assert run("audit", "append", who, "--action", "view", "--ts", FOREVER, "--purpose", "sales").status == 0
 
 
+@pytest.mark.long
 def test_a_verification_counts_and_lists_without_failing(filled: Run, workplace: Path) -> None:
     """Exit status 0; the list is in the store, once however often it is found, and `findings show` prints it."""
     assert filled("audit", "verify", "--json").json["questionable"] == 0

@@ -39,6 +39,7 @@ def found(run: Run, *options: str) -> list[tuple[str, str]]:
     return [(row["candidate_id"], row["ts"][:10]) for row in ran.json["rows"]]
 
 
+@pytest.mark.long
 def test_rows_are_found_by_each_option(accessed: Run) -> None:
     """Options narrow each other; `--since` takes its time in, `--until` does not."""
     assert len(found(accessed)) == 6

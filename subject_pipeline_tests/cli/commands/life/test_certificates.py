@@ -67,6 +67,7 @@ def certified(ran: Run, workplace: Path) -> Run:
     return ran
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("last", ["compact", "checkpoint", "erase"])
 def test_a_certificate_is_issued_by_whichever_command_first_may(ran: Run, workplace: Path, last: str) -> None:
     """Not before the table's old files are gone and the row is anchored; nothing but the log has the id then."""
@@ -95,6 +96,7 @@ def test_a_certificate_is_issued_by_whichever_command_first_may(ran: Run, workpl
     assert _issued(ran, *compact) == (0, 0)
 
 
+@pytest.mark.long
 def test_it_says_what_was_done_and_checks_under_the_public_key_alone(certified: Run, workplace: Path) -> None:
     """Cut out, it holds under the line that `keys public` prints; the row shows whose it is."""
     assert certified("subjects", "certificate", ERASED, "--out", "c.json").status == 0
@@ -141,6 +143,7 @@ def _changed(text: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_script_and_project_refuse_the_same(certified: Run, workplace: Path) -> None:
     """Strict: one form, one signature; whatever is changed does not hold, and is issued again by the project."""
     (item,) = (workplace / "data/erasures").iterdir()
@@ -162,6 +165,7 @@ def test_script_and_project_refuse_the_same(certified: Run, workplace: Path) -> 
     assert certified("subjects", "erase", ERASED, "--dry-run", "--json").json["certificates_pending"] == 0
 
 
+@pytest.mark.long
 def test_a_key_of_rows_that_was_rotated_still_finds_it(certified: Run) -> None:
     """`id_mac` names its key, which the ring keeps."""
     certified("keys", "rotate")
@@ -169,6 +173,7 @@ def test_a_key_of_rows_that_was_rotated_still_finds_it(certified: Run) -> None:
     assert certified("subjects", "certificate", OTHER, "--out", "d.json").status == 1
 
 
+@pytest.mark.long
 def test_what_remains_is_named_and_what_may_not_remain_blocks(ran: Run, workplace: Path) -> None:
     """An inbox file and a report that hold the id are listed; a trace elsewhere keeps the certificate back."""
     data = workplace / "data"
@@ -190,6 +195,7 @@ def test_what_remains_is_named_and_what_may_not_remain_blocks(ran: Run, workplac
     assert document["remaining"] == ["inbox/events.jsonl", "reports/old/report.parquet"]
 
 
+@pytest.mark.long
 def test_a_writers_copy_erases_and_issues_nothing(ran: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the whole ring signs; until it does, the certificate is pending."""
     ran("audit", "checkpoint")
@@ -201,6 +207,7 @@ def test_a_writers_copy_erases_and_issues_nothing(ran: Run, workplace: Path, mon
     assert _issued(ran, "audit", "checkpoint") == (1, 0)
 
 
+@pytest.mark.long
 def test_after_a_restore_certificates_say_whom_to_erase_again(certified: Run, workplace: Path, tmp_path: Path) -> None:
     """Table and log are from before the erasure: found by the id's MAC; a forged one erases nobody."""
     (item,) = (workplace / "data/erasures").iterdir()

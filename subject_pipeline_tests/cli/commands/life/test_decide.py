@@ -22,6 +22,7 @@ def ran(run: Run, workplace: Path, parquet: Parquet, monkeypatch: pytest.MonkeyP
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "field", "value"),
     [
@@ -45,6 +46,7 @@ def test_a_command_is_a_decision(ran: Run, arguments: list[str], field: str, val
     assert (row["row"]["actor"], row["row"]["decision"]["decision_id"]) == ("dpo", done.json["decision_ids"][0])
 
 
+@pytest.mark.long
 def test_holds_are_placed_and_released_and_restrictions_lifted(ran: Run) -> None:
     """Each has a command for the way back."""
     for arguments in [("hold", "A", "--hold-id", "c-1"), ("restrict", "A"), ("unrestrict", "A")]:
@@ -88,6 +90,7 @@ def test_a_wrong_call_writes_nothing(ran: Run, arguments: list[str]) -> None:
     assert ran("audit", "show", "A", "--json").json["rows"] == []
 
 
+@pytest.mark.long
 def test_a_file_names_whom_it_is_about(ran: Run, workplace: Path) -> None:
     """Those for whom it is refused are named, the others are done; run again, it changes nothing."""
     (workplace / "ids.txt").write_text("A\nNOBODY\nB\n")
@@ -114,6 +117,7 @@ def test_no_decision_without_a_key_ring(ran: Run, monkeypatch: pytest.MonkeyPatc
     assert ran("--store", "elsewhere", "subjects", "restrict", "A").status == 2
 
 
+@pytest.mark.long
 def test_a_file_of_decisions_is_applied_once(ran: Run, workplace: Path) -> None:
     """Every line is counted; what is rejected is named, with a dead letter, exit 1."""
     lines = [line("restricted", "A"), line("restricted", "B"), {**line("restricted", "B"), "kind": ""}]

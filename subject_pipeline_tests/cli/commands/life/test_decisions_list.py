@@ -33,6 +33,7 @@ def lived(
     return LivedStore.at(workplace / "data", ring, decided=2)
 
 
+@pytest.mark.long
 def test_lines(run: Run, lived: LivedStore) -> None:
     """One object a line, or one object with all of them; nothing is written."""
     before = listing(Path("data"))

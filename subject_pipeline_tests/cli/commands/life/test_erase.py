@@ -22,6 +22,7 @@ def ran(run: Run, workplace: Path, parquet: Parquet, monkeypatch: pytest.MonkeyP
     return run
 
 
+@pytest.mark.long
 def test_people_are_erased_by_id_and_by_file(ran: Run, workplace: Path) -> None:
     """Ordered and erased are numbers, the others lists; the actor and the reason are in the rows."""
     done = ran("subjects", "erase", "A", "--reason", "asked for it", "--actor", "officer", "--json")
@@ -39,6 +40,7 @@ def test_people_are_erased_by_id_and_by_file(ran: Run, workplace: Path) -> None:
     assert (done.status, done.json["erased"], done.json["already"]) == (0, 1, ["A"])
 
 
+@pytest.mark.long
 def test_held_unknown_and_refused_people_are_named(ran: Run) -> None:
     """Exit 1; the order of whoever is held stands, and is carried out once the hold is released."""
     ran("subjects", "hold", "B", "--hold-id", "case-7")
@@ -81,6 +83,7 @@ def test_no_ring_is_a_wrong_call(ran: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert ran("subjects", "erase", "A").status == 2
 
 
+@pytest.mark.long
 def test_a_deletion_suppresses_nothing_and_refuses_whoever_is_held(ran: Run) -> None:
     """It says so; the held person stays as they were."""
     ran("subjects", "hold", "B", "--hold-id", "case-7")

@@ -26,6 +26,7 @@ def file(workplace: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_apply_then_show(run: Run, lived: LivedStore, file: Path) -> None:
     """What is shown is what was applied, and can be applied again."""
     applied = run("policies", "apply", file, "--json")

@@ -76,6 +76,7 @@ def test_a_wrong_call_writes_nothing(run: Run, lived: LivedStore, arguments: tup
     assert not list(Path().glob("*out*"))
 
 
+@pytest.mark.long
 def test_whoever_is_gone_from_a_source(run: Run, lived: LivedStore, parquet: Parquet) -> None:
     """The source is read as a whole; the others, and subjects of other datasets, are left alone."""
     for name, keys in (("first", ["A", "B", "C"]), ("second", ["C", "D"])):
@@ -93,6 +94,7 @@ def test_whoever_is_gone_from_a_source(run: Run, lived: LivedStore, parquet: Par
     assert not any(one in {"A", "W-1"} for one, _ in found)
 
 
+@pytest.mark.long
 def test_a_review_comes_back_as_decisions(run: Run, lived: LivedStore) -> None:
     """Through a spreadsheet: one is decided, one is not, and one whose id lost its zeros is refused."""
     lived.put(life("=1+1"))
