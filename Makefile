@@ -74,7 +74,7 @@ lint: $(READY_DEV) ## Format, style, and which stage imports which
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/lint-imports
 
-types: $(READY_DEV) ## Types of the package and its tests
+types: $(READY_DEV) ## Types of the package, its tests, benchmarks and scripts
 	$(BIN)/mypy
 
 check: export HYPOTHESIS_PROFILE ?= ci

@@ -4,12 +4,14 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from reports import Bench, Row
 from steps import Found, check, step
 from work import one_event, ring_in, store_in, verify_step
 
+from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.gate.recording import AuditedTools
@@ -97,10 +99,13 @@ def look_step(folder: Path, rows: int) -> Callable[[], Found]:
     """Rows of one person, and appends of one event, each time in a store that was just opened."""
     ring = ring_in(folder)
 
+    def append(events: list[AccessEvent]) -> None:
+        AuditLog(store_in(folder), ring).append(events)
+
     def work() -> Found:
         shown = [_ms(lambda: show(store_in(folder), ring, one_event(7).candidate_id)) for _ in range(REPEATS)]
         events = [one_event(rows + at) for at in range(REPEATS)]
-        appended = [_ms(lambda one=one: AuditLog(store_in(folder), ring).append([one])) for one in events]
+        appended = [_ms(partial(append, [one])) for one in events]
         return {"show_ms": statistics.median(shown), "append_ms": statistics.median(appended)}
 
     return work

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -203,7 +203,7 @@ def main() -> None:
     folder = options.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    parts = {
+    parts: dict[str, Callable[[Counted], Iterable[str]]] = {
         "requests": lambda proxy: requests_table(
             proxy, Work(folder, f"{make_bucket(proxy, 'requests')}/store", options.people, options.events).run
         ),

@@ -9,8 +9,8 @@ from steps import Found, check, median, step
 from work import people_in, register_step, store_in
 
 from subject_pipeline.manifests.usual_documents import usual_rows
-from subject_pipeline.registry import import_rows
 from subject_pipeline.registry.exporting import export
+from subject_pipeline.registry.imports import rows as import_rows
 from subject_pipeline.registry.imports.importing import import_manifests
 
 CHUNKS = 64
@@ -48,7 +48,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 def import_step(folder: Path, path: str, *, by_column: bool) -> Callable[[], Found]:
     """Imports manifests; those in the form of an export by column, or none."""
     if not by_column:
-        import_rows.usual_rows = lambda _, layout, words: usual_rows([], layout, words)
+        vars(import_rows)["usual_rows"] = lambda _, layout, words: usual_rows([], layout, words)
     store = store_in(folder, CHUNKS)
 
     def work() -> Found:

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import os
 import resource
 import shutil
 import subprocess
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+from work import dataset_of, people_in, ring_in, store_in
 
 from subject_pipeline.candidates.candidates import candidates
+from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.formats.times import format_time
 from subject_pipeline.manifests.frames import new_rows
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.registry.backfill import backfill
 from subject_pipeline.store.opened import SubjectStore
 
 COMMAND = Path(sys.executable).with_name("subject-pipeline")
@@ -56,10 +61,38 @@ def due_listed(folder: Path, people: int) -> dict[str, Took]:
     }
 
 
-def took(store: SubjectStore, *call: str) -> Took:
+def decided(folder: Path, people: int) -> Took:
+    """What it takes to record the consent of so many registered people, by one file of decisions."""
+    folder.mkdir()
+    ring = ring_in(folder)
+    registered = backfill(
+        store_in(folder),
+        dataset_of(people_in(folder, people)),
+        limit=None,
+        evidence=ManifestEvidence(store_in(folder), ring, "bench"),
+    )
+    if registered.counts.inserted != people:
+        raise SystemExit(f"{registered.counts.inserted:,} of {people:,} were registered")
+    now = format_time(dt.datetime.now(dt.UTC))
+    keys = pl.read_parquet(people_in(folder, people), columns=["worker_id"]).select(pl.col("worker_id").cast(pl.String))
+    keys.select(
+        candidate_id="WORKER-" + pl.col("worker_id"),
+        decision_id="bench-" + pl.col("worker_id"),
+        kind=pl.lit("consent_given"),
+        scope=pl.lit("general_pii"),
+        version=pl.lit("1"),
+        actor=pl.lit("bench"),
+        ts=pl.lit(now),
+    ).write_ndjson(folder / "decisions.jsonl")
+    return took(store_in(folder), "decisions", "apply", str(folder / "decisions.jsonl"), ring=ring.path)
+
+
+def took(store: SubjectStore, *call: str, ring: Path | None = None) -> Took:
     """What a command takes; its seconds of CPU say the same on a machine that is busy otherwise."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([COMMAND, "--store", store.location.url, *call], check=True, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "SUBJECT_KEY_RING": str(ring or "")}
+    command = [COMMAND, "--store", store.location.url, *call]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Took(time.perf_counter() - began, cpu)
@@ -68,13 +101,17 @@ def took(store: SubjectStore, *call: str) -> Took:
 def main() -> None:
     """Run what is asked for, and print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=100_000)
+    parser.add_argument("--people", type=int, default=100_000, help="who are due")
+    parser.add_argument("--decisions", type=int, nargs="+", default=[5_000, 500_000], help="in one file")
     parser.add_argument("--folder", type=Path, default=RAM)
     options = parser.parse_args()
     try:
         options.folder.mkdir(parents=True)
         for name, figure in due_listed(options.folder, options.people).items():
             print(f"{name}: {options.people:,} people in {figure.elapsed:.2f} s, {figure.cpu:.2f} s of CPU")
+        for count in options.decisions:
+            figure = decided(options.folder / f"decided-{count}", count)
+            print(f"decisions apply: {count:,} people in {figure.elapsed:.2f} s, {figure.cpu:.2f} s of CPU")
     finally:
         shutil.rmtree(options.folder, ignore_errors=True)
 

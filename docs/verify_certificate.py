@@ -4,8 +4,8 @@
 
 FILE holds one certificate a line, as `subject-pipeline subjects certificate` or an object below `erasures/` has them.
 LINE is the signer's public key, as `subject-pipeline keys public` prints it: get it from somebody you trust, not from
-whoever gave you the certificate. ROW is a file with the text of the audit row that recorded the erasure: who can show
-it proves whose certificate it is. Exit status: 0 all hold; 1 one does not; 2 the call or a file is wrong.
+anyone who gave you the certificate. ROW is a file with the text of the audit row that recorded the erasure: who can
+show it proves whose certificate it is. Exit status: 0 all hold; 1 one does not; 2 the call or a file is wrong.
 """
 
 import base64

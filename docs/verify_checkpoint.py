@@ -3,7 +3,7 @@
     python verify_checkpoint.py STORE LINE [--export MANIFESTS.jsonl]
 
 STORE is a folder with the store's `audit/` and `checkpoints/`. LINE is the signer's verifier line, as `subject-pipeline
-keys public` prints it: get it from somebody you trust, not from whoever gave you the copy. It may be one that was
+keys public` prints it: get it from somebody you trust, not from anyone who gave you the copy. It may be one that was
 replaced since. Verified are the tree of checkpoints, all notes, the last state's leaves and rosters, and every log
 against them. Manifests are compared only with `--export`, the file that `subjects export` writes. Every problem is
 printed, then a summary. Needs `cryptography`, and verify_log.py and verify_proof.py beside this file.

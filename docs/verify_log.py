@@ -3,10 +3,10 @@
     python verify_log.py FOLDER_OF_A_CHUNK [KEY_RING_FILE] [--log-id ID]
 
 The folder is `audit/<chunk>` of a store, or a copy under the same name. Every problem is printed, then a summary.
-Without a key ring hashes, links and counts are verified, and MACs for their form alone: whoever can write to the folder
-can make such a log anew, or change the last header's time and key, and only signed checkpoints show that. Rows and
-segments cut off the end leave no trace here, with a key ring or without: only signed checkpoints show that too. Whether
-the subjects belong to this chunk is not checked either.
+Without a key ring hashes, links and counts are verified, and MACs for their form alone: anyone who can write to the
+folder can make such a log again, or change the last header's time and key, and only signed checkpoints show that. Rows
+and segments cut off the end leave no trace here, with a key ring or without: only signed checkpoints show that too.
+Whether the subjects belong to this chunk is not checked either.
 
 Exit status: 0 the log holds; 1 problems were found; 2 the call was wrong, or the log cannot be read.
 """

@@ -25,6 +25,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -179,7 +180,7 @@ def cluster(state: Path, project: Path, page_port: int, settings: Mapping[str, s
     if shutil.which("redis-server") is None:
         raise ClusterError("Redis is not installed: run scripts/install_real_parts.sh redis")
     own_store = settings.get("SUBJECT_STORE_URL") or None
-    _prepare(state, anew=own_store is None)
+    _prepare(state, again=own_store is None)
     running = Cluster(state, {**settings, **_environment(state, project, page_port, settings)})
     with ExitStack() as parts:
         server = parts.enter_context(postgres_server(state / "postgres", free_port()))
@@ -192,7 +193,7 @@ def cluster(state: Path, project: Path, page_port: int, settings: Mapping[str, s
         lines = [f"export {name}={shlex.quote(running.environment[name])}\n" for name in variables]
         (state / "environment").write_text("".join(lines), encoding="utf-8")
         parts.enter_context(running.part("dagster"))
-        page = ["-w", project / "workspace.yaml", "-h", "127.0.0.1", "-p", str(page_port)]
+        page: list[str | Path] = ["-w", project / "workspace.yaml", "-h", "127.0.0.1", "-p", str(page_port)]
         running.start("dagster", [BIN / "dagster", "dev", *page], project)
         running.wait("dagster", lambda: _answers(f"http://127.0.0.1:{page_port}/server_info"))
         # Dagster has made its tables by now: two workers that both find none would race to.
@@ -200,19 +201,30 @@ def cluster(state: Path, project: Path, page_port: int, settings: Mapping[str, s
             parts.enter_context(running.part(name))
             start_worker(running, name, project)
         for name in WORKERS:
-            running.wait(name, lambda name=name: b" ready." in running.log(name).read_bytes())
+            running.wait(name, partial(_is_ready, running.log(name)))
         yield running
+
+
+def _is_ready(log: Path) -> bool:
+    return b" ready." in log.read_bytes()
 
 
 def start_worker(running: Cluster, name: str, project: Path) -> None:
     """Start a worker that does one run at a time."""
-    options = ["-A", "dagster_celery.app", "-y", project / "deploy" / "celery" / "run_celery.yaml", "-n", name]
+    options: list[str | Path] = [
+        "-A",
+        "dagster_celery.app",
+        "-y",
+        project / "deploy" / "celery" / "run_celery.yaml",
+        "-n",
+        name,
+    ]
     running.start(name, [BIN / "dagster-celery", "worker", "start", *options, "--", "-c", "1"], project)
 
 
-def _prepare(state: Path, *, anew: bool) -> None:
+def _prepare(state: Path, *, again: bool) -> None:
     os.umask(0o077)  # passwords and the key ring are below the folder
-    if anew:
+    if again:
         for name in ("home", "postgres", "logs", "key_ring.json"):
             path = state / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -191,12 +191,12 @@ def main() -> None:
         sample_events(EVENTS, inbox / "events-1.jsonl")
         shutil.copy(inbox / "events-1.jsonl", inbox / "the-same-again.jsonl")
         CONSOLE.print(f"[bold]2.[/] ingest_access_events: two files of the same {EVENTS:,} events, then nothing new")
-        names = ("files", "appended", "already_present", "appended_denied", "appended_error", "rejected")
-        table = Table("run", *names, "checks")
+        counted = ("files", "appended", "already_present", "appended_denied", "appended_error", "rejected")
+        table = Table("run", *counted, "checks")
         result = run(instance, "ingest_access_events")
-        table.add_row("first", *numbers(result, "audit_log", *names), checks(result))
+        table.add_row("first", *numbers(result, "audit_log", *counted), checks(result))
         result = run(instance, "ingest_access_events")
-        table.add_row("again", *numbers(result, "audit_log", *names[:3]), "0", "0", "0", checks(result))
+        table.add_row("again", *numbers(result, "audit_log", *counted[:3]), "0", "0", "0", checks(result))
         CONSOLE.print(table)
 
         CONSOLE.print(

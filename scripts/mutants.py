@@ -126,8 +126,8 @@ def _places(holder: ast.AST, scope: str) -> Iterator[tuple[str, ast.AST, str, in
             if isinstance(node, ast.stmt | ast.expr):
                 yield scope, holder, field, index, node
             if not isinstance(node, ast.Raise):
-                named = isinstance(node, ast.FunctionDef | ast.ClassDef)
-                yield from _places(node, f"{scope}.{node.name}".lstrip(".") if named else scope)
+                own = f".{node.name}" if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+                yield from _places(node, f"{scope}{own}".lstrip("."))
 
 
 def _instead_of(node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901, PLR0912 - a list
@@ -205,7 +205,7 @@ def start(module: str, tree: ast.Module, mutant: Mutant | None, seconds: int, fo
     os.dup2(1, 2)
     if mutant is not None:
         mutant.apply()
-        sys.meta_path.insert(0, Changed(module, tree))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Changed(module, tree))
     arguments = ["-q", "-x", "-m", "not real", "--assert=plain", f"--basetemp={folder}/{os.getpid()}"]
     arguments += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     os._exit(int(importlib.import_module("pytest").main([*arguments, *tests_of(module)])))

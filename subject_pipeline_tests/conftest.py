@@ -47,7 +47,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> Iterator[None]:
-    """No test sees the settings of whoever runs it; one that needs a setting sets it."""
+    """No test sees the settings of anyone who runs it; one that needs a setting sets it."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("SUBJECT_")]:
             patch.delenv(name)

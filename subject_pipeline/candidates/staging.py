@@ -56,7 +56,7 @@ def stage(
         limit: read at most so many rows; None: all.
         concurrency: at most so many parts are written at once.
         advance: called after each batch.
-        keep: leaves out whoever is suppressed.
+        keep: leaves out anyone who is suppressed.
 
     Raises:
         SourceError: the source cannot be read, or holds a key that cannot form an id.
@@ -120,7 +120,7 @@ def stage_dataset(
         declaration: the dataset.
         limit: read at most so many rows; None: all.
         concurrency: at most so many parts are written at once.
-        keep: leaves out whoever is suppressed.
+        keep: leaves out anyone who is suppressed.
 
     Raises:
         SourceError: the source cannot be read; nothing was written, and what was staged before still counts.

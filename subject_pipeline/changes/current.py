@@ -1,6 +1,6 @@
-"""What manifests are now, for whoever only reads: the table's, or where the log is ahead of it, what the log records.
+"""What manifests are now, for readers alone: the table's, or where the log is ahead of it, what the log records.
 
-The table's version is pinned first, then the log is read, so nothing that the log decided before is missed. Whoever
+The table's version is pinned first, then the log is read, so nothing that the log decided before is missed. Anyone who
 relies on what is found here records on condition that no registry row came since (`Known.last`).
 
 It is longer than other files because a view's order of reading should be seen beside what is kept of it.

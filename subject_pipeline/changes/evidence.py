@@ -5,7 +5,7 @@ so is a registration of somebody who was deleted according to the log; any other
 
 The caller pins the table's version, then asks for the subjects' standing, records its change on condition that nobody
 else has recorded one since, and commits against the pinned version. On any conflict it repeats all of this. So whatever
-was recorded and not applied, by whoever was killed in between, is applied by the next who touches the subject.
+was recorded and not applied, by anyone who was killed in between, is applied by the next who touches the subject.
 """
 
 import datetime as dt
@@ -169,7 +169,7 @@ class ManifestEvidence:
         return stored_policies(self._store.objects, self._ring)
 
     def last_checkpoint(self) -> LastCheckpoint:
-        """The store's last checkpoint, for whoever looks at many chunks at one time."""
+        """The store's last checkpoint, for anyone who looks at many chunks at one time."""
         return LastCheckpoint(self._store, self._ring)
 
     def recorded(self, chunk: str, *, past_end: bool = True, checkpoint: LastCheckpoint | None = None) -> RecordedChunk:
@@ -196,7 +196,7 @@ class ManifestEvidence:
         Args:
             chunk: that of all these subjects.
             changes: what is about to be committed, one of a subject; none of them unrecordable.
-            into: gains whoever has a row now, also where a part of the rows is on disk and then this raises.
+            into: gains everyone who has a row now, also where a part of the rows is on disk and then this raises.
 
         Raises:
             OvertakenError: somebody else has recorded a change of one of them since: decide again.

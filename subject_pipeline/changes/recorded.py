@@ -99,7 +99,7 @@ class RecordedChunk:
         return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
 
     def standings_to_change(self, stored: pl.DataFrame, candidate_ids: Collection[str]) -> Standings:
-        """As `standings`; an error of whoever has no registry row, and another manifest than the last checkpoint has.
+        """As `standings`; an error of anyone without a registry row whose manifest is not the last checkpoint's.
 
         The row of a change vouches for the whole manifest that it leaves. So nothing is changed upon what somebody
         edited, or the edit would be on record by it.
@@ -134,7 +134,7 @@ class RecordedChunk:
         return registry_rows(*self._log, recorded)
 
     def unsettled(self, stored: pl.DataFrame) -> Standings:
-        """Whoever is recorded otherwise than the table has it; otherwise as `standings`.
+        """Everyone who is recorded otherwise than the table has it; otherwise as `standings`.
 
         Args:
             stored: `TABLE_SCHEMA`, all rows of the chunk.
@@ -143,7 +143,7 @@ class RecordedChunk:
             return {}
         theirs = self.among(stored)["candidate_id"]
         names = {digest: one for one in theirs if (digest := subject_digest(one)) in recorded}
-        # Whoever is gone from both is not looked for: an erasure is read once, not at every maintenance.
+        # Anyone who is gone from both is not looked for: an erasure is read once, not at every maintenance.
         doubtful = {digest: head for digest, head in recorded.items() if digest in names or not _is_gone(head)}
         found = self._judged(*self._log, stored, doubtful, names)
         return {one: that for one, that in found.items() if not isinstance(that, Standing) or that.behind}

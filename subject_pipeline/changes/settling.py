@@ -190,7 +190,7 @@ class _Chunk:
         return free.height, left + rows.height - free.height
 
     def _unsettled(self) -> tuple[Snapshot, pl.DataFrame, Mapping[str, Standing], int]:
-        """The table, the chunk's rows in it, whoever it is behind on, and how many the log does not explain."""
+        """The table, the chunk's rows in it, everyone it is behind on, and how many the log does not explain."""
         snapshot = ManifestTable(self.store).snapshot_or_create()
         recorded = self.evidence.recorded(self.name)
         stored = snapshot.rows([self.name])

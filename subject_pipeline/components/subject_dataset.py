@@ -120,7 +120,7 @@ def _candidate_chunks(
         owners=dataset.owners,
         tags={DATASET: dataset.name},
         pool=f"subject_staging_{dataset.python_name}",
-        # Whoever declares another column or prefix has to stage again.
+        # Anyone who declares another column or prefix has to stage again.
         code_version=f"1, {dataset.key_column}, {dataset.candidate_id_prefix}",
         metadata={**candidates_place(store_url, dataset.name), **candidate_columns(dataset.name, dataset.key_column)},
         backfill_policy=dg.BackfillPolicy.single_run(),  # else no range can be launched together with the manifests

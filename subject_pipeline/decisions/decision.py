@@ -150,7 +150,7 @@ def is_undecided(value: object) -> bool:
 def parse_decision(value: object) -> Decision:
     """The decision that a JSON object, or a row of a table, holds; empty texts count as absent.
 
-    Columns whose names begin with `about_` inform whoever decides, and are ignored.
+    Columns whose names begin with `about_` inform anyone who decides, and are ignored.
 
     Raises:
         DecisionError: what is wrong, in words, without the value of any field but `kind`.

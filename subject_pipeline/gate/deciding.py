@@ -131,7 +131,7 @@ class Deciding:
         }
 
     def record(self, call: Call, events: Iterable[AccessEvent], rulings: Rulings) -> None:
-        """Append rows; on disk when this returns. Those of whoever is shown, only if nothing was decided since.
+        """Append rows; on disk when this returns. Those of anyone who is shown, only if nothing was decided since.
 
         Raises:
             OvertakenError: a registry row came that was not taken into account: decide again.

@@ -41,7 +41,7 @@ Reason = tuple[Literal["refused", "not_written", "unknown"], str]
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What became of people who were to be linked; whoever is in neither was linked, or deleted, by another meanwhile.
+    """What became of people who were to be linked; anyone in neither was linked, or deleted, by another meanwhile.
 
     Attributes:
         linked: candidate ids of those who have got a reference.
@@ -74,7 +74,7 @@ def link(
 ) -> Linked:
     """Give subjects a reference to the dataset that names them, and its safe views; each is linked once, by whomever.
 
-    Whoever is restricted, or is to be erased, gets the reference alone. Nobody is linked who is deleted by the log.
+    Anyone who is restricted, or is to be erased, gets the reference alone. Nobody is linked who is deleted by the log.
 
     Args:
         store: where log and table are.
@@ -115,7 +115,7 @@ class _Links:
 
     Attributes:
         wanted: columns `chunk`, `storage_key`, `candidate_id` and `key_value`.
-        recorded: whoever has a row of ours in the log: linked, whoever commits it.
+        recorded: anyone who has a row of ours in the log: linked, no matter who commits it.
         failed: why somebody is not linked, as of the last attempt.
     """
 

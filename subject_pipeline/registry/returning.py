@@ -1,4 +1,4 @@
-"""Registrations of people whom the audit log knows already: whoever was deleted comes back by a row that says so."""
+"""Registrations of people whom the audit log knows already: anyone who was deleted comes back by a row that says so."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -24,9 +24,9 @@ class Returning:
     """What may be inserted of some new rows.
 
     Attributes:
-        rows: `TABLE_SCHEMA`: of whoever is registered again as recorded, of everybody else as given.
+        rows: `TABLE_SCHEMA`: of anyone who is registered again as recorded, of everybody else as given.
         refused: candidate ids that may not be registered, by the reason.
-        suppressed: whoever was erased.
+        suppressed: anyone who was erased.
     """
 
     rows: pl.DataFrame
@@ -39,7 +39,7 @@ def returning(store: SubjectStore, evidence: ManifestEvidence, layout: ChunkLayo
 
     What an earlier registration recorded and did not live to insert is inserted as it was recorded. Nobody is
     registered in a chunk whose log is damaged, since who comes back in it is not known, nor anybody whose manifest is
-    gone and the log does not say why, nor whoever was erased.
+    gone and the log does not say why, nor anyone who was erased.
 
     Args:
         store: where the log is.

@@ -202,7 +202,7 @@ class SubjectRegistry:
         if before is not None:
             check_not_held(before)
             if found.is_empty():
-                # Whoever recorded the manifest may be about to commit it. That must conflict with the deletion, and
+                # Anyone who recorded the manifest may be about to commit it. That must conflict with the deletion, and
                 # only a row that is there can be deleted. (Where another id has the storage key, nobody can commit it.)
                 settle_one(snapshot, layout, there, standing)
                 raise ConflictError(f"what was recorded of {candidate_id!r} was not in the table yet")

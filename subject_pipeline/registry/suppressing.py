@@ -1,4 +1,4 @@
-"""Suppression: whoever was erased by what the log says is neither staged nor registered, until readmitted."""
+"""Suppression: anyone who was erased by what the log says is neither staged nor registered, until readmitted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

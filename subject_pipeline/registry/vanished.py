@@ -51,7 +51,7 @@ def reconciled(stored: pl.DataFrame, found: int) -> Reconciliation:
 
 
 def reconcile(store: SubjectStore, staged: StagedCandidates) -> Reconciliation | None:
-    """Count whoever refers to a dataset and is not in what was staged of it in the store.
+    """Count everyone who refers to a dataset and is not in what was staged of it in the store.
 
     Returns:
         None where not all rows of the source were staged, or it was staged again meanwhile, so that nothing can be
@@ -75,7 +75,7 @@ def reconcile(store: SubjectStore, staged: StagedCandidates) -> Reconciliation |
 
 
 def vanished(store: SubjectStore, dataset: str) -> pl.DataFrame:
-    """Whoever refers to a registered dataset and is not in its source now, sorted; the source is read for that.
+    """Everyone who refers to a registered dataset and is not in its source now, sorted; the source is read for that.
 
     Returns:
         One column, `candidate_id`.

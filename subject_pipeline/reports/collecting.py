@@ -61,7 +61,7 @@ _Segment = tuple[str, int]
 class _Counted(NamedTuple):
     """A segment's rows, counted; `counts` is a text where it could not be read, and says why.
 
-    `restricted` is whoever has a row in it that may make later accesses questionable.
+    `restricted` is everyone who has a row in it that may make later accesses questionable.
     """
 
     chunk: str
@@ -173,7 +173,7 @@ def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], regist
 
 
 def _questionable(store: SubjectStore, segments: Sequence[_Counted]) -> int:
-    """How many accesses of one chunk should not have been: the rows of whoever may have such are read again."""
+    """How many accesses of one chunk should not have been: the rows of anyone who may have such are read again."""
     restricted = frozenset[str]().union(*(one.restricted for one in segments))
     if not restricted:
         return 0
@@ -198,7 +198,7 @@ def _count_segment(store: SubjectStore, segment: _Segment) -> _Counted:
 
 
 def _restricted(segment: bytes) -> Iterator[str]:
-    """Whoever has a row of the registry in a segment that may make later accesses questionable."""
+    """Everyone who has a row of the registry in a segment that may make later accesses questionable."""
     if _REGISTRYS not in segment:
         return
     for inner in Segment.parse(segment).inners:
@@ -243,7 +243,7 @@ def _certificates(objects: ObjectStore) -> int:
 
 
 def checkpoint_state(checkpoint: Checkpoint | None, now: dt.datetime) -> CheckpointState | None:
-    """The checkpoint held against, as the report says it."""
+    """The checkpoint that it was compared with, as the report says it."""
     if checkpoint is None:
         return None
     age = (now - dt.datetime.fromisoformat(checkpoint.time)) / dt.timedelta(days=1)

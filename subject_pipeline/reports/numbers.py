@@ -1,6 +1,6 @@
 """What a compliance report says, as values: how many, on which consent, until when, and who touched it.
 
-It counts and names nobody, so it may lie where ids may not, and outlive whoever is erased.
+It counts and names nobody, so it may lie where ids may not, and outlive anyone who is erased.
 
 All of it is in this one file, longer than most, so that a report's whole content can be read from top to bottom.
 """
@@ -162,7 +162,7 @@ class VerificationState:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointState:
-    """The last signed checkpoint, which everything was held against.
+    """The last signed checkpoint, which everything was compared with.
 
     Attributes:
         note_sha256: of the whole signed note: quote it to fix the state of the store at that time.

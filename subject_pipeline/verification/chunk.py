@@ -159,7 +159,7 @@ class ChunkVerifier:
     def _question(self, view: View, found: ChunkFindings, log: LogVerdict) -> list[Questionable]:
         """The newly recorded accesses that should not have been, of a log whose beginning was not read.
 
-        The chains looked at from their beginnings are those of whoever has new rows and something against accesses:
+        The chains looked at from their beginnings are those of anyone who has new rows and something against accesses:
         by the manifest, by being gone, or by what was lifted in the same rows. Whether a row that was recorded late is
         of a time at which something stood that was lifted before the checkpoint, a full verification tells.
         """

@@ -1,9 +1,9 @@
 """Accesses that should not have been: answered against a withdrawal, a restriction, or an erasure ordered or done.
 
-An access is held against what was recorded before it in its chain: whoever answered before that cannot have known it.
-It is questionable if it was answered (`success`), for another purpose than the person's own request, at a time later
-than a restriction was recorded, by more than the gate may take to notice, and before the restriction was lifted. A row
-that was recorded late, of an earlier time, is held against what stood at its time.
+An access is compared with what was recorded before it in its chain: anyone who answered before that cannot have known
+it. It is questionable if it was answered (`success`), for another purpose than the person's own request, at a time
+later than a restriction was recorded, by more than the gate may take to notice, and before the restriction was lifted.
+A row that was recorded late, of an earlier time, is compared with what stood at its time.
 """
 
 import datetime as dt

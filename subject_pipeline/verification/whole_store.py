@@ -117,7 +117,7 @@ class Verification:
             self.results[result] += count
 
     def join(self, other: "Verification") -> None:
-        """Add what was found in other chunks; what stands against the whole store counts once, whoever found it."""
+        """Add what was found in other chunks; what stands against the whole store counts once, found by any."""
         known = {one for one in self.broken_logs if one.chunk is None}
         self.broken_logs += [one for one in other.broken_logs if one not in known]
         for name in _LISTS:

@@ -21,7 +21,7 @@ class Owed:
 
     @property
     def noted(self) -> Delivery | None:
-        """What whoever comes next finds."""
+        """What anyone who comes next finds."""
         return self.notes[-1] if self.notes else None
 
     def tick(self) -> State | None:
@@ -50,7 +50,7 @@ def owed() -> Iterator[Owed]:
 
 
 def test_a_taken_alert_is_not_posted_again(owed: Owed) -> None:
-    """It is noted before and after the request, and whoever comes next does nothing."""
+    """It is noted before and after the request, and anyone who comes next does nothing."""
     assert owed.tick() is State.delivered
     assert [note.state for note in owed.notes] == [State.sending, State.delivered]
     owed.now += dt.timedelta(days=400)

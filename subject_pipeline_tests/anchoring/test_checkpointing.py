@@ -106,7 +106,7 @@ CHANGES = [_nothing, _a_row, _a_manifest, _a_manifest_without_a_row]
 def test_who_did_not_change_stays_in_the_next_checkpoint(place: Place, change: Callable[[Place, str], None]) -> None:
     """A chain of one row, and a manifest without a row, are anchored again whatever became of others in their chunk.
 
-    Their entries stay as they were, blinds too; whoever changed has another blind.
+    Their entries stay as they were, blinds too; anyone who changed has another blind.
     """
     everybody = row_alone, manifest_alone, both, other = people(1, 4)
     for one in (manifest_alone, both):

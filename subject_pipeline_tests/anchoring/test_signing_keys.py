@@ -116,7 +116,7 @@ def test_a_ring_from_before_the_change_signs_nothing_more(place: Place, tmp_path
 
 @MODES
 def test_a_history_without_the_change_is_refused(place: Place, tmp_path: Path, incremental: bool) -> None:
-    """Whoever has the old private key signs on from before the change: the new ring names other signers."""
+    """Anyone who has the old private key signs on from before the change: the new ring names other signers."""
     stolen, before = tmp_path / "ring" / "stolen.json", tmp_path / "before"
     create_ring(stolen, read_ring(place.ring.path))
     shutil.copytree(place.folder, before)
@@ -183,7 +183,7 @@ def test_checkpoints_that_are_gone_altogether_contradict_the_mark(place: Place, 
 def test_another_history_of_the_same_length_contradicts_the_mark(place: Place, tmp_path: Path) -> None:
     """Signed by the same key, with a copy of the ring that has no mark: sizes are the same, roots are not.
 
-    A note that was kept elsewhere contradicts it too, whoever verifies.
+    A note that was kept elsewhere contradicts it too, anyone who verifies.
     """
     twin = tmp_path / "twin" / "ring.json"
     create_ring(twin, read_ring(place.ring.path))

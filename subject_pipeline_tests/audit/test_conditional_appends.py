@@ -101,7 +101,7 @@ def _together(place: Place, log: AuditLog, *appends: Callable[[], Any]) -> list[
 
 
 def test_of_two_changes_in_one_group_the_first_wins(place: Place) -> None:
-    """The second is overtaken by the first of its own segment; whoever else waits beside them is appended."""
+    """The second is overtaken by the first of its own segment; anyone else who waits beside them is appended."""
     log = place.log()
     won, lost, access, other = _together(
         place,

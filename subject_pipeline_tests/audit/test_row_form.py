@@ -299,7 +299,7 @@ def test_a_decision_may_be_nested_so_deeply(levels: int, first: str, last: str) 
 )
 @pytest.mark.parametrize(("first", "last"), [("[", "]"), ('{"a":', "}")])
 def test_a_decision_that_is_nested_deeper_is_none_and_breaks_no_reader(levels: int, first: str, last: str) -> None:
-    """Whoever can write to a store could otherwise stop its verification."""
+    """Anyone who can write to a store could otherwise stop its verification."""
     inside = (first * (levels - 1) + "0" + last * (levels - 1)).encode()
     inner = canonical(DELETED | {"decision": {"a": 0, "kind": "x"}}).replace(b'"a":0', b'"a":' + inside, 1)
     assert row_of(inner) is None

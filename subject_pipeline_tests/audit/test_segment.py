@@ -506,7 +506,7 @@ def test_a_headers_key_has_the_form_of_a_key_id_to_anybody(key_id_: object) -> N
 
 @pytest.mark.parametrize("prev", [7, "", "0" * 63, "A" * 64, "0" * 64 + "\n", []])
 def test_a_link_that_cannot_be_known_still_has_the_form_of_one(prev: object) -> None:
-    """After a gap a link is not held against a segment, but what is no hash is no link."""
+    """After a gap a link is not compared with a segment, but what is no hash is no link."""
     assert None not in _problems(_header(prev=prev), prev_known=False)
     assert _problems(_header(prev="a" * 64), prev_known=False) == [None, None]
 

@@ -298,7 +298,7 @@ def test_forgetting_the_only_candidate_leaves_an_empty_part(objects: ObjectStore
 def test_a_part_that_vanishes_while_forgetting_is_forgotten(
     objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that stages anew beside an erasure, and removes a part that was listed, does not make the erasure fail."""
+    """A run that stages again beside an erasure, and removes a part that was listed, does not make the erasure fail."""
     _stage(objects, PEOPLE)
     listed: list[ObjectInfo] = list(objects.list("staging/"))
     staged_parts.remove(objects, FOLDER)

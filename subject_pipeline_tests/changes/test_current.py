@@ -119,7 +119,7 @@ def test_a_table_that_cannot_be_opened_is_not_asked_chunk_by_chunk(
 
 
 def test_a_row_that_breaks_a_rule_is_no_manifest(gated: Gated, current: CurrentManifests) -> None:
-    """Whoever is named by it cannot be read; the others can."""
+    """Anyone who is named by it cannot be read; the others can."""
     snapshot = ManifestTable(gated.place.store).snapshot()
     assert snapshot is not None
     rows = snapshot.rows([CHUNK])

@@ -68,7 +68,7 @@ RACES = [
     (one, other, deleted, dies)
     for one, other, deleted in product(["put", "delete", "import", "register"], CHANGES, [False, True])
     for dies in [False, True]
-    if one != "register" or deleted  # whoever has a manifest is skipped without a look at the log
+    if one != "register" or deleted  # anyone who has a manifest is skipped without a look at the log
 ]
 
 

@@ -88,7 +88,7 @@ def test_whoever_comes_back_is_recorded_whole(place: Place, declared: Declared, 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["put", "import", "register"])
 def test_times_grow_although_the_clock_goes_back(place: Place, declared: Declared, how: str) -> None:
-    """A microsecond after the last, whoever had a clock that was ahead: of a change, a deletion and a return."""
+    """A microsecond after the last, anyone who had a clock that was ahead: of a change, a deletion and a return."""
     people_of_one = declared([P])
 
     def again() -> None:

@@ -233,7 +233,7 @@ def test_an_import_of_what_is_recorded_changes_nothing_and_settles_it(there: Reg
 @pytest.mark.long
 @_killed
 def test_the_next_registration_registers_whom_the_log_has_registered(there: Registered, killed: str) -> None:
-    """Exactly as it was recorded. Whoever has a manifest in the table is skipped, whatever the log says of them."""
+    """Exactly as it was recorded. Anyone who has a manifest in the table is skipped, whatever the log says of them."""
     KILLED[killed](there)
     table, recorded = table_of(there.place.store), there.replayed()
     rows = len(registry_rows_of(there.place.objects))
@@ -246,7 +246,7 @@ def test_the_next_registration_registers_whom_the_log_has_registered(there: Regi
 @pytest.mark.long
 @_killed
 def test_compaction_settles_everybody(there: Registered, killed: str) -> None:
-    """Once; and whoever was deleted in the log alone comes back by a row that says so."""
+    """Once; and anyone who was deleted in the log alone comes back by a row that says so."""
     KILLED[killed](there)
     done = there.compact()
     assert (done.settled, done.unexplained) == (1, 0)
@@ -371,7 +371,7 @@ def test_a_checkpoint_that_does_not_hold_keeps_its_chunks_from_being_settled_and
 
 @pytest.mark.long
 def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declared: Declared) -> None:
-    """Whoever is registered in the log alone and has lost the storage key is left, found, and can be deleted."""
+    """Anyone who is registered in the log alone and has lost the storage key is left, found, and can be deleted."""
     slash = next(
         one for one in (f"C/{number}" for number in range(99)) if LAYOUT.chunk_of(storage_key(one)) == "chunk-0"
     )

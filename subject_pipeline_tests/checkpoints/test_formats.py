@@ -402,7 +402,7 @@ def test_a_bad_signature_of_any_known_key_refuses_the_note() -> None:
 @pytest.mark.parametrize("state", [*STATES, "other"])
 @pytest.mark.parametrize("seq", [-2, -1, 0, 7, 2**53 - 1, 2**53, 2**63])
 def test_an_entry_is_in_a_state_that_somebody_can_be_in(seq: int, state: str) -> None:
-    """A last row has a number and a hash or neither; whoever is present, and nobody else, has a manifest."""
+    """A last row has a number and a hash or neither; anyone who is present, and nobody else, has a manifest."""
     for row, manifest in itertools.product(["0" * 64, HASH], ["", HASH]):
         values: dict[str, Any] = {
             "blind": "A" * 22,

@@ -176,7 +176,7 @@ def test_a_checkpoint_follows_from_the_one_before(forger: Forger, whole: bool) -
 
 @WHOLE
 def test_a_store_of_other_chunks_is_none_of_this_checkpoint(forger: Forger, whole: bool) -> None:
-    """Whoever changes the layout's count finds out that it was signed."""
+    """Anyone who changes the layout's count finds out that it was signed."""
     forger.write(1)
     store = CheckpointStore(forger.objects, LOG, ChunkLayout(3), TrustedKeys((line_of(SEED),)))
     with pytest.raises(CheckpointError, match="of another place, log or layout"):
@@ -311,7 +311,7 @@ def test_a_key_that_went_out_of_use_signs_no_further_checkpoint(forger: Forger, 
 
 @WHOLE
 def test_a_key_that_went_out_of_use_signs_no_other_history(forger: Forger, whole: bool) -> None:
-    """Whoever has the old private key and the bucket can make a history without the change; this ring knows better."""
+    """Anyone with the old private key and the bucket can make a history without the change; this ring knows better."""
     forger.write(3)
     assert forger.store(SEED).latest(whole=whole) is not None
     with pytest.raises(CheckpointError, match="checkpoint 2 names no signing key of this ring as its signer"):

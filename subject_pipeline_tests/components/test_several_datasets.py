@@ -106,7 +106,7 @@ def test_links_are_counted_in_each_partition(two: Two) -> None:
 
 @pytest.mark.long
 def test_who_vanished_warns_and_past_the_share_is_an_error(two: Two) -> None:
-    """Staging counts whoever is gone; the check warns up to the YAML's share and is an error beyond, until repaired.
+    """Staging counts anyone who is gone; the check warns up to the YAML's share and is an error beyond, until repaired.
 
     A staging of some rows, and a dry run, say nothing new: what was red stays red.
     """

@@ -225,7 +225,7 @@ def test_each_partition_has_its_own_numbers_in_a_single_run(bench: Bench) -> Non
 
 
 def test_a_re_run_inserts_nothing(bench: Bench) -> None:
-    """Re-running any partitions skips whoever has a manifest, and leaves the table's version as it was."""
+    """Re-running any partitions skips anyone who has a manifest, and leaves the table's version as it was."""
     people = bench()
     people.write(IDS)
     people.run()
@@ -326,7 +326,7 @@ def test_manifests_without_a_staging_fail_clearly(bench: Bench) -> None:
 
 @pytest.mark.long
 def test_a_registration_without_the_ring_fails_clearly_once_there_is_a_log(bench: Bench, tmp_path: Path) -> None:
-    """Whoever was deleted would come back unannounced, so nobody is registered."""
+    """Anyone who was deleted would come back unannounced, so nobody is registered."""
     people = bench()
     people.write(IDS)
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))

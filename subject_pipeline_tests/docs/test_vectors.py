@@ -136,7 +136,7 @@ def test_no_byte_of_the_certificate_or_its_row_can_change(tmp_path: Path) -> Non
 
 
 def test_a_name_of_several_lines_is_a_name(tmp_path: Path) -> None:
-    """Whoever decides may be named by any text; what holds for the project holds for the script."""
+    """Anyone who decides may be named by any text; what holds for the project holds for the script."""
     document = json.loads(CERTIFICATE.read_bytes())["certificate"]
     names = {"by": "a\nb", "approved_by": "c\nd"}
     seed = bytes.fromhex(json.loads((VECTORS / "ring.json").read_bytes())["signing"]["private"])

@@ -197,7 +197,7 @@ def _edited(lines: list[str]) -> list[str]:
 def test_exported_manifests_are_compared(
     auditee: Auditee, check: Check, edit: Callable[[list[str]], list[str]], words: str
 ) -> None:
-    """What rosters and later rows say of them, whoever is there twice or no more."""
+    """What rosters and later rows say of them, anyone who is there twice or no more."""
     auditee.registry.delete("P-4")
     auditee.checkpoint()
     path = _export(auditee)

@@ -92,7 +92,7 @@ def test_an_intact_log_exits_0_with_what_was_read(chunk: Path, ring: Path, log_i
 
 
 def test_the_projects_own_log_is_intact() -> None:
-    """The golden log, with every field there is, whoever verifies it."""
+    """The golden log, with every field there is, anyone who verifies it."""
     (folder,) = [path for path in VECTORS.iterdir() if path.is_dir()]
     read = f"{folder.name}: 4 segments, 9 rows, 3 subjects: intact; MACs were not verified"
     assert _run(folder) == (0, f"{read}\n", "")

@@ -65,7 +65,7 @@ NAMED: dict[str, Any] = {
 
 @pytest.mark.parametrize("answer", NAMED.values(), ids=NAMED)
 def test_an_id_is_found_however_it_is_written(gated: Gated, answer: Any) -> None:
-    """Whoever it names is denied, and nothing of the answer goes out."""
+    """Everyone it names is denied, and nothing of the answer goes out."""
     gated.withdraw("W-2")
     with gated.opened() as gate, pytest.raises(WithheldError, match="consent_withdrawn"):
         gate.after("read", answer, permit=gate.before("read", subjects=["W-1"], purpose="payroll"))
@@ -263,7 +263,7 @@ def test_a_decision_that_is_recorded_and_not_applied_counts(gated: Gated, monkey
 
 @pytest.mark.long
 def test_a_decision_between_the_judgement_and_the_record_counts(gated: Gated) -> None:
-    """The row would have been appended after it; instead it is decided again, and whoever else is shown is shown."""
+    """The row would have been appended after it; instead it is decided again, and everyone else is shown."""
     last = max(PEOPLE, key=LAYOUT.chunk_of)  # when they are withdrawn, rows of other chunks are there already
     withdrawing = [last]
 
@@ -291,7 +291,7 @@ def test_a_decision_between_the_judgement_and_the_record_counts(gated: Gated) ->
 
 
 def test_a_decision_that_allows_somebody_counts_as_well(gated: Gated) -> None:
-    """Whoever may be shown by the log's last word is shown, with the row after the decision in time and place."""
+    """Anyone who may be shown by the log's last word is shown, with the row after the decision in time and place."""
     gated.withdraw("W-1")
     with gated.open() as gate:
         with pytest.raises(DeniedError):

@@ -40,7 +40,7 @@ def test_who_may_be_shown_is_shown_and_recorded(gated: Gated) -> None:
 
 
 def test_who_may_not_be_shown_is_denied_and_recorded(gated: Gated) -> None:
-    """The caller gets the reasons, whoever is allowed, and an error only where nobody is."""
+    """The caller gets the reasons, anyone who is allowed, and an error only where nobody is."""
     gated.withdraw("W-1")
     with gated.opened() as gate:
         permit = gate.before("read", subjects=["W-1", "W-2", "W-9"], purpose="scheduling")
@@ -73,7 +73,7 @@ def test_without_subjects_only_the_purpose_is_looked_at(gated: Gated) -> None:
 
 
 def test_of_people_nobody_asked_about_the_records_are_dropped(gated: Gated) -> None:
-    """By the policy's word, for one purpose; they are on record as denied, and whoever is shown as shown."""
+    """By the policy's word, for one purpose; they are on record as denied, and anyone who is shown as shown."""
     gated.withdraw("W-2")
     with gated.opened() as gate:
         permit = gate.before("list", subjects=["W-1"], purpose="scheduling")
@@ -124,7 +124,7 @@ def test_a_denial_of_one_call_is_recorded_once(gated: Gated) -> None:
 
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_guard_is_both_around_a_call(gated: Gated, in_loop: bool) -> None:
-    """The tool is not called about whoever is denied; its answer is judged."""
+    """The tool is not called about anyone who is denied; its answer is judged."""
     gated.withdraw("W-2")
     called: list[int] = []
 
@@ -175,7 +175,7 @@ def test_what_guard_calls_is_about_the_denied_too(gated: Gated, in_loop: bool) -
 
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_what_a_tool_raises_is_recorded_and_not_told(gated: Gated, in_loop: bool) -> None:
-    """Its message may quote the answer: it is the cause, for whoever runs the gate, and in no text of ours."""
+    """Its message may quote the answer: it is the cause, for anyone who runs the gate, and in no text of ours."""
 
     def fail() -> Any:
         raise TimeoutError(SECRET)

@@ -137,11 +137,11 @@ class Place:
         return AuditLog(self.store, self.fresh_ring())
 
     def evidence(self) -> ManifestEvidence:
-        """Announces changes, as anew in another process."""
+        """Announces changes, as again in another process."""
         return ManifestEvidence(self.store, self.fresh_ring(), "tester")
 
     def registry(self) -> SubjectRegistry:
-        """The registry, as anew in another process."""
+        """The registry, as again in another process."""
         return SubjectRegistry(self.store, self.evidence())
 
     def append(self, *events: AccessEvent) -> list[bool]:

@@ -41,7 +41,7 @@ def running(work: Callable[..., None], *arguments: Any) -> Iterator[tuple[ForkSe
     ours, theirs = forked().Pipe()
     process = forked().Process(target=_working, args=(dict(os.environ), work, theirs, *arguments))
     process.start()
-    theirs.close()  # so that whoever waits for an answer learns that the process died
+    theirs.close()  # so that anyone who waits for an answer learns that the process died
     try:
         yield process, ours
     finally:

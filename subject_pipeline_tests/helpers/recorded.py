@@ -16,7 +16,7 @@ from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.helpers.audit_stores import PlugPulledError, rows_of
 
 States = dict[str, dict[str, Any]]
-"""Manifests' JSON by candidate id; whoever is not in it has none."""
+"""Manifests' JSON by candidate id; anyone who is not in it has none."""
 
 
 def hash_of(document: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ PEOPLE, EVENTS, CHUNKS = 300, 400, 4
 
 
 def store_at(url: str) -> SubjectStore:
-    """The store, opened anew as another process would."""
+    """The store, opened again as another process would."""
     return SubjectStore.at(url, wanted_chunks=CHUNKS)
 
 

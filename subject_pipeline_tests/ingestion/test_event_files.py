@@ -170,7 +170,7 @@ def test_a_reader_that_dies_is_its_files_failure(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.long
 def test_a_reader_ends_with_whoever_reads(tmp_path: Path) -> None:
-    """Whoever stops in the middle leaves no process behind."""
+    """Anyone who stops in the middle leaves no process behind."""
     others = set(psutil.Process().children())
     lines = read_events("e.parquet", _file(_columns(100_000)))
     next(lines)

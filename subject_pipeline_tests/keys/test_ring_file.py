@@ -189,7 +189,7 @@ def test_what_is_no_ring_is_named(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_ring_says_how_to_make_one() -> None:
-    """Nothing configured is no error until the ring is needed, and then one that tells how to mend it."""
+    """Nothing configured is no error until the ring is needed, and then one that tells how to repair it."""
     ring = KeyRingFile(None)
 
     for use in (ring.ring, ring.reload, lambda: ring.key("0" * 16), lambda: ring.path):

@@ -212,7 +212,7 @@ def test_what_is_overtaken_is_judged_again(held: Place, monkeypatch: pytest.Monk
 
 
 def test_who_is_deleted_by_the_log_is_deleted_in_the_table_and_unknown(held: Place) -> None:
-    """A deletion that was recorded and not applied is settled by whoever decides next."""
+    """A deletion that was recorded and not applied is settled by anyone who decides next."""
     with plug_pulled(), pytest.raises(IncompleteError):
         held.registry().delete(P)
     assert P in table_of(held.store)

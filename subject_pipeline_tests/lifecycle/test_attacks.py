@@ -178,7 +178,7 @@ def test_a_writer_of_the_ring_records_whatever_is_decided(held: Place) -> None:
 
 @pytest.mark.long
 def test_a_certificate_is_the_signers_word_for_what_was_looked_at(held: Place) -> None:
-    """Whoever has the private key can sign that nothing remains; whoever has the store can look."""
+    """Anyone who has the private key can sign that nothing remains; anyone who has the store can look."""
     held.objects.replace("inbox/old.jsonl", json.dumps({"about": OTHER}).encode())
     assert _decided(held, [decision("erasure_ordered", OTHER)]) == ["applied"]
     carry_out_orders(held.store, held.fresh_ring(), "job")

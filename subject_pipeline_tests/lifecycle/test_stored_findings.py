@@ -35,7 +35,7 @@ def test_a_certificate_lists_what_a_list_says_of_somebody(objects: ObjectStore) 
 
 
 def test_lists_go_after_thirty_days(objects: ObjectStore) -> None:
-    """Whatever found them and whoever they name; who asks for one later is told so."""
+    """Whatever found them and anyone who they name; who asks for one later is told so."""
     key = store_findings(objects, RUN, "audit_verification", FOUND) or ""
     objects.create("findings/20260101T000000Z-01234567.jsonl", b"{}\n")
     now = dt.datetime.now(dt.UTC)

@@ -49,7 +49,7 @@ def _rows(*candidates: str, **changes: Any) -> pl.DataFrame:
 
 
 def _insert(table: ManifestTable, *candidates: str) -> None:
-    """Insert whoever is not there yet, as a caller must who inserts."""
+    """Insert anyone who is not there yet, as a caller must who inserts."""
     snapshot = table.snapshot_or_create()
     there = set(snapshot.stored_ids(list(LAYOUT.names))["candidate_id"])
     if new := [candidate for candidate in candidates if candidate not in there]:
@@ -364,7 +364,7 @@ def test_a_reader_whose_files_were_vacuumed_is_told(table: ManifestTable) -> Non
 
 
 def test_a_vacuum_under_a_reader_means_to_read_again(table: ManifestTable) -> None:
-    """`read` opens the table anew when the files of its version are gone, and gives the present answer."""
+    """`read` opens the table again when the files of its version are gone, and gives the present answer."""
     people = _in_chunk("chunk-0", 3)
     _insert(table, *people)
     versions: list[int] = []

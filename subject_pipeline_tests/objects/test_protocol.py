@@ -96,7 +96,7 @@ def test_a_reader_beside_a_replacing_writer_sees_whole_objects(objects: ObjectSt
 
 
 def test_deleting_what_is_not_there_is_no_error(objects: ObjectStore) -> None:
-    """A delete is done once the object is gone, whoever removed it."""
+    """A delete is done once the object is gone, anyone who removed it."""
     objects.delete(KEY)
     objects.create(KEY, b"1")
     objects.delete(KEY)

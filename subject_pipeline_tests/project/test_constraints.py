@@ -35,7 +35,7 @@ def test_what_is_installed_is_within_the_bounds(bound: Requirement) -> None:
 
 
 def test_every_line_pins_one_version_from_no_particular_place() -> None:
-    """Neither a registry's address nor an option of pip or uv is in it: whoever installs says from where."""
+    """Neither a registry's address nor an option of pip or uv is in it: anyone who installs says from where."""
     for line in LINES:
         assert re.fullmatch(r"[a-z0-9.-]+==[0-9a-z.]+( ; .+)?", line), line
         assert "//" not in line

@@ -1,8 +1,8 @@
 """What a store may hold and say after operations of which some were killed: nothing else is true of it.
 
 An operation is acknowledged, refused, or killed, and then nobody knows how far it got: what it recorded in the log may
-be applied by whoever changes the same subject next, or by a compaction, at any time until one has ended. Operations run
-beside each other, so the model is told of a round of them at once, when all have ended, and asks of each only what
+be applied by anyone who changes the same subject next, or by a compaction, at any time until one has ended. Operations
+run beside each other, so the model is told of a round of them at once, when all have ended, and asks of each only what
 the order in which they started and ended lets it ask.
 """
 
@@ -119,7 +119,7 @@ class StoreModel:
         self.manifests[subject] = last if sure else last | self.manifests[subject]
 
     def _settle_unmade(self, subject: str, runs: Sequence[Run]) -> None:
-        """Whoever changed the subject, or maintained the store, once an operation was dead has settled what it left."""
+        """Anyone who changed the subject, or maintained the store, once an operation was dead, settled what it left."""
         killed = {run.number: run.leaves[subject] for run in runs if run.outcome == "killed" and subject in run.leaves}
         settling = [run for run in runs if subject in run.leaves or run.does == "compact"]
         self.unmade[subject] = {

@@ -1,8 +1,8 @@
 """A process that does what it is asked, one line of JSON at a time, to one store, until it is killed.
 
 The arguments are the store's URL, its key ring and a folder for files. It says `ready` once everything is imported, so
-that an operation takes as long as the operation does. An answer is written when the operation has returned, so whoever
-reads one knows that the store has acknowledged it.
+that an operation takes as long as the operation does. An answer is written when the operation has returned, so anyone
+who reads one knows that the store has acknowledged it.
 """
 
 import json
@@ -32,7 +32,7 @@ Asked = dict[str, Any]
 
 
 class Worker:
-    """One process's view of the store: its log's writer is kept, as a gateway keeps it; all else is opened anew."""
+    """One process's view of the store: its log's writer is kept, as a gateway keeps it; all else is opened again."""
 
     def __init__(self, url: str, ring: Path, folder: Path) -> None:
         self.url, self.ring, self.folder = url, ring, folder

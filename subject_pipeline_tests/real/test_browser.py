@@ -149,7 +149,7 @@ def test_the_report_opens_by_itself(browser: Browser) -> None:
 
 
 def test_re_execution_from_failure_by_the_page(browser: Browser) -> None:
-    """A run that the store failed is re-executed from failure by its page's menu, and stages nothing anew."""
+    """A run that the store failed is re-executed from failure by its page's menu, and stages nothing again."""
     stack = browser.stack
     stack.succeed(stack.launch("register_agents", tags={"dagster/partition": "chunk-2a"}))
     folder = stack.store_folder / "subjects" / "chunk=chunk-2a"

@@ -143,7 +143,7 @@ def unusable(folder: Path) -> Path:
 
 
 def test_from_failure_after_the_store_failed(stack: DagsterStack) -> None:
-    """A run that the store failed says so, and lists why; from failure it is done without staging anew."""
+    """A run that the store failed says so, and lists why; from failure it is done without staging again."""
     asset, staging = "clerks/subject_manifests", "clerks/candidate_chunks"
     stack.succeed(stack.launch("register_clerks", tags={"dagster/partition": "chunk-2a"}))
     before = Table.of(stack, "CLERK-")
@@ -181,7 +181,7 @@ def test_from_failure_after_the_store_failed(stack: DagsterStack) -> None:
 
 
 def test_one_partition_of_64_with_a_bad_candidate(stack: DagsterStack) -> None:
-    """Its partition's numbers and the checks' tables name the bad one, all others are done; mended, all is green."""
+    """Its partition's numbers and the checks' tables name the bad one, all others are done; repaired, all is green."""
     asset = "agents/subject_manifests"
     stack.succeed(stack.launch("register_agents", tags=ALL_PARTITIONS))
     numbers_of = stack.newest(asset)
@@ -208,8 +208,8 @@ def test_one_partition_of_64_with_a_bad_candidate(stack: DagsterStack) -> None:
         assert (listed["partition"], listed["candidate_id"]) == (bad[0], BAD_AGENT)
         assert FIRST_AGENT in listed["reason"]
 
-    mended = agents().with_columns(pl.col("id").replace(BAD_AGENT, "AGENT-OTHER-1042"))
-    mended.write_parquet(stack.project / "sample_data" / "agents.parquet")
+    repaired = agents().with_columns(pl.col("id").replace(BAD_AGENT, "AGENT-OTHER-1042"))
+    repaired.write_parquet(stack.project / "sample_data" / "agents.parquet")
     stack.succeed(stack.launch("register_agents", tags=ALL_PARTITIONS))
     assert sums(list(stack.newest(asset).values())) == {
         "attempted": AGENTS,

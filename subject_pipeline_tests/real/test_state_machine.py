@@ -1,4 +1,4 @@
-"""Everything that honest people do to one store, at once and killed anywhere, held against a model.
+"""Everything that honest people do to one store, at once and killed anywhere, compared with a model.
 
 For an hour, with the seed that a failure printed:
 
@@ -191,7 +191,7 @@ class Machine:
         return asked
 
     def _audit(self, kind: str, number: str) -> dict[str, Any]:
-        """A verification or checkpoint; the notes of the last checkpoints are known to whoever asks for it."""
+        """A verification or checkpoint; the notes of the last checkpoints are known to anyone who asks for it."""
         return {"number": number, "do": kind, "notes": self.model.notes[-2:]}
 
     def _attempt(self, asked: dict[str, Any], moment: float | None) -> Run:
@@ -235,7 +235,7 @@ def _moments(rng: random.Random, kind: str) -> list[float | None]:
 
 
 def _touched(asked: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
-    """The operation as it is run again: a put may bear the time of that, an import's file stays, a key is made anew."""
+    """The operation as it is run again: a put may bear the time of that, a file stays, a key is made again."""
     if asked["do"] == "rotate":
         return {**asked, "key": rng.randbytes(32).hex()}
     if asked["do"] != "put" or rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Warm workers: each has imported all it needs; whoever is killed is replaced by one that is warm already."""
+"""Warm workers: each has imported all it needs; anyone who is killed is replaced by one that is warm already."""
 
 import json
 import os

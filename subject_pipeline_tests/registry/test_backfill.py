@@ -139,7 +139,7 @@ def test_a_collision_within_one_source(store: SubjectStore, declared: Declared) 
 
 
 def test_a_collision_with_what_is_stored(store: SubjectStore, declared: Declared) -> None:
-    """The stored subject survives unchanged, whoever comes first in a later source; a re-run fails again."""
+    """The stored subject survives unchanged, anyone who comes first in a later source; a re-run fails again."""
     backfill(store, declared(["CAND/1"], "first"))
     before = _rows(store)
     later = declared(["CAND_1", "CAND.1", "CAND/1"], "later")

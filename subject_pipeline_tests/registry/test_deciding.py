@@ -122,7 +122,7 @@ def test_counts_add_up(one: Counts, other: Counts) -> None:
 
 
 def test_candidates_of_whom_the_table_cannot_tell_are_refused() -> None:
-    """A stored row that breaks a rule refuses whoever has its id or its storage key, and nobody else."""
+    """A stored row that breaks a rule refuses anyone who has its id or its storage key, and nobody else."""
     rows = [("A", "A", "repeated"), ("A", "A", "repeated"), ("elsewhere", "B", "other_key"), ("C", None, "no_id")]
     stored = pl.DataFrame(rows, schema=STORED_IDS_SCHEMA, orient="row")
     decision = decide(_candidates(["A", "B", "C", "D"]), stored)

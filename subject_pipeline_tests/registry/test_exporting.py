@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_there_is_named(filled: SubjectStore, tmp_path: Pat
 def test_a_vacuum_under_the_reader_means_to_read_again(
     filled: SubjectStore, tmp_path: Path, many_groups: ManyGroups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files removed while an export reads them make it start anew, with one whole version in the end."""
+    """Files removed while an export reads them make it start again, with one whole version in the end."""
     many_groups(5)
     write_lines = exporting._write_lines
     raced = False

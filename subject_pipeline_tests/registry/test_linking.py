@@ -1,4 +1,4 @@
-"""One person in several datasets: whoever is registered gets a reference to each dataset that names them, once."""
+"""One person in several datasets: anyone who is registered gets a reference to each dataset that names them, once."""
 
 import datetime as dt
 from pathlib import Path

@@ -110,7 +110,7 @@ def test_nothing_staged_is_refused(store: SubjectStore) -> None:
 
 
 def test_staged_anew_meanwhile(store: SubjectStore, declared: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the parts vanish because the dataset was staged anew, what is staged now is registered instead."""
+    """Where the parts vanish because the dataset was staged again, what is staged now is registered instead."""
     people = declared(["A", "B"])
     _stage(store, people)
     raced = False

@@ -140,7 +140,7 @@ def test_a_contradicting_chunk_count_is_refused_everywhere(registry: SubjectRegi
 
 @pytest.mark.long
 def test_delete_takes_one_subject(registry: SubjectRegistry) -> None:
-    """A deleted subject is unknown, the others stay, and its id may be registered anew."""
+    """A deleted subject is unknown, the others stay, and its id may be registered again."""
     for candidate in ("A", "B", "C"):
         registry.put(_manifest(candidate))
 

@@ -71,7 +71,7 @@ def test_a_contradicting_count_is_refused(catalog: Catalog) -> None:
 
 
 def test_two_stores_have_two_logs(catalog: Catalog, objects: ObjectStore) -> None:
-    """A log's identity is random: a store that is set up anew is another one."""
+    """A log's identity is random: a store that is set up again is another one."""
     first = catalog.layout_or_create(None, 64, now=_now)
     objects.delete(LAYOUT_KEY)
     assert catalog.layout_or_create(None, 64, now=_now).log_id != first.log_id
@@ -194,7 +194,7 @@ def test_a_layout_that_is_there_costs_one_read() -> None:
 
 
 def test_a_first_writer_beside_us_is_no_lost_layout() -> None:
-    """Whoever lays the store out and writes a row between our looks is found by the last of them."""
+    """Anyone who lays the store out and writes a row between our looks is found by the last of them."""
     objects = HookedMemory(MemoryStore())
     other = Catalog(RemoteObjects(objects._backend))
 

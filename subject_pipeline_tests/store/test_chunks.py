@@ -82,7 +82,7 @@ def test_a_store_has_64_chunks_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, MAX_CHUNK_COUNT + 1])
 def test_an_absurd_chunk_count_is_refused(count: int) -> None:
-    """A count outside 1 .. 1,048,576 is a configuration error that names it and the variable to mend."""
+    """A count outside 1 .. 1,048,576 is a configuration error that names it and the variable to set."""
     with pytest.raises(ConfigurationError, match=rf"not {count:,}.*SUBJECT_CHUNKS"):
         ChunkLayout(count)
 

@@ -1,4 +1,4 @@
-"""Whoever can write to a store and has no key: names, links and sizes that would pass for what was written."""
+"""Anyone who can write to a store and has no key: names, links and sizes that would pass for what was written."""
 
 import os
 import tracemalloc

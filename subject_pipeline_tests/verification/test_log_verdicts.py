@@ -389,7 +389,7 @@ TAMPERING: dict[str, tuple[Change, dict[str, tuple[str, int]], list[tuple[int, s
         [],
     ),
     "key: a row that skips one": (with_key(line(*A2, put("seq", 3, b""))), GAP, []),
-    "key: a row that begins anew": (with_key(line(*A2, put("seq", 0, b""))), GAP, []),
+    "key: a row that begins again": (with_key(line(*A2, put("seq", 0, b""))), GAP, []),
     "key: a row before the first": (with_key(line(*A2, put("seq", -1, b""))), GAP, []),
     "key: a row not linked": (with_key(line(*A2, put("prev", NONE, b""))), {A: ("bad_prev", 2)}, []),
     "key: a row replaced": (with_key(line(*A2, put("actor", "eve", b""))), {A: ("bad_prev", 3)}, []),
@@ -521,7 +521,7 @@ def test_rows_after_the_anchored_one_may_come_and_go() -> None:
 
 
 def test_an_anchor_within_a_chain_is_held_where_it_stands() -> None:
-    """A chain made anew is found at the row that was anchored, though it goes on after it."""
+    """A chain made again is found at the row that was anchored, though it goes on after it."""
     changed = with_key(line(0, 1, put("actor", "eve")), links=True)(LOG)
     assert chains_found(judge(changed, heads_of(LOG[:2]))) == {A: ("rewritten", 2)}
 

@@ -92,7 +92,7 @@ def test_what_a_mac_is_anybody_takes_as_it_comes(at: int) -> None:
     ],
 )
 def test_a_mac_of_another_form_is_malformed(change: Callable[[bytes], bytes]) -> None:
-    """64 lower-case hex digits, in a row and in a header, whoever judges."""
+    """64 lower-case hex digits, in a row and in a header, anyone who judges."""
     for keys in (None, RING):
         lines = lines_of(LOG[1])
         lines[2] = lines[2][:8] + change(lines[2][8:72]) + lines[2][72:]
@@ -113,7 +113,7 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], list[bytes | None]], dict[str,
         [1],
     ),
     "a last row changed": (lambda log: [*log[:3], log[3].replace(b'"d0"', b'"d9"')], {}, [3]),
-    "a row changed, its header made anew": (
+    "a row changed, its header made again": (
         lambda log: [log[0], *reseal([log[0], log[1].replace(b"payroll", b"another"), *log[2:]])[1:]],
         {A: ("bad_prev", 3)},
         [],
@@ -124,7 +124,7 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], list[bytes | None]], dict[str,
         [1],
     ),
     "a row gone": (lambda log: [log[0], joined(lines_of(log[1])[:2]), *log[2:]], {A: ("bad_seq", 2)}, [1]),
-    "a row gone, its header made anew": (
+    "a row gone, its header made again": (
         lambda log: [*reseal([log[0], joined(lines_of(log[1])[:2]), *log[2:]])],
         {A: ("bad_seq", 2)},
         [],

@@ -137,7 +137,7 @@ def test_rows_beyond_the_checkpoint_keep_the_rules(auditee: Auditee) -> None:
 
 
 def test_a_lost_layout_is_found_and_the_rest_is_verified(auditee: Auditee) -> None:
-    """Log id and number of chunks come from the line and the checkpoint; whoever has the ring is refused."""
+    """Log id and number of chunks come from the line and the checkpoint; anyone who has the ring is refused."""
     text = (auditee.root / LAYOUT_KEY).read_bytes()
     for damaged in (None, b"{}", text.replace(auditee.log_id.encode(), b"e" * 32)):
         (auditee.root / LAYOUT_KEY).unlink(missing_ok=True)
@@ -210,7 +210,7 @@ def test_a_signer_who_leaves_somebody_out_contradicts_the_log(auditee: Auditee, 
 
 @pytest.mark.parametrize("mode", ["full", "public"])
 def test_a_signer_who_doubles_somebody_has_no_roster(auditee: Auditee, mode: str) -> None:
-    """An unsorted roster is none, whoever signed it."""
+    """An unsorted roster is none, anyone who signed it."""
     _sign_a_roster(auditee, _doubled)
     assert found(auditee.verify_as(mode)) == {(auditee.chunk("P-3"), "bad_checkpoint")}
 

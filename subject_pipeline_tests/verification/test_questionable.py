@@ -56,7 +56,7 @@ def found(*rows: dict[str, Any]) -> list[tuple[int, str]]:
     ],
 )  # fmt: skip
 def test_from_when_it_was_recorded_until_it_was_lifted(begin: dict[str, Any], end: dict[str, Any], named: str) -> None:
-    """Its own time does not count, nor the moment itself; a row recorded late is held against its own time."""
+    """Its own time does not count, nor the moment itself; a row recorded late is compared with its own time."""
     rows = (
         access(12), decision(10, **begin), access(10), access(11), access(9),
         decision(20, **end), access(20), access(21), access(19),

@@ -1,4 +1,4 @@
-"""The manifests' table as whoever can write to the bucket, and has no key, can make it: each trick is found and named.
+"""The manifests' table as anyone can make it who may write to the bucket, without a key: each trick is found and named.
 
 A writer of Delta's log needs no library of ours: here each trick is one commit, written by hand or with delta-rs.
 """
@@ -292,7 +292,7 @@ def _restored(place: Place, act: Callable[[], object]) -> None:
 @MODES
 @pytest.mark.parametrize("anchored", [False, True], ids=["before a checkpoint", "after one"])
 def test_an_erased_person_does_not_come_back_unseen(place: Place, incremental: bool, anchored: bool) -> None:
-    """A table restored from before a deletion is red, whoever signed a checkpoint in between."""
+    """A table restored from before a deletion is red, anyone who signed a checkpoint in between."""
 
     def erase() -> None:
         place.registry().delete(VICTIM)

@@ -89,8 +89,8 @@ def test_a_sound_store_is_sound(auditee: Auditee, incremental: bool) -> None:
 def test_tampering_is_found_and_named(auditee: Auditee, tampering: Callable[[Auditee], Traces], mode: str) -> None:
     """Each kind of tampering is found with its kind, and chains of other chunks are not accused.
 
-    Whoever has no keys finds it too: the one kind that is another is a row's text, found by the link to it. In parts,
-    as several processes verify, the same is found.
+    Anyone who has no keys finds it too: the one kind that is another is a row's text, found by the link to it. In
+    parts, as several processes verify, the same is found.
     """
     expected = traces(tampering, auditee, mode)
     report = auditee.verify_as(mode)

@@ -222,8 +222,8 @@ class Group:
     def _check_committed(self, found: Mapping[str, _Found], absent: Collection[str]) -> None:
         """Commit what is recorded of those whom the table does not have yet, and decide again.
 
-        Whoever recorded it may be about to commit it. That must conflict with the erasure, and only a row that is there
-        can be deleted.
+        Anyone who recorded it may be about to commit it. That must conflict with the erasure, and only a row that is
+        there can be deleted.
 
         Raises:
             ConflictError: there were such.
@@ -256,7 +256,7 @@ def _found(
     document: Document | ManifestError | None, standing: Standing | AmbiguousSubjectError, *, erased: bool
 ) -> _Found:
     if isinstance(standing, AmbiguousSubjectError):
-        # Whoever was erased may be deleted from a table that was restored, whatever it has of them.
+        # Anyone who was erased may be deleted from a table that was restored, whatever it has of them.
         return _Found(erased=True) if erased else _Found(refused=str(standing))
     if standing.behind:
         return _Found(standing.document, standing.last, erased)

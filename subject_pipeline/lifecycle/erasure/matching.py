@@ -1,8 +1,8 @@
 """What is a trace of somebody in a text. Pure.
 
 A value that is an id is one. An id within a text is one unless a letter, a digit, `-` or `_` continues it there:
-WORKER-10 is no trace of WORKER-1. What could be chance is none, since no certificate could ever be issued for whoever
-has the id 17: an id of fewer than six bytes within other text, and one of digits alone in what is not JSON. In
+WORKER-10 is no trace of WORKER-1. What could be chance is none, since no certificate could ever be issued for anyone
+who has the id 17: an id of fewer than six bytes within other text, and one of digits alone in what is not JSON. In
 texts that came in or report about it, which may remain for a time, such are named nevertheless.
 """
 

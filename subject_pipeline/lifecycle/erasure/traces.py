@@ -4,7 +4,7 @@ What is read is decoded: parquet by its columns of text, JSON by its texts, JSON
 what was compressed, anything else by its lines. `matching.py` says what is a trace.
 
 One pass serves all ids: it costs about as much as reading the store once, and a search of all texts for all ids
-together (Aho-Corasick). A pass ends early once whoever it is for is found everywhere where no trace may be left.
+together (Aho-Corasick). A pass ends early once everyone it is for is found everywhere where no trace may be left.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class _Search:
     """Searches texts for all ids at once, a batch of objects at a time: the automaton is made once a batch.
 
     Attributes:
-        clear: whoever was not found yet where no trace may be left.
+        clear: anyone who was not found yet where no trace may be left.
     """
 
     def __init__(self, candidate_ids: Collection[str], traces: Traces) -> None:

@@ -1,4 +1,4 @@
-"""Events in plain words, for whoever reads a history or a dossier without knowing how either is made."""
+"""Events in plain words, for anyone who reads a history or a dossier without knowing how either is made."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Reviews: what waits for a decision, as rows that are drafts of decisions.
 
-Whoever reviews fills in `kind` and what that kind needs; all else is there. A row left as it is decides nothing, but
+Anyone who reviews fills in `kind` and what that kind needs; all else is there. A row left as it is decides nothing, but
 for biometric data past its date: its draft says `biometric_destroyed`, and is refused until it names the evidence.
 """
 

@@ -62,5 +62,5 @@ def export_review(store: SubjectStore, path: Path, export: Export, conditions: C
 
 
 def _gone(store: SubjectStore, dataset: str | None) -> Mapping[str, pl.DataFrame]:
-    """Whoever is gone from the source of a dataset, or of each that is registered."""
+    """Everyone who is gone from the source of a dataset, or of each that is registered."""
     return {name: vanished(store, name) for name in ([dataset] if dataset is not None else store.catalog.names())}

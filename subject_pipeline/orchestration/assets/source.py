@@ -63,7 +63,7 @@ def source_metadata(found: SourceFiles) -> Metadata:
 
 
 def observed(dataset: str, source_version: str, metadata: Metadata) -> dg.AssetObservation:
-    """Notes that a source was seen in this version, by whoever looked: the sensor, or a staging that read it."""
+    """Notes that a source was seen in this version, no matter what looked: the sensor, or a staging that read it."""
     return dg.AssetObservation(
         [dataset, SOURCE], metadata=dict(metadata), tags={"dagster/data_version": source_version}
     )

@@ -28,7 +28,7 @@ class ImportAttempt:
 
     Attributes:
         four_eyes: the kinds of decisions that take them, and that no import makes.
-        recorded: those of whom a row is in the log: they are inserted or replaced, whoever commits them.
+        recorded: those of whom a row is in the log: they are inserted or replaced, no matter who commits them.
     """
 
     store: SubjectStore
@@ -84,7 +84,7 @@ class ImportAttempt:
         again = found.rows.filter(pl.col("candidate_id").is_in(list(behind)))
         if ready.height + again.height:
             snapshot.upsert(pl.concat([ready, again]))
-        # Whoever was recorded and then turns out to be somebody else's is one failure, and nothing else.
+        # Anyone who was recorded and then turns out to be somebody else's is one failure, and nothing else.
         self.inserted -= {failure.candidate_id for failure in failures}
         self.replaced -= {failure.candidate_id for failure in failures}
         return failures

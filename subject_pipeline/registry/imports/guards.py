@@ -15,8 +15,8 @@ def import_refusal(before: Document | None, after: Document, four_eyes: Abstract
     """Why a document may not become the manifest; None where it may.
 
     Holds are released, restrictions lifted and orders cancelled by decisions alone, each with who decided it and why.
-    What takes four eyes is decided by two people, and an import is one person's; of somebody new too, since whoever is
-    imported with an order would be erased, and never registered.
+    What takes four eyes is decided by two people, and an import is one person's; of somebody new too, since anyone who
+    is imported with an order would be erased, and never registered.
 
     Args:
         before: the manifest's JSON as it must be now; None: there is none.

@@ -143,7 +143,7 @@ def test_without_a_ring_appending_and_verifying_stop(
 
 
 def test_a_ring_that_others_can_read_is_refused(run: Run, ring: Path) -> None:
-    """The message says how to mend it."""
+    """The message says how to repair it."""
     ring.chmod(0o644)
     ran = run("audit", "verify")
     assert ran.status == 2
@@ -197,7 +197,7 @@ def test_verification_exits_1_on_tampering_and_names_it(run: Run, workplace: Pat
 
 @pytest.mark.usefixtures("ring")
 def test_checkpoint_proof_and_incremental_verification(run: Run, workplace: Path) -> None:
-    """A checkpoint is signed, held against, and proves a chain's head to somebody without the store."""
+    """A checkpoint is signed, compared with, and proves a chain's head to somebody without the store."""
     for number in range(3):
         assert run("audit", "append", "P-1", "--action", "view", "--event-id", f"e-{number}").status == 0
     assert run("audit", "prove", "P-1", "--out", "proof.json").status == 1

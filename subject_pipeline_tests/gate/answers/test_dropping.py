@@ -79,7 +79,7 @@ def test_where_no_list_is_around_it_all_is_withheld(answer: Any) -> None:
 
 
 def test_an_answer_that_holds_itself_is_not_looked_through_for_ever() -> None:
-    """Whoever calls withholds it."""
+    """Anyone who calls withholds it."""
     loop: list[Any] = [A]
     loop.append(loop)
     with pytest.raises(RecursionError):
@@ -102,7 +102,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sets(st.sampled_from(["W-1", "W-2", "W-3", "W-4"]), min_size=1))
 def test_nobody_who_is_denied_is_named_afterwards(answer: Any, denied: set[str]) -> None:
-    """Whatever the answer is, and whoever is denied; nobody is named who was not before."""
+    """Whatever the answer is, and anyone who is denied; nobody is named who was not before."""
     named = find_subjects(answer, IDS).subjects.keys()
     shown = without(answer, denied, IDS)
     if shown is not WITHHELD:

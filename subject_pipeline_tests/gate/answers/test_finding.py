@@ -429,7 +429,7 @@ def test_a_set_has_no_json() -> None:
 @pytest.mark.parametrize("ids", [FIELDS, {"candidate_id": "", "worker_id": "W-"}], ids=["fields", "prefixes"])
 @pytest.mark.parametrize("text", ["A is late", "candidate_id", "[sic] A", "{A}", "12", "null", '"A"', "[1, 2]", ""])
 def test_text_elsewhere_is_a_value(text: str, ids: Any) -> None:
-    """Whoever is named in words is not looked for, whatever the text looks like."""
+    """Anyone who is named in words is not looked for, whatever the text looks like."""
     found = find_subjects([{"candidate_id": "A", "note": text}], ids)
     assert (list(found.subjects), found.opaque) == (["A"], set())
 
@@ -438,7 +438,7 @@ def test_text_elsewhere_is_a_value(text: str, ids: Any) -> None:
     "text", ['{"candidate_id": "A"}', ' [{"a": {"CandidateId": "A"}}]', '"{\\"candidate_id\\": \\"A\\"}"']
 )
 def test_json_in_a_text_is_looked_into_wherever_it_is(text: str) -> None:
-    """Also by whoever only records."""
+    """Also by anyone who only records."""
     assert list(find_subjects({"note": [text]}, FIELDS).subjects) == ["A"]
 
 

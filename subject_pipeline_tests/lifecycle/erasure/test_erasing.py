@@ -246,7 +246,7 @@ def test_an_old_table_put_back_is_found_at_once_and_erased_again(three: People) 
 def test_somebody_whose_registration_is_recorded_and_not_committed_yet_stays_erased(
     three: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever recorded it may commit it after the erasure: it is committed first, so that theirs conflicts."""
+    """Anyone who recorded it may commit it after the erasure: it is committed first, so that theirs conflicts."""
     place = three.place
     place.registry().delete(P)
     ordered_one = manifest(P, status="erasure_ordered", erasure_ordered_at=JUNE)

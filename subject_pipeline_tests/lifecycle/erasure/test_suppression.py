@@ -1,4 +1,4 @@
-"""Whoever is erased by what the log says is not registered again by any path, until readmitted."""
+"""Anyone who is erased by what the log says is not registered again by any path, until readmitted."""
 
 import shutil
 from pathlib import Path

@@ -133,7 +133,7 @@ def test_an_access_after_a_withdrawal_warns_and_its_list_is_named(bench: AuditBe
 
 @pytest.mark.long
 def test_an_old_table_that_is_put_back_turns_a_check_red(bench: AuditBench) -> None:
-    """Whoever was deleted since is counted, and not named."""
+    """Anyone who was deleted since is counted, and not named."""
     one, *_ = SUBJECTS
     kept = bench.folder / "kept"
     shutil.copytree(bench.folder / "store" / "subjects", kept)

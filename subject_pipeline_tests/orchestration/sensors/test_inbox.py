@@ -142,7 +142,7 @@ def test_a_poisonous_file_is_tried_three_times_and_stops_no_other(
         assert bench.ticks.tick() is None
         assert "1 are left aside after 3 failed runs, or a cancelled one" in bench.ticks.reason
         assert "poison" not in bench.ticks.reason
-    bench.drop("a-poison.jsonl", text="mended, and longer\n")
+    bench.drop("a-poison.jsonl", text="repaired, and longer\n")
     assert bench.run(DagsterRunStatus.SUCCESS) == ["a-poison.jsonl"]
     bench.ticks.tick()
     assert "left aside" not in bench.ticks.reason

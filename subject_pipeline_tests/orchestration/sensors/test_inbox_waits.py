@@ -84,7 +84,7 @@ def test_events_wait_at_a_fresh_start_until_the_dataset_was_registered(bench: Be
 
 
 def test_events_wait_while_a_dataset_is_being_registered(bench: Bench) -> None:
-    """Whoever launched the run; another dataset's job or none at all holds nothing up."""
+    """Anyone who launched the run; another dataset's job or none at all holds nothing up."""
     bench.registered()
     run = create_run_for_test(bench.instance, job_name=REGISTER, status=DagsterRunStatus.STARTED)
     bench.drop("a.jsonl")

@@ -143,7 +143,7 @@ def test_a_failed_run_is_offered_again_after_a_pause_at_most_three_times(
     assert f"launch {JOB} over all partitions" in ticks.reason
     ticks.cursor = None
     assert (ticks.tick(), ticks.tick()) == (None, None)
-    bench.write(b"mended")
+    bench.write(b"repaired")
     assert ticks.taken(DagsterRunStatus.SUCCESS).tags["subject/version"] != first.tags["subject/version"]
 
 

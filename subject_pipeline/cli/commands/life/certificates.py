@@ -1,4 +1,4 @@
-"""Certificates of erasures: issued by whichever command first may, and cut out for whoever asked."""
+"""Certificates of erasures: issued by whichever command first may, and cut out for anyone who asked."""
 
 from pathlib import Path
 from typing import Any

@@ -50,7 +50,7 @@ def erase(
 ) -> None:
     """Erase people: record the order, then the erasure, and keep them from being registered again.
 
-    Whoever is held is ordered to be erased, and is once the last hold is released, by `--ordered`. What earlier
+    Anyone who is held is ordered to be erased, and is once the last hold is released, by `--ordered`. What earlier
     versions of the table still hold goes with `subjects compact`.
     """
     if sum((bool(candidate_ids), path is not None, due, ordered)) != 1 or (again and not candidate_ids):

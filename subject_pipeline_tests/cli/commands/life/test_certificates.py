@@ -86,7 +86,7 @@ def test_a_certificate_is_issued_by_whichever_command_first_may(ran: Run, workpl
         (erasures,) = [workplace / "data/erasures"]
         assert _issued(ran, *checkpoint) == (1, 0)
         for path in erasures.iterdir():
-            path.unlink()  # lost: whoever looks next issues it again
+            path.unlink()  # lost: anyone who looks next issues it again
         assert ran("subjects", "erase", ERASED, "--dry-run", "--json").json["certificates_pending"] == 1
         assert not list(erasures.iterdir())
         assert ran("subjects", "erase", ERASED, "--json").json["certificates"] == 1

@@ -42,7 +42,7 @@ def test_people_are_erased_by_id_and_by_file(ran: Run, workplace: Path) -> None:
 
 @pytest.mark.long
 def test_held_unknown_and_refused_people_are_named(ran: Run) -> None:
-    """Exit 1; the order of whoever is held stands, and is carried out once the hold is released."""
+    """Exit 1; the order of anyone who is held stands, and is carried out once the hold is released."""
     ran("subjects", "hold", "B", "--hold-id", "case-7")
     done = ran("subjects", "erase", "B", "nobody", "--json")
     assert done.status == 1

@@ -23,7 +23,7 @@ def drafts(path: str = "out.csv") -> list[dict[str, str]]:
     [("pending_consent", {"W-1", "W-2"}), ("retention_due", {"W-2"}), ("held", {"W-2"}), ("ordered", set())],
 )
 def test_a_review_names_whoever_waits(run: Run, lived: LivedStore, kind: str, expected: set[str]) -> None:
-    """As drafts that nobody has decided yet, given by whoever exports."""
+    """As drafts that nobody has decided yet, given by anyone who exports."""
     ran = run("reviews", "export", kind, "--out", "out.csv", "--json")
 
     assert (ran.status, ran.json) == (0, {"kind": kind, "out": "out.csv", "count": len(expected)})
