@@ -91,7 +91,7 @@ def took(store: SubjectStore, *call: str, ring: Path | None = None) -> Took:
     """What a command takes; its seconds of CPU say the same on a machine that is busy otherwise."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "SUBJECT_KEY_RING": str(ring or "")}
-    command = [COMMAND, "--store", store.location.url, *call]
+    command = [str(COMMAND), "--store", store.location.url, *call]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
