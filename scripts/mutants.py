@@ -66,6 +66,7 @@ ALSO_TESTED_BY = {
     "checkpoints/statement": [_FORMATS, _STORED],
     "checkpoints/trusted_keys": [_STORED, "anchoring/test_signing_keys.py"],
     "anchoring/checkpointing": ["verification/test_whole_store.py"],
+    "decisions/transitions": ["decisions/test_retention.py"],
     "decisions/policies": ["decisions/test_retention.py", "decisions/test_transitions.py"],
     "lifecycle/judging": ["lifecycle/test_applying.py"],
 }

@@ -23,7 +23,7 @@ _NAME = r"^[A-Za-z0-9_-]{1,100}$"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Rule(_Strict):

@@ -1,4 +1,7 @@
-"""The subject registry: put, get, delete and count manifests, one subject at a time."""
+"""The subject registry: put, get, delete and count manifests, one subject at a time.
+
+It is longer than other files because what is put and what is deleted must be looked up, judged and settled alike.
+"""
 
 import polars as pl
 

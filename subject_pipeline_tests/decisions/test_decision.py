@@ -7,9 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.decisions.decision import Decision, Kind, candidate_check, is_undecided, matter_of, parse_decision
+from subject_pipeline.decisions.decision import (
+    MAX_REASON,
+    Decision,
+    Kind,
+    candidate_check,
+    is_undecided,
+    matter_of,
+    parse_decision,
+)
 from subject_pipeline.errors import DecisionError
 from subject_pipeline_tests.helpers.decisions import DECIDED, decision, line
+
+
+def test_the_kinds_are_words_that_rows_hold_for_ever() -> None:
+    """Each as it is stored: what was recorded under another word would be no decision any more."""
+    assert " ".join(Kind) == (
+        "consent_given consent_refused consent_withdrawn biometric_destroyed classified retention_set interaction "
+        "hold_placed hold_released restricted unrestricted erasure_ordered erasure_cancelled readmitted"
+    )
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -70,6 +86,19 @@ def test_a_check_that_matches_is_taken() -> None:
     assert parse_decision({**line("restricted"), "candidate_check": candidate_check("P-1")}) == decision("restricted")
 
 
+def test_an_apostrophe_before_what_looks_like_a_formula_goes_from_a_draft() -> None:
+    """Its export put it there; a line without a check is no draft, and stays as it is."""
+    written = {**line("restricted", "=1+1"), "candidate_id": "'=1+1", "reason": "'-5"}
+    draft = parse_decision({**written, "candidate_check": candidate_check("=1+1")})
+    assert (draft.candidate_id, draft.reason) == ("=1+1", "-5")
+    assert parse_decision({**line("restricted"), "reason": "'-5"}).reason == "'-5"
+
+
+def test_a_reason_may_be_as_long_as_the_message_says() -> None:
+    """And no longer: that is refused above."""
+    assert decision("restricted", reason="x" * MAX_REASON).reason == "x" * MAX_REASON
+
+
 def test_general_consent_has_no_end_of_its_own() -> None:
     """Only biometric consent takes `until`."""
     with pytest.raises(DecisionError, match="until: consent_given takes none"):
@@ -91,7 +120,11 @@ def test_decisions_on_one_matter_are_told_from_others() -> None:
         == decision("hold_released").matter
         != decision("hold_placed", hold_id="b").matter
     )
-    assert decision("erasure_ordered").matter == matter_of({"kind": "erased"})
+    erasure = {decision(kind).matter for kind in ("erasure_ordered", "erasure_cancelled", "readmitted")}
+    assert erasure == {matter_of({"kind": "erased"})}
+    assert decision("restricted").matter == decision("unrestricted").matter not in erasure
+    alone = [decision(kind).matter for kind in ("classified", "retention_set", "restricted", "erasure_ordered")]
+    assert len({*alone, decision("consent_given").matter, decision("hold_placed").matter}) == 6
     assert (decision("interaction").matter, matter_of({"kind": "linked"})) == (None, None)
 
 

@@ -87,6 +87,29 @@ def test_general_dates_move_when_what_they_depend_on_does_and_not_otherwise() ->
     assert given_["retention"]["general_pii_until"] == "2027-06-01T12:00:00.000000Z"
 
 
+@pytest.mark.parametrize("basis", ["consent_given", "consent_withdrawn"])
+def test_a_decision_on_a_consent_moves_a_general_date_that_counts_from_it(basis: str) -> None:
+    """From either alone; a policy that counts from neither leaves the date as it was."""
+    policies = Policies.parse({"policies": {"kept": {"keep": "30d", "from": basis}}})
+    there = apply(document(), decision("retention_set", policy="kept"), policies)
+    given_ = apply(there, decision("consent_given"), policies)
+    withdrawn = apply(given_, decision("consent_withdrawn", ts="2026-08-01T00:00:00Z"), policies)
+    assert withdrawn["retention"]["general_pii_until"] == (
+        "2026-07-01T12:00:00.000000Z" if basis == "consent_given" else "2026-08-31T00:00:00.000000Z"
+    )
+    usual = apply(apply(document(), decision("consent_given"), BIPA), decision("consent_withdrawn"), BIPA)
+    assert usual["retention"] == document()["retention"]
+
+
+def test_what_is_declared_is_written_as_people_write_it_and_comes_back() -> None:
+    """One rule stands by itself, the usual scope is not said; reading it again gives the same policies."""
+    declared = BIPA.as_declared()
+    assert declared["policies"]["short"] == {"keep": "30d", "from": "last_interaction"}
+    assert declared["policies"]["bipa"]["scope"] == "biometric"
+    assert len(declared["policies"]["bipa"]["first_of"]) == 2
+    assert Policies.parse(declared).retention == BIPA.retention
+
+
 def test_due_from_the_moment_of_the_date_on() -> None:
     """Due at the date itself, not a microsecond before; destroyed biometric data is never due."""
     until = document()["retention"]["general_pii_until"]

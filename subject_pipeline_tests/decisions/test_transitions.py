@@ -206,6 +206,8 @@ def test_a_hold_keeps_its_time_and_reason_and_others_stay() -> None:
         {"hold_id": "case-2", "placed_at": DECIDED},
     ]
     assert apply(both, decision("hold_released"), USUAL)["holds"] == both["holds"][1:]
+    with pytest.raises(DecisionError, match=r"no such hold; holds there are: case-1, case-2$"):
+        apply(both, decision("hold_released", hold_id="case-3"), USUAL)
 
 
 def test_an_interaction_is_the_latest_there_was() -> None:

@@ -142,3 +142,12 @@ def test_new_candidates_that_cannot_be_written_are_refused_and_the_others_stay()
     assert after.collided.select("candidate_id", "kind", "reason").rows() == [
         ("B", "not_written", "the log is damaged")
     ]
+
+
+def test_new_candidates_who_were_erased_are_suppressed_and_the_others_stay() -> None:
+    """They are neither new nor refused; without any, the decision is as it was."""
+    decision = decide(_candidates(["A", "B", "C"]), _stored(["C"]))
+    assert decision.suppressing([]) is decision
+    after = decision.suppressing(["B", "C", "somebody else"])
+    assert (after.new["candidate_id"].to_list(), after.suppressed["candidate_id"].to_list()) == (["A"], ["B"])
+    assert after.known["candidate_id"].to_list() == ["C"]
