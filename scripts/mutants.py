@@ -68,6 +68,7 @@ ALSO_TESTED_BY = {
     "anchoring/checkpointing": ["verification/test_whole_store.py"],
     "decisions/transitions": ["decisions/test_retention.py"],
     "decisions/policies": ["decisions/test_retention.py", "decisions/test_transitions.py"],
+    "decisions/retention": ["lifecycle/test_explaining.py"],
     "lifecycle/judging": ["lifecycle/test_applying.py"],
 }
 # Slow to import, and without threads until they are used, as a fork needs it.

@@ -122,7 +122,7 @@ class Policies(_Strict):
         try:
             return cls.model_validate({} if value is None else value)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
+            first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise PolicyError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from subject_pipeline.decisions.decision import (
     MAX_REASON,
+    REGISTRYS_OWN,
     Decision,
     Kind,
     candidate_check,
@@ -26,6 +27,7 @@ def test_the_kinds_are_words_that_rows_hold_for_ever() -> None:
         "consent_given consent_refused consent_withdrawn biometric_destroyed classified retention_set interaction "
         "hold_placed hold_released restricted unrestricted erasure_ordered erasure_cancelled readmitted"
     )
+    assert " ".join(REGISTRYS_OWN) == "registered replaced deleted linked erased"
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from subject_pipeline.decisions.policies import Policies, Rule
-from subject_pipeline.decisions.retention import due
+from subject_pipeline.decisions.retention import check_not_held, due
 from subject_pipeline.decisions.transitions import apply
-from subject_pipeline.errors import PolicyError
+from subject_pipeline.errors import HeldError, PolicyError
 from subject_pipeline.formats.times import format_time
 from subject_pipeline_tests.helpers.decisions import DECIDED, REGISTERED, decision, document
 
@@ -110,6 +111,24 @@ def test_what_is_declared_is_written_as_people_write_it_and_comes_back() -> None
     assert Policies.parse(declared).retention == BIPA.retention
 
 
+def test_policies_have_one_text_whatever_the_order_of_their_kinds_and_do_not_change() -> None:
+    """Its hash stands in rows."""
+    kinds = ["unrestricted", "readmitted", "erasure_ordered", "hold_released", "classified"]
+    policies = Policies.parse({"verticals": ["b", "a"], "four_eyes": kinds})
+    four_eyes = '["classified","erasure_ordered","hold_released","readmitted","unrestricted"]'
+    assert policies.canonical.decode() == f'{{"four_eyes":{four_eyes},"policies":{{}},"verticals":["b","a"]}}'
+    with pytest.raises(ValidationError, match="frozen"):
+        policies.verticals = ()  # type: ignore[misc]
+
+
+def test_who_is_held_is_not_deleted_and_the_holds_are_named() -> None:
+    """Nobody else is stopped."""
+    check_not_held(document())
+    held = document(holds=[{"hold_id": name, "placed_at": DECIDED} for name in ("case-1", "case-2")])
+    with pytest.raises(HeldError, match=r"'P-1' is held \(case-1, case-2\) and was not deleted"):
+        check_not_held(held)
+
+
 def test_due_from_the_moment_of_the_date_on() -> None:
     """Due at the date itself, not a microsecond before; destroyed biometric data is never due."""
     until = document()["retention"]["general_pii_until"]
@@ -132,6 +151,7 @@ def test_due_from_the_moment_of_the_date_on() -> None:
         ({"policies": {"4_year_default": {"scope": "biometric", "keep": "1d", "from": "registered"}}}, "general_pii"),
         ({"policies": {"a b": {"keep": "3y", "from": "registered"}}}, "'a b' must be"),
         ({"verticals": "general"}, "verticals"),
+        ({"verticals": {"general", "space"}}, "verticals: Input should be a valid tuple"),  # YAML's sets have no order
         ({"four_eyes": ["erased"]}, "'erased' is none of"),
         ({"retention": {}}, "retention"),
         ([], "the file"),

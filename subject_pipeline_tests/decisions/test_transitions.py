@@ -103,6 +103,22 @@ def test_withdrawing_what_was_never_given_names_the_way_to_refuse(scope: str) ->
         apply(document(), decision("consent_withdrawn", scope=scope), USUAL)
 
 
+def test_each_refusal_says_what_stands_in_the_way() -> None:
+    """An order that is there already, another order, a consent that was withdrawn before."""
+    for kind, words in [("erasure_ordered", "it is ordered already"), ("classified", "an erasure is ordered")]:
+        with pytest.raises(DecisionError, match=f"^not allowed: {words}; allowed now: .*erasure_cancelled"):
+            apply(document(**ORDERED), decision(kind), USUAL)
+    with pytest.raises(DecisionError, match=r"consent to general_pii is withdrawn, not given$"):
+        apply(with_consent("general_pii", status="withdrawn"), decision("consent_withdrawn"), USUAL)
+
+
+def test_a_biometric_consent_that_was_imported_without_an_end_gets_one() -> None:
+    """With the same version, too: what is new is the end."""
+    imported = with_consent("biometric", status="given", version="2")
+    after = apply(imported, decision("consent_given", scope="biometric"), USUAL)
+    assert after["consent"]["biometric"]["until"] == "2029-01-01T00:00:00.000000Z"
+
+
 def test_a_consent_holds_its_version_and_times() -> None:
     """Given, withdrawn, given again: each with its time."""
     given = apply(document(), decision("consent_given"), USUAL)
