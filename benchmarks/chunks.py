@@ -67,9 +67,7 @@ def measure(folder: Path, subjects: int, events: int) -> Iterator[str]:
         right, wrong = (
             step(work, home, **options, **({"chunks": count} if sized else {})) for count, home in stores.items()
         )
-        right_s, wrong_s = (
-            float(found["each_s"] if "each_s" in found else found["seconds"]) for found in (right, wrong)
-        )
+        right_s, wrong_s = (float(found.get("each_s") or found["seconds"]) for found in (right, wrong))
         yield (
             f"| {words} | {right_s:.3f} | {wrong_s:.3f} | {wrong_s / right_s:.1f} | "
             f"{right['peak_mib']:,.0f} | {wrong['peak_mib']:,.0f} |"

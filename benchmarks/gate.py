@@ -106,7 +106,7 @@ def gate_step(folder: Path, calls: int) -> Callable[[], Found]:
                 shown = gate.after("list", answer, permit=gate.before("list", **TOLD))
                 check(len(shown) == 1_000, len(shown))
 
-            for part in range(PEOPLE // 1_000):  # anyone who is asked for is known, and every chunk was led once
+            for part in range(PEOPLE // 1_000):  # everyone who is asked for is known, and every chunk was led once
                 thousand(part)
             decided = _timed(lambda at: gate.before("read", subjects=[f"WORKER-{100_000 + at}"], **TOLD), calls)
             before = objects()

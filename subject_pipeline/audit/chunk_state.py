@@ -67,7 +67,7 @@ class ChunkState:
             head: where the log begins: its ids, and no segment.
             keys: the ring's.
             use_index: False: read the log from its beginning.
-            past_end: False: believe an index that the log ends where no next segment is, where nothing is appended.
+            past_end: False: believe an index that the log ends there, which is enough where nothing is appended.
 
         Raises:
             AuditLogError: the log is shorter than its index, or a segment read is damaged.

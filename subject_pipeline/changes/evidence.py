@@ -5,7 +5,7 @@ so is a registration of somebody who was deleted according to the log; any other
 
 The caller pins the table's version, then asks for the subjects' standing, records its change on condition that nobody
 else has recorded one since, and commits against the pinned version. On any conflict it repeats all of this. So whatever
-was recorded and not applied, by anyone who was killed in between, is applied by the next who touches the subject.
+was recorded and not applied, by a writer that was killed in between, is applied by the next who touches the subject.
 """
 
 import datetime as dt

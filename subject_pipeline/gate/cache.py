@@ -91,7 +91,7 @@ class ManifestCache:
             wanted: dict[str, list[str]] = defaultdict(list)
             for one in candidate_ids:
                 wanted[layout.chunk_of(storage_key(one))].append(one)
-            # One at a time: anyone who waits here finds what the one before has read.
+            # One at a time: a thread that waits here finds what the one before has read.
             with self._lock:
                 self._layout = layout
                 views = self._views(wanted, again=again)
@@ -134,7 +134,7 @@ class ManifestCache:
 
     def _reader(self) -> "CurrentManifests":
         if self._manifests is None:
-            # Polars and the table take a second and 90 MiB: anyone who only records never loads them.
+            # Polars and the table take a second and 90 MiB: a process that only records never loads them.
             from subject_pipeline.changes.current import CurrentManifests  # noqa: PLC0415
 
             self._manifests = CurrentManifests(self._log)

@@ -105,7 +105,7 @@ class Call:
         return self.told.get("event_id")
 
     def shown_id(self, digest: str | None) -> str:
-        """The event id of anyone who is shown by an answer: what is recorded again is there once, by its hash."""
+        """The event id of everyone who is shown by an answer: what is recorded again is there once, by its hash."""
         if self.own_id is not None:
             return self.own_id
         if digest not in self._shown:

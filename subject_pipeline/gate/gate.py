@@ -209,7 +209,7 @@ class SubjectGate(Hook):
         made = rulings or self._deciding.decide(call.told, subjects)
         try:
             self._deciding.record(call, self._deciding.denials(call, made, {}), made)
-        except Exception as error:  # noqa: BLE001 - raised by anyone who is told
+        except Exception as error:  # noqa: BLE001 - raised where it is told
             return made, error
         return made, None
 

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def told_reason(error: Exception | None) -> str:
-    """Why something failed, as anyone who called may learn it: others' errors may quote the answer, ours never do."""
+    """Why something failed, as the caller may learn it: others' errors may quote the answer, ours never do."""
     return str(error) if isinstance(error, SubjectPipelineError) else type(error).__name__
 
 

@@ -10,7 +10,7 @@ from subject_pipeline.gate.policy import Purpose
 from subject_pipeline.manifests.manifest import VOCABULARY
 
 CLOCKS_DIFFER = dt.timedelta(minutes=5)
-"""By so much the clock of anyone who decided may be ahead."""
+"""By so much the clock of those who decide may be ahead."""
 
 
 class Reason(StrEnum):

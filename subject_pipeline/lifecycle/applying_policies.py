@@ -30,7 +30,7 @@ _CLOCK = {
     GENERAL_PII: UNTIL[GENERAL_PII],
     BIOMETRIC: UNTIL[BIOMETRIC],
 }
-"""What dates depend on, and the dates. Of many subjects it is the same: anyone who was registered in one run."""
+"""What dates depend on, and the dates. Of many subjects it is the same: those registered in one run have one."""
 
 
 @dataclass(frozen=True, slots=True)

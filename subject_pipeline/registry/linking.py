@@ -115,7 +115,7 @@ class _Links:
 
     Attributes:
         wanted: columns `chunk`, `storage_key`, `candidate_id` and `key_value`.
-        recorded: anyone who has a row of ours in the log: linked, no matter who commits it.
+        recorded: those who have a row of ours in the log: linked, no matter who commits it.
         failed: why somebody is not linked, as of the last attempt.
     """
 

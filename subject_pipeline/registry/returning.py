@@ -24,9 +24,9 @@ class Returning:
     """What may be inserted of some new rows.
 
     Attributes:
-        rows: `TABLE_SCHEMA`: of anyone who is registered again as recorded, of everybody else as given.
+        rows: `TABLE_SCHEMA`: of those who are registered again as recorded, of everybody else as given.
         refused: candidate ids that may not be registered, by the reason.
-        suppressed: anyone who was erased.
+        suppressed: those who were erased.
     """
 
     rows: pl.DataFrame

@@ -173,7 +173,7 @@ def _add(accesses: AccessCounts, segments: Sequence[SegmentCounts | str], regist
 
 
 def _questionable(store: SubjectStore, segments: Sequence[_Counted]) -> int:
-    """How many accesses of one chunk should not have been: the rows of anyone who may have such are read again."""
+    """How many accesses of one chunk should not have been: the rows of everyone who may have such are read again."""
     restricted = frozenset[str]().union(*(one.restricted for one in segments))
     if not restricted:
         return 0

@@ -44,7 +44,9 @@ def test_an_example_runs_as_it_says(tmp_path: Path, name: str, more: list[tuple[
     assert "Bob" not in done.stdout + done.stderr
     rows = [line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith("WORKER-")]
     told = [(who, json.loads(row)) for who, row in rows]
-    # An agent calls its tools at once: which of them is recorded first is not said.
-    assert sorted((who, row["action"], row["reason"] or row["result"]) for who, row in told) == sorted(ROWS + more)
+    found, wanted = [(who, row["action"], row["reason"] or row["result"]) for who, row in told], ROWS + more
+    if name != "fastmcp":  # an agent calls its tools at once: which of them is recorded first is not said
+        found, wanted = sorted(found), sorted(wanted)
+    assert found == wanted
     assert {(row["actor"], row["purpose"]) for _, row in told} == {("agent:7", "scheduling")}
     assert list(tmp_path.iterdir()) == []

@@ -231,7 +231,7 @@ def heads_of(segments: Iterable[bytes]) -> dict[str, tuple[int, str]]:
 
 
 def reseal(segments: Sequence[bytes]) -> list[bytes]:
-    """Headers again, as a holder of the keys makes them for whatever rows stand there."""
+    """Headers made again, as a holder of the keys makes them for whatever rows stand there."""
     log, prev = [], NONE
     for number, segment in enumerate(segments):
         header = json.loads(lines_of(segment)[0])["segment"]
@@ -243,7 +243,7 @@ def reseal(segments: Sequence[bytes]) -> list[bytes]:
 
 
 def rechain(segments: Sequence[bytes]) -> list[bytes]:
-    """Rows and headers again, as a holder of the keys links up whatever rows are left."""
+    """Rows and headers made again, as a holder of the keys links up whatever rows are left."""
     log = []
     heads: dict[str, tuple[int, str]] = {}
     for segment in segments:

@@ -137,11 +137,11 @@ class Place:
         return AuditLog(self.store, self.fresh_ring())
 
     def evidence(self) -> ManifestEvidence:
-        """Announces changes, as again in another process."""
+        """Announces changes, as another process would."""
         return ManifestEvidence(self.store, self.fresh_ring(), "tester")
 
     def registry(self) -> SubjectRegistry:
-        """The registry, as again in another process."""
+        """The registry, as another process would open it."""
         return SubjectRegistry(self.store, self.evidence())
 
     def append(self, *events: AccessEvent) -> list[bool]:

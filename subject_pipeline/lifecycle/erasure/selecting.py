@@ -74,7 +74,7 @@ def _of_chunk(
     found = dict.fromkeys(rows.filter(column)["candidate_id"])
     recorded = evidence.recorded(chunk)  # read after the table, so never behind it
     for one, that in recorded.unsettled(rows).items():
-        if isinstance(that, Standing):  # what the log does not explain is refused by anyone who is to erase it
+        if isinstance(that, Standing):  # what the log does not explain is refused when it is to be erased
             found.pop(one, None)
             if that.document is not None and fits(that.document):
                 found[one] = None

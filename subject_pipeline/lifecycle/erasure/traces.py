@@ -89,7 +89,7 @@ class _Search:
     """Searches texts for all ids at once, a batch of objects at a time: the automaton is made once a batch.
 
     Attributes:
-        clear: anyone who was not found yet where no trace may be left.
+        clear: those who were not found yet where no trace may be left.
     """
 
     def __init__(self, candidate_ids: Collection[str], traces: Traces) -> None:

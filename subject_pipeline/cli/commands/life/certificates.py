@@ -1,4 +1,4 @@
-"""Certificates of erasures: issued by whichever command first may, and cut out for anyone who asked."""
+"""Certificates of erasures: issued by whichever command first may, and cut out for those who asked."""
 
 from pathlib import Path
 from typing import Any
