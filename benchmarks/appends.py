@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reports import Bench, Row
 from steps import Found, check, step
-from work import one_event, ring_in, store_in, verify_step
+from work import one_event, store_in, verify_step
 
 from subject_pipeline.audit.events import AccessEvent
 from subject_pipeline.audit.log import AuditLog
@@ -59,7 +59,7 @@ def _long_log(bench: Bench) -> Row:
 
 def record_step(folder: Path, answers: int) -> Callable[[], Found]:
     """Records of answers about one subject, and about 20, in 64 chunks; and bare creations of objects as large."""
-    log = AuditLog(store_in(folder, 64), ring_in(folder))
+    log = AuditLog(store_in(folder, 64))
     tools = AuditedTools(log, actor="agent:matcher")
     objects = LocalObjects(folder / "bare")
 
@@ -84,7 +84,7 @@ def record_step(folder: Path, answers: int) -> Callable[[], Found]:
 
 def grow_step(folder: Path, rows: int) -> Callable[[], Found]:
     """A log of one chunk, of rows that come one at a time."""
-    log = AuditLog(store_in(folder, 1), ring_in(folder))
+    log = AuditLog(store_in(folder, 1))
 
     def work() -> Found:
         for at in range(rows):
@@ -97,13 +97,12 @@ def grow_step(folder: Path, rows: int) -> Callable[[], Found]:
 
 def look_step(folder: Path, rows: int) -> Callable[[], Found]:
     """Rows of one person, and appends of one event, each time in a store that was just opened."""
-    ring = ring_in(folder)
 
     def append(events: list[AccessEvent]) -> None:
-        AuditLog(store_in(folder), ring).append(events)
+        AuditLog(store_in(folder)).append(events)
 
     def work() -> Found:
-        shown = [_ms(lambda: show(store_in(folder), ring, one_event(7).candidate_id)) for _ in range(REPEATS)]
+        shown = [_ms(lambda: show(store_in(folder), one_event(7).candidate_id)) for _ in range(REPEATS)]
         events = [one_event(rows + at) for at in range(REPEATS)]
         appended = [_ms(partial(append, [one])) for one in events]
         return {"show_ms": statistics.median(shown), "append_ms": statistics.median(appended)}

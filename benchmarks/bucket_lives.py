@@ -52,11 +52,11 @@ class Lives:
 
     def store(self) -> SubjectStore:
         """The store, as another process opens it."""
-        return SubjectStore.at(self.url, wanted_chunks=CHUNKS)
+        return SubjectStore.at(self.url, wanted_chunks=CHUNKS, ring=self.ring)
 
     def evidence(self) -> ManifestEvidence:
         """What records changes, likewise."""
-        return ManifestEvidence(self.store(), self.ring, "bench")
+        return ManifestEvidence(self.store(), "bench")
 
     def orders(self, people: list[str]) -> list[Decision]:
         """One decision about each."""
@@ -66,7 +66,7 @@ class Lives:
 
     def decide(self, orders: list[Decision], outcome: str) -> None:
         """Apply decisions, all of which must come to the same."""
-        decisions = Decisions(self.store(), self.ring, "bench")
+        decisions = Decisions(self.store(), "bench")
         found = {verdict.outcome for verdict in decisions.apply(orders)}
         decisions.close()
         if found != {outcome}:
@@ -74,7 +74,7 @@ class Lives:
 
     def erase(self, people: list[str]) -> None:
         """Erase some people."""
-        erasures = Erasures(self.store(), self.ring, "bench")
+        erasures = Erasures(self.store(), "bench")
         done = erasures.erase(people, Order("bench"))
         erasures.close()
         if done.erased != len(people):
@@ -101,7 +101,7 @@ class Lives:
 
     def certify(self) -> None:
         """Issue the certificates that are pending."""
-        if not Certificates(self.store(), self.ring).issue().certificates:
+        if not Certificates(self.store()).issue().certificates:
             raise SystemExit("no certificate was issued: the figures would mean nothing")
 
     def run(self, watch: Watch) -> None:
@@ -118,14 +118,14 @@ class Lives:
         watch("the same file again", lambda: self.decide(orders, "already_applied"))
         watch("`subjects list --due`", self.due)
         watch("`subjects get`", lambda: SubjectRegistry(self.store()).get(one))
-        watch("`subjects get --as-of`", lambda: manifest_then(self.store(), self.ring, one, _NOW))
-        watch("`subjects history`", lambda: Record.of(self.store(), self.ring, one))
+        watch("`subjects get --as-of`", lambda: manifest_then(self.store(), one, _NOW))
+        watch("`subjects history`", lambda: Record.of(self.store(), one))
         watch("finding whom `subjects erase --due` takes", self.past_date)
         for people in ([one], same, each):
             watch(f"`subjects erase`, {_said(people, self.chunks)}", functools.partial(self.erase, people))
         watch(f"register {self.people:,} people again, without those", self.register_again)
         watch("`subjects compact`", lambda: compact(self.store(), self.evidence()))
-        watch("`audit checkpoint`, the first", lambda: write_checkpoint(self.store(), self.ring))
+        watch("`audit checkpoint`, the first", lambda: write_checkpoint(self.store()))
         watch(f"the certificates of these {1 + len(same) + len(each)}", self.certify)
 
 

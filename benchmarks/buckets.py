@@ -57,34 +57,34 @@ class Work:
         people = dataset_of(people_in(self.folder, self.people))
 
         def store() -> SubjectStore:
-            return SubjectStore.at(self.url, wanted_chunks=self.chunks)
+            return SubjectStore.at(self.url, wanted_chunks=self.chunks, ring=ring)
 
         def report() -> object:
             fresh = store()
-            return write_compliance_report(fresh, collect_numbers(fresh, ring, pending_days=30))
+            return write_compliance_report(fresh, collect_numbers(fresh, pending_days=30))
 
         file = local_file(Path(events_in(self.folder, self.events, people=self.people)))
         one = "WORKER-100001"
         store().register(people)
         watch(f"register {self.people:,} people", lambda: backfill(store(), people, limit=None))
         watch("register them again", lambda: backfill(store(), people, limit=None))
-        watch(f"ingest {self.events:,} events", lambda: ingest(AuditLog(store(), ring), [file]))
-        watch("verify, full", lambda: _sound(verify(store(), ring).sound))
-        watch("first checkpoint", lambda: write_checkpoint(store(), ring))
-        watch("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound))
-        watch("checkpoint, nothing new", lambda: write_checkpoint(store(), ring))
+        watch(f"ingest {self.events:,} events", lambda: ingest(AuditLog(store()), [file]))
+        watch("verify, full", lambda: _sound(verify(store()).sound))
+        watch("first checkpoint", lambda: write_checkpoint(store()))
+        watch("verify, incremental, nothing new", lambda: _sound(verify(store(), incremental=True).sound))
+        watch("checkpoint, nothing new", lambda: write_checkpoint(store()))
         watch("report", report)
         watch("subjects get", lambda: SubjectRegistry(store()).get(one))
-        watch("audit show", lambda: show(store(), ring, one))
-        watch("audit append, cold", lambda: AuditLog(store(), ring).append([_event(one, 0)]))
-        warm = AuditLog(store(), ring)
+        watch("audit show", lambda: show(store(), one))
+        watch("audit append, cold", lambda: AuditLog(store()).append([_event(one, 0)]))
+        warm = AuditLog(store())
         warm.append([_event(one, 1)])
         watch("audit append, warm", lambda: warm.append([_event(one, 2)]))
         chunks = _one_a_chunk(self.chunks, THREADS)
         for person in chunks:
             warm.append([_event(person, 3)])
         watch(f"{THREADS} appends to {THREADS} chunks, warm, a thread each", lambda: _appends(warm, chunks))
-        watch("verify, incremental, after those", lambda: _sound(verify(store(), ring, incremental=True).sound))
+        watch("verify, incremental, after those", lambda: _sound(verify(store(), incremental=True).sound))
 
 
 def _sound(sound: bool) -> None:  # noqa: FBT001 - the claim itself
@@ -161,7 +161,7 @@ def gateway_table(folder: Path, proxy: Counted, appends: int) -> Iterator[str]:
     ring, url = ring_in(folder), f"{make_bucket(proxy, 'gateway')}/store"
 
     def store() -> SubjectStore:
-        return SubjectStore.at(url, wanted_chunks=8)  # few, so that each is indexed many times
+        return SubjectStore.at(url, wanted_chunks=8, ring=ring)  # few, so that each is indexed many times
 
     def counted(work: Callable[[], object]) -> Counter[str]:
         proxy.reset()
@@ -169,7 +169,7 @@ def gateway_table(folder: Path, proxy: Counted, appends: int) -> Iterator[str]:
         return Counter(proxy.counts)
 
     def gateway(first: int) -> None:
-        log = AuditLog(store(), ring)
+        log = AuditLog(store())
         for at in range(first, first + appends // 2):
             log.append([one_event(at)], unique=True)
         log.close()
@@ -179,11 +179,17 @@ def gateway_table(folder: Path, proxy: Counted, appends: int) -> Iterator[str]:
     for done in (appends // 2, appends):
         for name, work in (
             (f"{appends // 2:,} appends, for each", lambda done=done: gateway(done - appends // 2)),
-            ("verify, full", lambda: _sound(verify(store(), ring).sound)),
-            ("checkpoint", lambda: write_checkpoint(store(), ring)),
-            ("verify, incremental, nothing new", lambda: _sound(verify(store(), ring, incremental=True).sound)),
-            ("`audit show`, of one", lambda: show(store(), ring, "WORKER-100001")),
-            ("`audit append`, cold", lambda done=done: AuditLog(store(), ring).append([one_event(appends * 2 + done)])),
+            ("verify, full", lambda: _sound(verify(store()).sound)),
+            ("checkpoint", lambda: write_checkpoint(store())),
+            (
+                "verify, incremental, nothing new",
+                lambda: _sound(verify(store(), incremental=True).sound),
+            ),
+            ("`audit show`, of one", lambda: show(store(), "WORKER-100001")),
+            (
+                "`audit append`, cold",
+                lambda done=done: AuditLog(store()).append([one_event(appends * 2 + done)]),
+            ),
         ):
             counts = counted(work)
             share = appends // 2 if name.endswith("for each") else 1

@@ -20,7 +20,6 @@ from work import (
     one_event,
     people_in,
     register_step,
-    ring_in,
     store_in,
     verify_step,
 )
@@ -76,16 +75,16 @@ def measure(folder: Path, subjects: int, events: int) -> Iterator[str]:
 
 def one_step(folder: Path, name: str) -> Callable[[], Found]:
     """What concerns one subject, a few times; `compact` once."""
-    store, ring = store_in(folder), ring_in(folder)
-    registry = SubjectRegistry(store, ManifestEvidence(store, ring, "benchmark"))
+    store = store_in(folder)
+    registry = SubjectRegistry(store, ManifestEvidence(store, "benchmark"))
     one = "WORKER-100001"
 
     def change() -> None:
         registry.put(registry.get(one).model_copy(update={"vertical": f"v{uuid.uuid4().hex}"}))
 
     def append() -> None:
-        event = one_event(0)._replace(event_id=uuid.uuid4().hex, ts=AuditLog(store, ring).now())
-        AuditLog(store, ring).append([event])
+        event = one_event(0)._replace(event_id=uuid.uuid4().hex, ts=AuditLog(store).now())
+        AuditLog(store).append([event])
 
     kinds: dict[str, Callable[[], object]] = {
         "get": lambda: registry.get(one),

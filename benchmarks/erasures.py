@@ -37,12 +37,11 @@ class Trial:
     def __init__(self, name: str) -> None:
         folder = FOLDER / name
         create_ring(folder / "ring.json", KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
-        self.ring = KeyRingFile(folder / "ring.json")
-        self.store = SubjectStore.at(str(folder / "store"))
+        self.store = SubjectStore.at(str(folder / "store"), ring=KeyRingFile(folder / "ring.json"))
 
     def evidence(self) -> ManifestEvidence:
         """What records changes, as another process would open it."""
-        return ManifestEvidence(self.store, self.ring, "bench")
+        return ManifestEvidence(self.store, "bench")
 
     def register(self, source: str) -> float:
         """Register every row of a source; the seconds."""
@@ -63,7 +62,7 @@ class Trial:
         evidence.open()
         due = past_date(self.store, evidence, MUCH_LATER)
         found = time.perf_counter()
-        erasures = Erasures(self.store, self.ring, "bench")
+        erasures = Erasures(self.store, "bench")
         done = erasures.erase(due, Order("bench"))
         erasures.close()
         if (done.ordered, done.erased, done.complete) != (len(due), len(due), True):
@@ -102,12 +101,12 @@ def main() -> None:
 
 def _certify(trial: Trial) -> None:
     compact(trial.store, trial.evidence())
-    write_checkpoint(trial.store, trial.ring)
+    write_checkpoint(trial.store)
     started = time.perf_counter()
-    issued = Certificates(trial.store, trial.ring).issue()
+    issued = Certificates(trial.store).issue()
     print(f"{issued.certificates:,} certificates issued after one look in {time.perf_counter() - started:.2f} s")
     started = time.perf_counter()
-    pending = Certificates(trial.store, trial.ring).pending()
+    pending = Certificates(trial.store).pending()
     print(f"{pending:,} are pending: counted in {time.perf_counter() - started:.2f} s")
 
 

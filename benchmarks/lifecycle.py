@@ -69,7 +69,7 @@ def decided(folder: Path, people: int) -> Took:
         store_in(folder),
         dataset_of(people_in(folder, people)),
         limit=None,
-        evidence=ManifestEvidence(store_in(folder), ring, "bench"),
+        evidence=ManifestEvidence(store_in(folder), "bench"),
     )
     if registered.counts.inserted != people:
         raise SystemExit(f"{registered.counts.inserted:,} of {people:,} were registered")

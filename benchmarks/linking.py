@@ -30,7 +30,7 @@ def bench(folder: Path, rows: int) -> None:
     sample_workers(rows, source)
     ring = folder / "ring.json"
     create_ring(ring, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
-    store = SubjectStore.at(str(folder / "store"))
+    store = SubjectStore.at(str(folder / "store"), ring=KeyRingFile(ring))
     workers = DatasetDeclaration(
         name="workers", source=str(source), key_column="worker_id", candidate_id_prefix="WORKER-"
     )
@@ -38,7 +38,7 @@ def bench(folder: Path, rows: int) -> None:
 
     def timed(dataset: DatasetDeclaration) -> tuple[float, BackfillReport]:
         started = time.perf_counter()
-        report = backfill(store, dataset, limit=None, evidence=ManifestEvidence(store, KeyRingFile(ring), "bench"))
+        report = backfill(store, dataset, limit=None, evidence=ManifestEvidence(store, "bench"))
         return time.perf_counter() - started, report
 
     print(f"registered: {timed(workers)[0]:.2f} s")

@@ -26,7 +26,7 @@ PAUSES_S = {"appender": 0.025, "registrar": 0.05, "keeper": 0.5}  # so that veri
 
 def appender(folder: Path) -> Iterator[str]:
     """Appends of three events."""
-    log = AuditLog(store_in(folder), ring_in(folder))
+    log = AuditLog(store_in(folder))
     for at in itertools.count(step=3_000):
         log.append([one_event(at + some * 1_000 + random.randrange(PEOPLE)) for some in range(3)])  # noqa: S311
         yield "appends"
@@ -35,7 +35,7 @@ def appender(folder: Path) -> Iterator[str]:
 def registrar(folder: Path) -> Iterator[str]:
     """Manifests changed, deleted and registered again."""
     store = store_in(folder)
-    registry = SubjectRegistry(store, ManifestEvidence(store, ring_in(folder), "registrar"))
+    registry = SubjectRegistry(store, ManifestEvidence(store, "registrar"))
     while True:
         manifest = registry.get(f"WORKER-{100_001 + random.randrange(PEOPLE)}")  # noqa: S311
         registry.put(manifest.model_copy(update={"vertical": random.choice(("general", "unknown"))}))  # noqa: S311
@@ -48,10 +48,10 @@ def registrar(folder: Path) -> Iterator[str]:
 
 def keeper(folder: Path) -> Iterator[str]:
     """Checkpoints, and now and then a compaction."""
-    store, ring = store_in(folder), ring_in(folder)
+    store = store_in(folder)
     while True:
         for _ in range(3):
-            report = write_checkpoint(store, ring)
+            report = write_checkpoint(store)
             yield "checkpoints" if report.verification.sound and report.written else "checkpoints with an alarm"
         compact(store)
         yield "compactions"
@@ -80,7 +80,7 @@ def verifying_step(folder: Path, verifications: int) -> Callable[[], Found]:
     def work() -> Found:
         alarms = []
         for at in range(verifications):
-            report = verify(store_in(folder), ring_in(folder), incremental=bool(at % 2))
+            report = verify(store_in(folder), incremental=bool(at % 2))
             if not report.sound:
                 found = [*report.broken_chains, *report.broken_logs, *report.broken_manifests]
                 alarms.append(f"{at}: {report.unreadable} unreadable, {found[:3]}")

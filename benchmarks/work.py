@@ -32,8 +32,8 @@ def ring_in(folder: Path) -> KeyRingFile:
 
 
 def store_in(folder: Path, chunks: int | None = None) -> SubjectStore:
-    """The folder's store."""
-    return SubjectStore.at(str(folder / "store"), wanted_chunks=chunks)
+    """The folder's store, with its keys."""
+    return SubjectStore.at(str(folder / "store"), wanted_chunks=chunks, ring=ring_in(folder))
 
 
 def people_in(folder: Path, people: int) -> str:
@@ -84,7 +84,7 @@ def register_step(folder: Path, source: str, chunks: int) -> Callable[[], Found]
 
 def ingest_step(folder: Path, files: list[str], chunks: int, processes: int = 1) -> Callable[[], Found]:
     """Ingests files of events."""
-    log = AuditLog(store_in(folder, chunks), ring_in(folder))
+    log = AuditLog(store_in(folder, chunks))
 
     def work() -> Found:
         report = ingest(log, [local_file(Path(path)) for path in files], processes=processes)
@@ -95,10 +95,10 @@ def ingest_step(folder: Path, files: list[str], chunks: int, processes: int = 1)
 
 def verify_all_step(folder: Path, processes: int) -> Callable[[], Found]:
     """Verifies everything, as `audit verify` does."""
-    store, ring = store_in(folder), ring_in(folder)
+    store = store_in(folder)
 
     def work() -> Found:
-        report = verify_by_processes(store, ring, processes=processes)
+        report = verify_by_processes(store, processes=processes)
         if not report.sound:
             raise SystemExit("the store is not sound: the figures would mean nothing")
         return {"rows": report.rows}
@@ -108,12 +108,12 @@ def verify_all_step(folder: Path, processes: int) -> Callable[[], Found]:
 
 def verify_step(folder: Path, part: tuple[int, int] | None = None, *, incremental: bool = False) -> Callable[[], Found]:
     """Verifies all chunks, or those from one number to another."""
-    store, ring = store_in(folder), ring_in(folder)
+    store = store_in(folder)
     layout = store.layout()
     chunks = layout.chunks.names[slice(*part)] if layout and part else None
 
     def work() -> Found:
-        report = verify(store, ring, chunks=chunks, incremental=incremental)
+        report = verify(store, chunks=chunks, incremental=incremental)
         if not report.sound:
             raise SystemExit("the store is not sound: the figures would mean nothing")
         return {"rows": report.rows, "subjects": report.subjects}
@@ -123,10 +123,10 @@ def verify_step(folder: Path, part: tuple[int, int] | None = None, *, incrementa
 
 def checkpoint_step(folder: Path) -> Callable[[], Found]:
     """Writes a checkpoint, with the verification that it rests on."""
-    store, ring = store_in(folder), ring_in(folder)
+    store = store_in(folder)
 
     def work() -> Found:
-        report = write_checkpoint(store, ring)
+        report = write_checkpoint(store)
         if report.written is None or report.carried:
             raise SystemExit("no whole checkpoint was written: the figures would mean nothing")
         return {"entries": report.entries}

@@ -108,7 +108,7 @@ def main() -> None:
         asyncio.run(converse(store_url, key_ring))
         for worker in WORKERS:
             print(f"\n{worker}")
-            for stored in show(SubjectStore.at(store_url), KeyRingFile(key_ring), worker):
+            for stored in show(SubjectStore.at(store_url, ring=KeyRingFile(key_ring)), worker):
                 print(json.dumps(stored["row"]))
 
 

@@ -60,7 +60,6 @@ class Finding:
 
 def diagnose(
     store: SubjectStore,
-    ring: KeyRingFile,
     *,
     read_only: bool = False,
     automation: Automation | None = None,
@@ -72,8 +71,7 @@ def diagnose(
     An examination that fails, in whatever way, is a finding and does not stop the others.
 
     Args:
-        store: where the work is to be done.
-        ring: the keys for it.
+        store: where the work is to be done, with the keys for it.
         read_only: write no probes, for credentials that only verify or read.
         automation: how recent a checkpoint has to be; None: the defaults.
         dagster_home: where Dagster's instance is configured; None: it is not looked at.
@@ -95,15 +93,15 @@ def diagnose(
         layout, found = _layout(store)
         findings.append(found)
     with _examining("key ring", findings):
-        keys, found = _key_ring(ring)
+        keys, found = _key_ring(store.ring)
         findings.append(found)
     with _examining("checkpoint", findings):
         due = dt.timedelta(days=(automation or Automation()).checkpoint_within_days)
-        findings.append(_checkpoint(store, ring, layout, keys, due, clock))
+        findings.append(_checkpoint(store, layout, keys, due, clock))
     with _examining("table", findings):
         findings.append(_table(store, layout))
     with _examining("inbox", findings):
-        findings.append(_inbox(store, layout, ring if keys else None))
+        findings.append(_inbox(store if keys else store.without_ring(), layout))
     if dagster_home is not None:
         with _examining("dagster", findings):
             findings.append(_dagster(dagster_home))
@@ -238,7 +236,6 @@ def _key_ring(ring: KeyRingFile) -> tuple[KeyRing | None, Finding]:
 
 def _checkpoint(
     store: SubjectStore,
-    ring: KeyRingFile,
     layout: StoreLayout | None,
     keys: KeyRing | None,
     due: dt.timedelta,
@@ -248,7 +245,7 @@ def _checkpoint(
     if layout is None or keys is None or keys.signing is None:
         return Finding(name, "skipped", "needs a layout and a key ring with a public key")
     try:
-        latest = stored_checkpoint(store, ring)
+        latest = stored_checkpoint(store)
     except CheckpointError as error:
         return Finding(
             name,
@@ -286,8 +283,8 @@ def _table(store: SubjectStore, layout: StoreLayout | None) -> Finding:
     return Finding("table", "ok", told)
 
 
-def _inbox(store: SubjectStore, layout: StoreLayout | None, ring: KeyRingFile | None) -> Finding:
-    files = EVENT_INBOX.waiting(store.objects, ring, layout.log_id if layout else None)
+def _inbox(store: SubjectStore, layout: StoreLayout | None) -> Finding:
+    files = EVENT_INBOX.waiting(store, layout.log_id if layout else None)
     return Finding("inbox", "ok", f"{len(files):,} event files wait to be ingested")
 
 

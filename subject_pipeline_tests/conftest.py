@@ -71,8 +71,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 @pytest.fixture
 def store(tmp_path: Path) -> SubjectStore:
-    """A local store that was never written."""
+    """A local store that was never written, without keys."""
     return SubjectStore.at(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def keyed_store(store: SubjectStore, ring: KeyRingFile) -> SubjectStore:
+    """The same with a key ring."""
+    return store.with_ring(ring)
 
 
 @pytest.fixture

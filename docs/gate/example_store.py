@@ -70,28 +70,28 @@ def opened_gate() -> Iterator[SubjectGate]:
     """The gate of such a store; at the end, the rows of everybody are printed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store, ring = SubjectStore.at(str(folder / "store")), KeyRingFile(folder / "ring.json")
+        store = SubjectStore.at(str(folder / "store"), ring=KeyRingFile(folder / "ring.json"))
         create_ring(folder / "ring.json", KeyRing.new(secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES)))
-        _register(store, ring, folder / "workers.parquet")
+        _register(store, folder / "workers.parquet")
         (folder / "gate.yaml").write_text(POLICY, encoding="utf-8")
         with SubjectGate.open(
             str(folder / "store"), policy=folder / "gate.yaml", key_ring=folder / "ring.json"
         ) as gate:
             yield gate
         for worker in WORKERS:
-            for row in (stored["row"] for stored in show(store, ring, f"WORKER-{worker}")):
+            for row in (stored["row"] for stored in show(store, f"WORKER-{worker}")):
                 if not row["action"].startswith("manifest_"):
                     told = {name: row.get(name) for name in ("actor", "action", "purpose", "result", "reason")}
                     print(f"WORKER-{worker} {json.dumps(told)}")
 
 
-def _register(store: SubjectStore, ring: KeyRingFile, source: Path) -> None:
+def _register(store: SubjectStore, source: Path) -> None:
     """Give each worker a manifest, a vertical and consent; one of them withdraws it."""
     pl.DataFrame({"worker_id": list(WORKERS)}).write_parquet(source)
     declaration = DatasetDeclaration(
         name="workers", source=str(source), key_column="worker_id", candidate_id_prefix="WORKER-"
     )
-    backfill(store, declaration, evidence=ManifestEvidence(store, ring, "office"))
+    backfill(store, declaration, evidence=ManifestEvidence(store, "office"))
     orders: list[dict[str, Any]] = []
     for worker in WORKERS:
         orders += [
@@ -107,4 +107,4 @@ def _register(store: SubjectStore, ring: KeyRingFile, source: Path) -> None:
         })
         for number, order in enumerate(orders)
     ]  # fmt: skip
-    Decisions(store, ring, "office").apply(decisions)
+    Decisions(store, "office").apply(decisions)

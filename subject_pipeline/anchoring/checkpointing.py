@@ -31,7 +31,6 @@ from subject_pipeline.checkpoints.tree.merkle import root_of_hashes
 from subject_pipeline.errors import CheckpointError, ConflictError, KeyRingError, StoreError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.layout import StoreLayout
@@ -72,7 +71,6 @@ class CheckpointReport:
 
 def write_checkpoint(
     store: SubjectStore,
-    ring: KeyRingFile,
     *,
     known_notes: Sequence[str] = (),
     retire: str | None = None,
@@ -84,7 +82,6 @@ def write_checkpoint(
 
     Args:
         store: what to anchor.
-        ring: the keys, the private signing key among them.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         retire: the id of a key of rows and segments that goes out of use with this checkpoint; none is written while a
             chunk would be carried.
@@ -100,7 +97,7 @@ def write_checkpoint(
     """
     store.layout_or_create()
     watch = progress or (lambda _done, _of: None)
-    return retrying(lambda: _attempt(AuditedStore(store, ring), known_notes, retire, watch, clock, concurrency))
+    return retrying(lambda: _attempt(AuditedStore(store), known_notes, retire, watch, clock, concurrency))
 
 
 def _attempt(
@@ -116,7 +113,7 @@ def _attempt(
         audited.hold_layout()
         raise StoreError("the store's layout is gone")
     chunks = audited.layout.chunks.names
-    signer = Signer.of(audited.ring, audited.layout.log_id)
+    signer = Signer.of(audited.store.ring, audited.layout.log_id)
     verifier = Verifier(audited, chunks, incremental=True, known_notes=known_notes, clock=clock)
     previous = verifier.view.checkpoint if verifier.view else None
     blocked = verifier.view is None or any(one.kind in _BLOCKING for one in verifier.problems)

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.errors import CheckpointError, ConfigurationError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.views import AuditedStore
 
 
-def stored_checkpoint(store: SubjectStore, ring: KeyRingFile, known_notes: Sequence[str] = ()) -> Checkpoint | None:
+def stored_checkpoint(store: SubjectStore, known_notes: Sequence[str] = ()) -> Checkpoint | None:
     """The newest stored checkpoint, its signature checked; None where the store has none.
 
     Costs a LIST and a few GETs, however many subjects there are.
 
     Args:
         store: where it is.
-        ring: the keys.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
 
     Raises:
@@ -25,8 +23,8 @@ def stored_checkpoint(store: SubjectStore, ring: KeyRingFile, known_notes: Seque
         CheckpointError: the checkpoint does not hold, or contradicts what is known from elsewhere.
         StoreError: the store failed.
     """
-    audited = AuditedStore(store, ring)
-    if ring.ring().signing is None:
+    audited = AuditedStore(store)
+    if store.ring.ring().signing is None:
         raise ConfigurationError("the key ring has no public key to check a checkpoint's signature with")
     audited.hold_layout()
     if audited.layout is None:

@@ -8,7 +8,6 @@ from subject_pipeline.checkpoints.proofs import ABSENCE, HEAD, HISTORY, Proven, 
 from subject_pipeline.checkpoints.rosters import id_sha256
 from subject_pipeline.errors import CheckpointError, UnknownSubjectError
 from subject_pipeline.formats.canonical_json import canonical_json
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.views import AuditedStore
@@ -22,7 +21,7 @@ class Proof:
     proven: Proven
 
 
-def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str = HEAD) -> Proof:
+def prove(store: SubjectStore, candidate_id: str, kind: str = HEAD) -> Proof:
     """A self-contained proof of a subject's head or history in the latest checkpoint, or that the subject is not in it.
 
     Raises:
@@ -31,7 +30,7 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str =
         KeyRingError: there is no usable key ring.
         StoreError: the store failed.
     """
-    audited = AuditedStore(store, ring)
+    audited = AuditedStore(store)
     audited.hold_layout()
     checkpoint = audited.checkpoints.latest(whole=False) if audited.layout else None
     if audited.layout is None or checkpoint is None:
@@ -50,7 +49,7 @@ def prove(store: SubjectStore, ring: KeyRingFile, candidate_id: str, kind: str =
     signed = Signed(checkpoint.note, checkpoint.statement, checkpoint.hashes, list(checkpoint.leaves.values()), roster)
     rows: list[bytes] = []
     if kind == HISTORY and entry is not None:
-        lines = show(store, ring, candidate_id)
+        lines = show(store, candidate_id)
         rows = [canonical_json(line["row"]) for line in lines if line["row"].get("seq", -1) <= entry.seq]
     signer = audited.checkpoints.trusted.signer_of(checkpoint.note)
     return Proof(*signed.proof(candidate_id, kind, signer, rows))

@@ -24,7 +24,6 @@ from subject_pipeline.audit.segment import LogHead, write_segment
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import ConflictError, OutcomeUnknownError, StoreError, SubjectPipelineError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.overlapping import at_once, overlapped
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.store.ids import storage_key
@@ -53,7 +52,6 @@ class AuditLog:
     def __init__(
         self,
         store: SubjectStore,
-        ring: KeyRingFile,
         *,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         check_layout: Callable[[StoreLayout], None] = lambda _layout: None,
@@ -61,16 +59,14 @@ class AuditLog:
         """Open a log; nothing is read yet.
 
         Args:
-            store: whose.
-            ring: the keys.
+            store: whose, with its keys.
             clock: gives `written_at`.
             check_layout: raises where the store's layout must not be used; called once, before it is.
         """
         self.store = store
-        self.ring = ring
         self.segments = AuditSegments(store.objects)
-        self.index = AuditIndex(store.objects, ring.key)
-        self._indexing = IndexWriter(store.objects, self.index, ring)
+        self.index = AuditIndex(store.objects, store.ring.key)
+        self._indexing = IndexWriter(store.objects, self.index, store.ring)
         self._clock = clock
         self._check_layout = check_layout
         self._lanes: dict[str, Lane] = {}
@@ -123,7 +119,7 @@ class AuditLog:
             OutcomeUnknownError: it could not be learnt whether the rows are there.
             StoreError: the store failed. Rows of other chunks may be there, none of the chunk that the message names.
         """
-        self.ring.ring()
+        self.store.ring.ring()
         chunk_of = self.layout.chunks.chunk_of
         placed = [(chunk_of(storage_key(event.candidate_id)), at) for at, event in enumerate(events)]
         groups = [(chunk, [at for _, at in group]) for chunk, group in groupby(sorted(placed), key=itemgetter(0))]
@@ -242,7 +238,7 @@ class AuditLog:
             AuditLogError: the log is damaged; the index is left as it is.
             StoreError: the store failed.
         """
-        ring = self.ring.ring()
+        ring = self.store.ring.ring()
         state = self._load(chunk, use_index=False)
         if not state.pending:
             return 0, self.index.remove(chunk)
@@ -251,7 +247,7 @@ class AuditLog:
 
     def _load(self, chunk: str, *, use_index: bool, past_end: bool = True) -> ChunkState:
         head = LogHead(self.layout.log_id, chunk)
-        keys = self.ring.key
+        keys = self.store.ring.key
         return ChunkState.load(self.index, self.segments, head, keys, use_index=use_index, past_end=past_end)
 
     def close(self, *, index_after_bytes: int = INDEX_AFTER_BYTES) -> None:
@@ -294,7 +290,7 @@ class AuditLog:
         self._shrink(chunk)
 
     def _commit(self, lane: Lane, chunk: str, group: Sequence[Ticket]) -> None:
-        ring = self.ring.ring()
+        ring = self.store.ring.ring()
 
         def attempt() -> None:
             state = lane.state

@@ -11,12 +11,11 @@ from subject_pipeline.audit.row_form import row_of
 from subject_pipeline.audit.segment import Segment
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, KeyRingError, StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 
 
-def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict[str, Any]]:
+def show(store: SubjectStore, candidate_id: str) -> list[dict[str, Any]]:
     """A subject's rows in the log's order, each as stored: `{"mac": ..., "row": {...}}`. Nothing is verified.
 
     With a key ring only the segments that the audit index names, and those after it, are read; without one, all of
@@ -26,17 +25,17 @@ def show(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[dict
         AuditLogError: a segment is gone.
         StoreError: the store failed.
     """
-    return [row for data in subject_segments(store, ring, candidate_id) for row in _rows_of(data, candidate_id)]
+    return [row for data in subject_segments(store, candidate_id) for row in _rows_of(data, candidate_id)]
 
 
-def subject_segments(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> Iterator[bytes]:
+def subject_segments(store: SubjectStore, candidate_id: str) -> Iterator[bytes]:
     """The segments that may hold a subject's rows, in the log's order; otherwise as `show`."""
     layout = store.layout()
     if layout is None:
         return
     chunk = layout.chunks.chunk_of(storage_key(candidate_id))
     segments = AuditSegments(store.objects)
-    after, numbers = _indexed(store, ring, layout.log_id, chunk, [candidate_id])
+    after, numbers = _indexed(store, layout.log_id, chunk, [candidate_id])
     for number, data in segments.read(chunk, numbers):
         if isinstance(data, StoreError):
             raise data
@@ -47,11 +46,9 @@ def subject_segments(store: SubjectStore, ring: KeyRingFile, candidate_id: str) 
         yield data
 
 
-def segments_up_to(
-    store: SubjectStore, ring: KeyRingFile, log_id: str, chunk: str, last: int, subjects: Collection[str]
-) -> list[int]:
+def segments_up_to(store: SubjectStore, log_id: str, chunk: str, last: int, subjects: Collection[str]) -> list[int]:
     """The numbers of the segments that may hold rows of some subjects, up to one, in order."""
-    after, numbers = _indexed(store, ring, log_id, chunk, subjects)
+    after, numbers = _indexed(store, log_id, chunk, subjects)
     return [*(number for number in numbers if number <= last), *range(after + 1, last + 1)]
 
 
@@ -68,12 +65,10 @@ def rows_of(
                 yield row
 
 
-def _indexed(
-    store: SubjectStore, ring: KeyRingFile, log_id: str, chunk: str, candidate_ids: Iterable[str]
-) -> tuple[int, Sequence[int]]:
+def _indexed(store: SubjectStore, log_id: str, chunk: str, candidate_ids: Iterable[str]) -> tuple[int, Sequence[int]]:
     """The segment that the audit index reaches to, and those up to it that hold rows of these subjects."""
     try:
-        index = AuditIndex(store.objects, ring.key)
+        index = AuditIndex(store.objects, store.ring.key)
         state = index.newest(log_id, chunk)
         if state is not None:
             return state.head.number, index.segments_of(state, [subject_digest(one) for one in candidate_ids])

@@ -9,16 +9,14 @@ from subject_pipeline.checkpoints.rosters import Roster
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import AuditLogError, CheckpointError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 
 
 class LastCheckpoint:
     """The last checkpoint when it is first asked for; its rosters stay for a day. Safe to share between threads."""
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile) -> None:
+    def __init__(self, store: SubjectStore) -> None:
         self._store = store
-        self._ring = ring
         self._lock = threading.Lock()
         self._read: tuple[Checkpoint | None] | None = None
 
@@ -30,9 +28,9 @@ class LastCheckpoint:
             StoreError: the store failed.
         """
         layout = self._store.layout()
-        if layout is None or self._ring.ring().signing is None:
+        if layout is None or self._store.ring.ring().signing is None:
             return lambda _: NOTHING_ANCHORED
-        trusted = TrustedKeys.of_ring(self._ring.ring(), layout.log_id)
+        trusted = TrustedKeys.of_ring(self._store.ring.ring(), layout.log_id)
         checkpoints = CheckpointStore(self._store.objects, layout.log_id, layout.chunks, trusted)
         try:
             checkpoint = self._latest(checkpoints)

@@ -188,7 +188,7 @@ class CurrentManifests:
         rows = view.stored.rows.filter(pl.col("candidate_id").is_in(wanted))
 
         def read(state: ChunkState) -> tuple[Standings, Chains]:
-            recorded = RecordedChunk(LastCheckpoint(self._store, self._log.ring), (self._log.segments, state))
+            recorded = RecordedChunk(LastCheckpoint(self._store), (self._log.segments, state))
             return recorded.standings(rows, wanted), state.all_chains()
 
         standings, chains = self._log.reading(chunk, read)

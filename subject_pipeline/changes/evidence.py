@@ -30,7 +30,6 @@ from subject_pipeline.errors import CanonicalJsonError, IncompleteError, KeyRing
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.shown_text import shown
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.hashes import document_hash
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.store.opened import SubjectStore
@@ -125,16 +124,15 @@ def dated(manifest: SubjectManifest, before: Document | None, standing: Standing
 class ManifestEvidence:
     """Records changes of manifests once the store has, or can have, an audit log."""
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
+    def __init__(self, store: SubjectStore, actor: str) -> None:
         self._store = store
-        self._ring = ring
         self._actor = actor
         self._log: AuditLog | None = None
 
     @property
     def configured(self) -> bool:
         """Whether there is a key ring, so that changes will be recorded."""
-        return self._ring.configured
+        return self._store.ring.configured
 
     def open(self) -> bool:
         """Whether changes must be recorded: yes, once there is a key ring; no in a store that never had a log.
@@ -144,10 +142,10 @@ class ManifestEvidence:
             CheckpointError: the store's layout contradicts what is signed.
             StoreError: the store failed.
         """
-        if self._ring.configured:
-            self._ring.ring()
+        if self._store.ring.configured:
+            self._store.ring.ring()
             if self._log is None:
-                self._log = open_audit_log(self._store, self._ring)
+                self._log = open_audit_log(self._store)
                 if self._store.layout() is not None:
                     _ = self._log.layout  # refused now if it is forged, before anything is placed by it
             return True
@@ -166,11 +164,11 @@ class ManifestEvidence:
             PolicyError: they cannot be used.
             StoreError: the store failed.
         """
-        return stored_policies(self._store.objects, self._ring)
+        return stored_policies(self._store)
 
     def last_checkpoint(self) -> LastCheckpoint:
         """The store's last checkpoint, for anyone who looks at many chunks at one time."""
-        return LastCheckpoint(self._store, self._ring)
+        return LastCheckpoint(self._store)
 
     def recorded(self, chunk: str, *, past_end: bool = True, checkpoint: LastCheckpoint | None = None) -> RecordedChunk:
         """What the log says now of a chunk's manifests; ask for it after the table's version was pinned.

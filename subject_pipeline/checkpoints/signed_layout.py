@@ -11,7 +11,6 @@ from subject_pipeline.checkpoints.tree.head import TreeHead
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import leaf_hash
 from subject_pipeline.keys.ring import KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.chunks import MAX_CHUNK_COUNT
 from subject_pipeline.store.layout import LAYOUT_KEY, StoreLayout, checkpoint_key, note_key
@@ -48,15 +47,15 @@ def contradiction(layout: StoreLayout, stated: Statement | None) -> str | None:
     )
 
 
-def open_audit_log(store: SubjectStore, ring: KeyRingFile) -> AuditLog:
+def open_audit_log(store: SubjectStore) -> AuditLog:
     """The audit log of a store; its first use refuses a layout that contradicts what this ring's keys have signed.
 
     So that nobody who can write the layout, and has no key, leads rows into other chunks than their own.
     """
 
     def check(layout: StoreLayout) -> None:
-        wrong = contradiction(layout, first_statement(store.objects, ring.ring()))
+        wrong = contradiction(layout, first_statement(store.objects, store.ring.ring()))
         if wrong is not None:
             raise CheckpointError(f"nothing is read or written by this layout: {wrong}")
 
-    return AuditLog(store, ring, check_layout=check)
+    return AuditLog(store, check_layout=check)

@@ -43,7 +43,7 @@ class Shell:
     _found: "list[Project | None]" = field(default_factory=list)
 
     def open_store(self) -> SubjectStore:
-        """The store that the call names, else the project's, else the environment's.
+        """The store that the call names, else the project's, else the environment's; with the key ring.
 
         Raises:
             ConfigurationError: they contradict each other or cannot be used.
@@ -52,11 +52,13 @@ class Shell:
             raise ConfigurationError("give --store or --storage-root, not both")
         settings = Settings.read(os.environ)
         named = self.store_url or self.storage_root
-        project = None if named else self.project()
+        project, ring = None if named else self.project(), self.key_ring()
         if project is None:
-            return SubjectStore.at(named or settings.store_url, wanted_chunks=settings.chunks)
+            return SubjectStore.at(named or settings.store_url, wanted_chunks=settings.chunks, ring=ring)
         platform = project.platform
-        return SubjectStore.at(platform.store, options=project.store_options(), wanted_chunks=platform.chunks)
+        return SubjectStore.at(
+            platform.store, options=project.store_options(), wanted_chunks=platform.chunks, ring=ring
+        )
 
     def project(self) -> "Project | None":
         """The Dagster project that the call names, else the one that the working folder lies in; read once.
@@ -91,15 +93,21 @@ class Shell:
         path = project.platform.key_ring if project else Settings.read(os.environ).key_ring
         return KeyRingFile(home_expanded(path) if path else None)
 
-    def usable_key_ring(self) -> KeyRingFile:
-        """The key ring, opened now: for commands that need one.
+    def keyed_store(self, *, new: bool = False) -> SubjectStore:
+        """The same, for commands that need the key ring: it is opened now.
+
+        Args:
+            new: the command may be the first that writes to the store.
 
         Raises:
-            KeyRingError: there is none, or it cannot be used.
+            ConfigurationError: as `open_store`, or as `existing_store` if it is not new.
+            KeyRingError: there is no key ring, or it cannot be used.
         """
-        ring = self.key_ring()
-        ring.ring()
-        return ring
+        store = self.open_store()
+        store.ring.ring()
+        if not new:
+            store.check_written()
+        return store
 
     def actor(self) -> str:
         """Who is named in audit rows: `$SUBJECT_ACTOR`, else the system user."""

@@ -7,6 +7,7 @@ import dagster as dg
 from subject_pipeline.candidates.source_quality import examine_source
 from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import current, stage_dataset
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.components.declared import DeclaresSubjects
 from subject_pipeline.components.scaffolding import DatasetScaffolder
 from subject_pipeline.components.subject_platform import platform_of
@@ -27,7 +28,7 @@ from subject_pipeline.orchestration.lineage import CANDIDATES, DATASET, MANIFEST
 from subject_pipeline.orchestration.privacy.failures import clear_failures, said
 from subject_pipeline.orchestration.privacy.findings import listed_by_step, printed_by, where_listed
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import LayoutResource, RegistrationOptions
+from subject_pipeline.orchestration.resources import LayoutResource, RegistrationOptions, actor
 from subject_pipeline.orchestration.sensors.source import source_sensor
 from subject_pipeline.orchestration.ui.data import (
     candidate_columns,
@@ -139,8 +140,8 @@ def _candidate_chunks(
         found: Reconciliation | None = None
         options: RegistrationOptions = getattr(context.resources, options_key)
         with clear_failures():
-            store = context.resources.store.open()
-            evidence = context.resources.key_ring.evidence(store)
+            store = context.resources.store.open(context.resources.key_ring)
+            evidence = ManifestEvidence(store, actor())
             quality = examine_source(declaration, current(store, dataset.name), limit=options.rows)
             results = quality_results(context.asset_key, dataset, quality)
             yield from results
@@ -208,14 +209,14 @@ def _subject_manifests(
         if options.dry_run:
             raise dg.Failure("A dry run registers nothing: launch it together with candidate_chunks.")
         with clear_failures():
-            store = context.resources.store.open()
+            store = context.resources.store.open(context.resources.key_ring)
             done = register_dataset(
                 store,
                 dataset.name,
                 limit=options.rows,
                 chunks=partitions_of(context),
                 declared=declaration,
-                evidence=context.resources.key_ring.evidence(store),
+                evidence=ManifestEvidence(store, actor()),
             )
             listed = listed_by_step(store, failures_listed(done.failures))
             about = provenance(store)

@@ -9,9 +9,8 @@ from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.errors import CanonicalJsonError, PolicyError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.keys.macs import Mac, Macs
-from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.objects.protocol import ObjectStore
 from subject_pipeline.store.layout import POLICIES_KEY
+from subject_pipeline.store.opened import SubjectStore
 
 POLICIES_SCHEMA = "subject_policies.v1"
 POLICIES_DOMAIN = b"subject-policies/v1"
@@ -36,7 +35,7 @@ def read_policies_file(path: Path) -> Policies:
         raise PolicyError(f"cannot use the policies of {path}: {error}") from error
 
 
-def stored_policies(objects: ObjectStore, ring: KeyRingFile) -> Policies:
+def stored_policies(store: SubjectStore) -> Policies:
     """The policies that were applied to a store; the default ones where none ever were.
 
     Raises:
@@ -44,13 +43,13 @@ def stored_policies(objects: ObjectStore, ring: KeyRingFile) -> Policies:
         KeyRingError: policies are stored, and there is no key ring to check them with.
         StoreError: the store failed.
     """
-    data = objects.get(POLICIES_KEY, limit=_LIMIT)
+    data = store.objects.get(POLICIES_KEY, limit=_LIMIT)
     if data is None:
         return Policies()
     try:
         line = orjson.loads(data)
         inner = canonical_json(line["policies"])
-        mac = Macs(ring.key, POLICIES_DOMAIN).get(line["policies"]["key_id"])
+        mac = Macs(store.ring.key, POLICIES_DOMAIN).get(line["policies"]["key_id"])
         if mac is not None and mac.matches(line["mac"], inner) and line["policies"]["schema"] == POLICIES_SCHEMA:
             return Policies.parse(line["policies"]["rules"])
     except (orjson.JSONDecodeError, CanonicalJsonError, KeyError, TypeError, AttributeError) as error:
@@ -58,22 +57,22 @@ def stored_policies(objects: ObjectStore, ring: KeyRingFile) -> Policies:
     raise PolicyError(f"cannot use {POLICIES_KEY}: it was not written with a key of this ring; {_ADVICE}")
 
 
-def store_policies(objects: ObjectStore, ring: KeyRingFile, policies: Policies) -> bool:
+def store_policies(store: SubjectStore, policies: Policies) -> bool:
     """Write policies in the place of those that are there; False: they are these already.
 
     Raises:
         KeyRingError: there is no usable key ring.
         StoreError: the store failed.
     """
-    keys = ring.ring()
+    keys = store.ring.ring()
     inner = canonical_json(
         {"schema": POLICIES_SCHEMA, "key_id": keys.active, "rules": orjson.loads(policies.canonical)}
     )
     mac = Mac(keys.active_key, POLICIES_DOMAIN).hex(inner)
     data = b'{"mac":"%b","policies":%b}\n' % (mac.encode(), inner)
-    if objects.get(POLICIES_KEY, limit=_LIMIT) == data:
+    if store.objects.get(POLICIES_KEY, limit=_LIMIT) == data:
         return False
-    objects.replace(POLICIES_KEY, data)
+    store.objects.replace(POLICIES_KEY, data)
     return True
 
 

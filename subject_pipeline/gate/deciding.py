@@ -150,7 +150,7 @@ class Deciding:
 
     def _is_on_record(self, row: AccessEvent) -> bool:
         """Whether the row that the log has under an event's id says the same of it, but for the time."""
-        stored = show(self._log.store, self._log.ring, row.candidate_id)
+        stored = show(self._log.store, row.candidate_id)
         return any(_says(one["row"], row) for one in stored)
 
 

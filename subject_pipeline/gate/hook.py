@@ -48,9 +48,9 @@ def opened_log(store_url: str | None, key_ring: str | Path | None, actor: str | 
     named = key_ring or settings.key_ring
     ring = KeyRingFile(Path(named).expanduser() if named else None)
     ring.ring()
-    store = SubjectStore.at(store_url or settings.store_url, wanted_chunks=settings.chunks)
+    store = SubjectStore.at(store_url or settings.store_url, wanted_chunks=settings.chunks, ring=ring)
     store.layout()
-    return open_audit_log(store, ring), actor or settings.actor or system_user()
+    return open_audit_log(store), actor or settings.actor or system_user()
 
 
 class _Done(Generic[Result]):

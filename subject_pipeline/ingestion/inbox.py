@@ -40,9 +40,8 @@ def ingest_inbox(
         AuditLogError: a log is damaged.
         StoreError: the store failed; ingesting again continues.
     """
-    log.ring.ring()
-    objects = log.store.objects
-    found = EVENT_INBOX.chosen(objects, names, digests, log.ring, log.layout.log_id)
+    log.store.ring.ring()
+    found = EVENT_INBOX.chosen(log.store, names, digests, log.layout.log_id)
     report = IngestReport()
     unread: list[SourceError] = []
     for item in found:
@@ -60,8 +59,7 @@ def _ingest_one(log: AuditLog, item: ObjectInfo | Path, report: IngestReport, pr
     if isinstance(item, Path):
         ingest(log, [local_file(item)], report=report, progress=progress)
         return
-    objects = log.store.objects
     before = {name: getattr(report, name) for name in _COUNTS}
-    ingest(log, [stored_file(objects, item.key)], report=report, progress=progress)
+    ingest(log, [stored_file(log.store.objects, item.key)], report=report, progress=progress)
     counts = {name: getattr(report, name) - count for name, count in before.items()}
-    write_receipt_of(objects, log.ring, log.layout.log_id, item, counts)
+    write_receipt_of(log.store, log.layout.log_id, item, counts)

@@ -58,7 +58,7 @@ def ingest(
         AuditLogError: a log is damaged; nothing is appended to it.
         StoreError: the store failed. What is counted is in the log; ingesting again continues.
     """
-    log.ring.ring()
+    log.store.ring.ring()
     report = report if report is not None else IngestReport()
     started = time.perf_counter()
     unread: list[SourceError] = []

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from subject_pipeline.checkpoints.signed_layout import open_audit_log
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 
 
@@ -17,7 +16,7 @@ class Rebuilt:
     removed: int = 0
 
 
-def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Callable[[int, int], None] | None = None) -> Rebuilt:
+def rebuild(store: SubjectStore, progress: Callable[[int, int], None] | None = None) -> Rebuilt:
     """Derive the audit index of every chunk again, reading the whole log; writers may continue meanwhile.
 
     Args:
@@ -30,12 +29,12 @@ def rebuild(store: SubjectStore, ring: KeyRingFile, progress: Callable[[int, int
         AuditLogError: a log is damaged; its index is left as it is.
         StoreError: the store failed; run it again.
     """
-    ring.ring()
+    store.ring.ring()
     done = Rebuilt()
     layout = store.layout()
     if layout is None:
         return done
-    log = open_audit_log(store, ring)
+    log = open_audit_log(store)
     for at, chunk in enumerate(layout.chunks.names, start=1):
         segments, removed = log.rebuild_index(chunk)
         done.chunks += segments > 0

@@ -10,9 +10,9 @@ from subject_pipeline.errors import SourceError
 from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.ingestion.receipts import RECEIPT_DOMAIN, is_receipt, write_receipt
 from subject_pipeline.keys.macs import Macs
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.protocol import ObjectInfo, ObjectStore
 from subject_pipeline.store.layout import RECEIPTS
+from subject_pipeline.store.opened import SubjectStore
 
 _REMEMBERED = 100_000
 _checked: set[tuple[str, str, int, str]] = set()
@@ -33,26 +33,24 @@ class Inbox:
     content: str
     takes: Callable[[str], bool]
 
-    def waiting(
-        self, objects: ObjectStore, ring: KeyRingFile | None = None, log_id: str | None = None
-    ) -> list[ObjectInfo]:
+    def waiting(self, store: SubjectStore, log_id: str | None = None) -> list[ObjectInfo]:
         """The files that were not taken as they are now, sorted by name.
 
         A file that was changed since waits again; what is recorded of it already is left as it is. So does one whose
         receipt is not ours. Only receipts of files that are still in the inbox are read, each once per process.
 
         Args:
-            objects: the store's.
-            ring: the keys that receipts are checked with; without a ring, a receipt that is there is taken as a hint.
+            store: whose inbox; without a key ring to check receipts with, one that is there is taken as a hint.
             log_id: that of the store's layout; None: the store has none yet, so no receipt can be ours.
 
         Raises:
             KeyRingError: the ring that is configured cannot be used.
             StoreError: the store failed.
         """
+        objects, ring = store.objects, store.ring
         receipts = {item.key: item for item in objects.list(RECEIPTS)}
         files = [item for item in objects.list(self.below) if self.takes(item.key)]
-        if ring is None or not ring.configured:
+        if not ring.configured:
             return [item for item in files if receipt_key(item) not in receipts]
         ring.ring()
         macs = Macs(ring.key, RECEIPT_DOMAIN)
@@ -73,12 +71,7 @@ class Inbox:
         return [item for item in files if not ingested(item)]
 
     def chosen(
-        self,
-        objects: ObjectStore,
-        names: Sequence[str],
-        digests: Collection[str],
-        ring: KeyRingFile,
-        log_id: str | None,
+        self, store: SubjectStore, names: Sequence[str], digests: Collection[str], log_id: str | None
     ) -> Sequence[ObjectInfo | Path | SourceError]:
         """The files that a run takes: those named, else those that wait, of them those with a digest if any is given.
 
@@ -87,8 +80,8 @@ class Inbox:
             StoreError: the store failed.
         """
         if names:
-            return self.named(objects, names)
-        waiting = self.waiting(objects, ring, log_id)
+            return self.named(store.objects, names)
+        waiting = self.waiting(store, log_id)
         return [item for item in waiting if file_digest(item) in digests] if digests else waiting
 
     def named(self, objects: ObjectStore, names: Sequence[str]) -> list[ObjectInfo | Path | SourceError]:
@@ -117,18 +110,16 @@ def stored_file(objects: ObjectStore, key: str) -> LineFile:
     return LineFile(key, lambda: closing(objects.open(key)))
 
 
-def write_receipt_of(
-    objects: ObjectStore, ring: KeyRingFile, log_id: str, item: ObjectInfo, counts: Mapping[str, int]
-) -> None:
+def write_receipt_of(store: SubjectStore, log_id: str, item: ObjectInfo, counts: Mapping[str, int]) -> None:
     """Note that a file was taken whole, as it was listed.
 
     Raises:
         KeyRingError: there is no usable key ring.
         StoreError: the store failed.
     """
-    keys = ring.ring()
+    keys = store.ring.ring()
     about = {**_about(item, log_id), **counts}
-    objects.replace(receipt_key(item), write_receipt(about, key_id=keys.active, key=keys.active_key))
+    store.objects.replace(receipt_key(item), write_receipt(about, key_id=keys.active, key=keys.active_key))
 
 
 def _about(item: ObjectInfo, log_id: str) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.keys.ring import KeyRing
@@ -107,6 +108,8 @@ def file_errors(doing: str, path: Path) -> Iterator[None]:
 class KeyRingFile:
     """The ring of a file, read when it is first needed and kept; safe to share between threads.
 
+    Pickled, it is the same file, to be read again.
+
     Args:
         path: the file; None where none is configured, which is an error only when the ring is needed.
     """
@@ -116,6 +119,9 @@ class KeyRingFile:
         self._lock = threading.Lock()
         self._ring: KeyRing | None = None
         self._looked_for: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyRingFile, (self._path,)  # no key leaves this process
 
     @property
     def path(self) -> Path:

@@ -11,7 +11,6 @@ from subject_pipeline.decisions.decision import Decision
 from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import stored_policies
 from subject_pipeline.errors import KeyRingError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_group import DecisionGroup
 from subject_pipeline.lifecycle.judging import UNKNOWN, Verdict, rejected
 from subject_pipeline.manifests.table import ManifestTable
@@ -30,14 +29,13 @@ class Decisions:
         PolicyError: the stored policies cannot be used.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
+    def __init__(self, store: SubjectStore, actor: str) -> None:
         self._store = store
-        self._ring = ring
-        self._evidence = ManifestEvidence(store, ring, actor)
+        self._evidence = ManifestEvidence(store, actor)
 
     def policies(self) -> Policies:
         """The policies in force."""
-        return stored_policies(self._store.objects, self._ring)
+        return stored_policies(self._store)
 
     def apply(self, decisions: Sequence[Decision], *, dry_run: bool = False) -> list[Verdict]:
         """Apply decisions in their order; what is refused stops no other.
@@ -56,7 +54,7 @@ class Decisions:
             IncompleteError: decisions are recorded and not yet in the table; run it again, or `compact`.
             StoreError: the store failed; decisions of other chunks may be applied.
         """
-        if not self._ring.configured:
+        if not self._store.ring.configured:
             raise KeyRingError("a decision is recorded in the audit log: set SUBJECT_KEY_RING to the store's key ring")
         self._evidence.open()
         layout = self._store.layout()

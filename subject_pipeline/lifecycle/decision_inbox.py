@@ -11,7 +11,6 @@ from subject_pipeline.errors import SourceError
 from subject_pipeline.ingestion.ingesting import raise_unread
 from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.ingestion.waiting import Inbox, stored_file, write_receipt_of
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.lifecycle.applying_files import DecisionReport, apply_files
 from subject_pipeline.lifecycle.decision_files import ENDINGS
@@ -30,7 +29,7 @@ DECISION_INBOX = Inbox(DECISIONS_INBOX, "decision files", _is_decision_file)
 
 
 def apply_inbox(
-    store: SubjectStore, ring: KeyRingFile, actor: str, names: Sequence[str] = (), *, digests: Collection[str] = ()
+    store: SubjectStore, actor: str, names: Sequence[str] = (), *, digests: Collection[str] = ()
 ) -> DecisionReport:
     """Apply what waits in the inbox, or the files named, and note each as taken once all of it was judged.
 
@@ -38,7 +37,6 @@ def apply_inbox(
 
     Args:
         store: whose inbox.
-        ring: the keys.
         actor: who records; who decided is in each decision.
         names: names below `inbox/decisions/`, or paths of local files, taken whether or not they were before; none:
             everything that waits.
@@ -51,12 +49,12 @@ def apply_inbox(
         AuditLogError: a log is damaged.
         StoreError: the store failed; applying again continues.
     """
-    ring.ring()
+    store.ring.ring()
     layout, objects = store.layout(), store.objects
     log_id = layout.log_id if layout else None
-    found = DECISION_INBOX.chosen(objects, names, digests, ring, log_id)
+    found = DECISION_INBOX.chosen(store, names, digests, log_id)
     report, unread = DecisionReport(), list[SourceError]()
-    decisions = Decisions(store, ring, actor)
+    decisions = Decisions(store, actor)
     try:
         for item in found:
             before = {name: getattr(report, name) for name in _COUNTS}
@@ -70,7 +68,7 @@ def apply_inbox(
                 continue
             if log_id is not None and not isinstance(item, Path):
                 counts = {name: getattr(report, name) - count for name, count in before.items()}
-                write_receipt_of(objects, ring, log_id, item, counts)
+                write_receipt_of(store, log_id, item, counts)
     finally:
         decisions.close()
     raise_unread(unread, len(found))

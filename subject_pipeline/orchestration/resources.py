@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
-from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.orchestration.privacy.literal_secrets import refuse_literal_secrets
 from subject_pipeline.project.platform import PlatformSettings
@@ -74,13 +73,14 @@ class StoreResource(dg.ConfigurableResource[Any]):
         if context.run is not None:
             refuse_literal_secrets({"url": self.url, **self.options}, context.run.run_config)
 
-    def open(self) -> SubjectStore:
-        """The store; nothing is contacted before the first use.
+    def open(self, key_ring: "KeyRingResource | None" = None) -> SubjectStore:
+        """The store, with the key ring where its keys are needed; nothing is contacted before the first use.
 
         Raises:
             ConfigurationError: the URL or the options cannot be used.
         """
-        return SubjectStore.at(self.url, options=self.options, wanted_chunks=self.layout.chunk_count)
+        ring = key_ring.file() if key_ring else None
+        return SubjectStore.at(self.url, options=self.options, wanted_chunks=self.layout.chunk_count, ring=ring)
 
 
 class KeyRingResource(dg.ConfigurableResource[Any]):
@@ -95,10 +95,6 @@ class KeyRingResource(dg.ConfigurableResource[Any]):
     def file(self) -> KeyRingFile:
         """The ring; not opened before its first use."""
         return KeyRingFile(Path(self.path).expanduser() if self.path else None)
-
-    def evidence(self, store: SubjectStore) -> ManifestEvidence:
-        """What records changes of manifests in the audit log, as `actor()`."""
-        return ManifestEvidence(store, self.file(), actor())
 
 
 def actor() -> str:

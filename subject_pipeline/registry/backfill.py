@@ -15,7 +15,6 @@ from subject_pipeline.candidates.staged import StagedCandidates
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY, Advance, Keep, private_folder, stage
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.local import LocalObjects
 from subject_pipeline.objects.protocol import ObjectStore
@@ -25,6 +24,7 @@ from subject_pipeline.registry.outcomes import MAX_NAMED_FAILURES, Registration,
 from subject_pipeline.registry.registering import register_staged
 from subject_pipeline.registry.suppressing import Suppression
 from subject_pipeline.registry.vanished import Reconciliation, reconciled
+from subject_pipeline.settings import system_user
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -85,8 +85,9 @@ def backfill(
         dry_run: parse and count, write nothing.
         watcher: called with progress.
         report: filled while running, so that an interrupted backfill can be reported too.
-        evidence: records who comes back after a deletion and who is linked, and knows who was erased. Without it nobody
-            is registered in a store that has an audit log, nobody is linked, and a dry run tells of nobody erased.
+        evidence: records who comes back after a deletion and who is linked, and knows who was erased; None: as the
+            system user. In a store without a key ring nobody is linked, a dry run tells of nobody erased, and nobody is
+            registered once it has an audit log.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring; nothing was written.
@@ -96,12 +97,12 @@ def backfill(
     """
     started = time.perf_counter()
     report = report if report is not None else BackfillReport(dry_run)
+    evidence = evidence or ManifestEvidence(store, system_user())
     call = _Call(store, declaration, report, watcher, limit, concurrency)
     try:
         if dry_run:
             call.forecast(evidence)
         else:
-            evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
             evidence.open()
             call.register(evidence)
     finally:
@@ -146,10 +147,9 @@ class _Call:
         """Tells the watcher of rows registered, those left out already among them."""
         return lambda so_far: self.watcher.registering(so_far.rows + staged.suppressed, staged.rows_scanned)
 
-    def forecast(self, evidence: ManifestEvidence | None) -> None:
+    def forecast(self, evidence: ManifestEvidence) -> None:
         layout, report = self.store.intended_chunks(), self.report
-        recording = evidence is not None and evidence.configured
-        keep = Suppression.of(self.store, evidence).kept if evidence and recording else None
+        keep = Suppression.of(self.store, evidence).kept if evidence.configured else None
         beside = Reconciliation()
         with tempfile.TemporaryDirectory(prefix="subject-pipeline-") as scratch:
             objects = LocalObjects(Path(scratch))
@@ -172,8 +172,8 @@ class _Call:
                     skipped=decision.known.height,
                     failed=failed.height,
                     duplicates=rows.height - unique.height,
-                    linked=lacking if staged.link and recording else 0,
-                    linkable=lacking if staged.link and not recording else 0,
+                    linked=lacking if staged.link and evidence.configured else 0,
+                    linkable=lacking if staged.link and not evidence.configured else 0,
                 )
                 done = forecast.attempted + forecast.duplicates + forecast.suppressed
                 self.watcher.registering(done, staged.rows_scanned)

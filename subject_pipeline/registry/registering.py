@@ -13,7 +13,6 @@ from subject_pipeline.candidates.staged import ChunkGroup, StagedCandidates
 from subject_pipeline.candidates.staged_parts import read_group, read_record
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.errors import OutcomeUnknownError, StagingError, StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import new_rows
 from subject_pipeline.manifests.rows import PROBLEM, STORED_IDS_SCHEMA
 from subject_pipeline.manifests.table import ManifestTable
@@ -23,6 +22,7 @@ from subject_pipeline.registry.linking import link, unlinked
 from subject_pipeline.registry.outcomes import ChunkOutcome, Registration, outcomes_of, with_earlier
 from subject_pipeline.registry.returning import returning
 from subject_pipeline.registry.vanished import Reconciliation, reconciled
+from subject_pipeline.settings import system_user
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.datasets import DatasetDeclaration
 from subject_pipeline.store.opened import SubjectStore
@@ -47,8 +47,8 @@ def register_dataset(
         limit: what the staging must have been made with; None: all rows.
         chunks: the chunks' names.
         declared: what the dataset is declared as now, which the staging must agree with; None: as it was staged.
-        evidence: records who comes back after a deletion, and who is linked; without it, nobody is registered in a
-            store that has an audit log, and nobody is linked.
+        evidence: records who comes back after a deletion, and who is linked; None: as the system user. In a store
+            without a key ring nobody is linked, and nobody is registered once it has an audit log.
 
     Raises:
         KeyRingError: there is an audit log, and no usable key ring.
@@ -106,7 +106,7 @@ def register_staged(
     layout = ChunkLayout(staged.chunk_count)
     wanted = range(layout.count) if chunks is None else layout.indices(chunks)
     result = into if into is not None else Registration()
-    evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+    evidence = evidence or ManifestEvidence(store, system_user())
     job = _Job(store, staged, layout, evidence, evidence.open(), dt.datetime.now(dt.UTC))
     work = [
         (group, mine)

@@ -19,7 +19,6 @@ from subject_pipeline.errors import (
     StoreError,
     UnknownSubjectError,
 )
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.frames import TABLE_SCHEMA, to_manifest, to_rows
 from subject_pipeline.manifests.manifest import SubjectManifest
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -27,6 +26,7 @@ from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.deciding import collision_reason
 from subject_pipeline.registry.suppressing import SUPPRESSED
+from subject_pipeline.settings import system_user
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.layout import StoreLayout
@@ -45,10 +45,11 @@ class SubjectRegistry:
 
         Args:
             store: where manifests are kept.
-            evidence: records changes; without it, a store that has an audit log is only read.
+            evidence: records changes; None: as the system user. Without a key ring, a store that has an audit log is
+                only read.
         """
         self._store = store
-        self._evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+        self._evidence = evidence or ManifestEvidence(store, system_user())
 
     def get(self, candidate_id: str) -> SubjectManifest:
         """A subject's manifest.

@@ -23,7 +23,6 @@ from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.candidates.staged import plan_groups
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.search.row_frames import segment_rows
 from subject_pipeline.manifests.frames import TABLE_SCHEMA
 from subject_pipeline.manifests.snapshot import Snapshot
@@ -77,7 +76,6 @@ def _utc_now() -> dt.datetime:
 
 def collect_numbers(
     store: SubjectStore,
-    ring: KeyRingFile,
     *,
     pending_days: float,
     known_notes: Sequence[str] = (),
@@ -90,7 +88,6 @@ def collect_numbers(
 
     Args:
         store: whose numbers.
-        ring: the keys, to verify what changed since the last checkpoint.
         pending_days: consent undecided for longer than this is too long.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         history: what is known of earlier verifications.
@@ -104,7 +101,7 @@ def collect_numbers(
         StoreError: the store failed.
     """
     now = clock().astimezone(dt.UTC)
-    verification = verify(store, ring, incremental=True, known_notes=known_notes)
+    verification = verify(store, incremental=True, known_notes=known_notes)
     layout = store.layout()
     chunks = layout.chunks if layout else None
     segments = _listed(AuditSegments(store.objects), chunks) if chunks else []

@@ -8,11 +8,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.protocol import ObjectInfo
 from subject_pipeline.spawned import cores, spawned
 from subject_pipeline.store.opened import SubjectStore
@@ -30,9 +27,8 @@ _PARTS_A_PROCESS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    location: StoreLocation
-    wanted_chunks: int | None
-    keys: Path | PublicKeys
+    store: SubjectStore
+    public: PublicKeys | None
     chunks: tuple[str, ...]
     known_notes: tuple[str, ...]
 
@@ -49,8 +45,8 @@ def processes_for(listed: Mapping[str, Mapping[int, ObjectInfo]]) -> int:
 
 def verify_by_processes(
     store: SubjectStore,
-    keys: KeyRingFile | PublicKeys,
     *,
+    public: PublicKeys | None = None,
     processes: int | None = None,
     known_notes: Sequence[str] = (),
     progress: Progress | None = None,
@@ -59,7 +55,7 @@ def verify_by_processes(
 
     Args:
         store: opened again by each process, at the same address.
-        keys: the key ring, or public keys.
+        public: as in `whole_store.verify`.
         processes: so many, however small the logs are; None: as many as they are worth. One is this process.
         known_notes: signed notes of checkpoints that were kept elsewhere: each must be among the stored ones.
         progress: called with chunks done and chunks in all.
@@ -71,8 +67,7 @@ def verify_by_processes(
             verified.
     """
     started = time.perf_counter()
-    public = isinstance(keys, PublicKeys)
-    audited = AuditedStore(store, keys)
+    audited = AuditedStore(store, public)
     chunks = audited.layout.chunks.names if audited.layout else ()
     verifier = Verifier(audited, chunks, incremental=False, known_notes=known_notes)
     listed = verifier.view.listing.segments if verifier.view else {}
@@ -81,10 +76,10 @@ def verify_by_processes(
     parts = parts_of(listed, chunks, processes)
     found: Iterator[Verification]
     if processes == 1 or len(parts) == 1:
-        found = (part_of(verifier, part, public=public) for part in parts)
+        found = (part_of(verifier, part) for part in parts)
     else:
-        found = _verified_apart(store, keys, parts, processes, known_notes)
-    report = Verification(incremental=False, public=public)
+        found = _verified_apart(store, public, parts, processes, known_notes)
+    report = Verification(incremental=False, public=audited.public)
     done = 0
     for part, one in zip(parts, found, strict=True):
         report.join(one)
@@ -97,16 +92,15 @@ def verify_by_processes(
 
 def _verified_apart(
     store: SubjectStore,
-    keys: KeyRingFile | PublicKeys,
+    public: PublicKeys | None,
     parts: Sequence[Sequence[str]],
     processes: int,
     known_notes: Sequence[str],
 ) -> Iterator[Verification]:
     """The verification of each part, in their order, by processes that are started afresh: a store outlives no fork."""
     asked = _Asked(
-        store.location,
-        store.wanted_chunks,
-        keys if isinstance(keys, PublicKeys) else keys.path,
+        store,
+        public,
         tuple(chunk for part in parts for chunk in part),
         tuple(known_notes),
     )
@@ -140,9 +134,9 @@ def parts_of(listed: Mapping[str, Mapping[int, ObjectInfo]], chunks: Sequence[st
     return parts
 
 
-def part_of(verifier: Verifier, chunks: Sequence[str], *, public: bool) -> Verification:
+def part_of(verifier: Verifier, chunks: Sequence[str]) -> Verification:
     """What was found in some chunks, and against the whole store where this verifier opened it."""
-    report = Verification(incremental=False, public=public)
+    report = Verification(incremental=False, public=verifier.audited.public)
     for found in verifier.each(chunks, lambda found: found):
         report.add(found)
     report.broken_logs += verifier.problems
@@ -156,10 +150,7 @@ def _begin(asked: _Asked) -> None:
 
 def _verify(chunks: Sequence[str]) -> Verification:
     global _verifier  # noqa: PLW0603 - and one view
-    keys = _asked.keys if isinstance(_asked.keys, PublicKeys) else KeyRingFile(_asked.keys)
     if _verifier is None:
-        location = _asked.location
-        store = SubjectStore.at(location.url, options=location.options, wanted_chunks=_asked.wanted_chunks)
-        audited = AuditedStore(store, keys)
+        audited = AuditedStore(_asked.store, _asked.public)
         _verifier = Verifier(audited, _asked.chunks, incremental=False, known_notes=_asked.known_notes)
-    return part_of(_verifier, chunks, public=isinstance(keys, PublicKeys))
+    return part_of(_verifier, chunks)

@@ -174,9 +174,7 @@ class ChunkVerifier:
         }
         gone = {one for one in accessed if anchored and (entry := anchored.entry(one)) and entry.state in GONE}
         wanted = lifted | gone | (accessed & self._restricted(view, found))
-        numbers = segments_up_to(
-            self._audited.store, self._audited.ring, layout.log_id, found.chunk, log.head.number, wanted
-        )
+        numbers = segments_up_to(self._audited.store, layout.log_id, found.chunk, log.head.number, wanted)
         chains = rows_of(self._audited.segments, found.chunk, numbers, wanted) if wanted else iter(())
         return [
             one

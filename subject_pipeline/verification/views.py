@@ -17,8 +17,6 @@ from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import CheckpointError, KeyRingError, StoreError
 from subject_pipeline.keys.macs import KeyLookup
 from subject_pipeline.keys.marks import read_marks
-from subject_pipeline.keys.ring import KeyRing
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.catalog import Catalog
 from subject_pipeline.store.layout import AUDIT, LAYOUT_KEY, StoreLayout
 from subject_pipeline.store.opened import SubjectStore
@@ -53,7 +51,7 @@ class View:
 
 
 class AuditedStore:
-    """A store with the keys that it is verified with: a ring's, or public ones alone.
+    """A store with the keys that it is verified with: its ring's, or public ones alone.
 
     Attributes:
         layout: the store's, as it is signed: with public keys what the newest checkpoint and the keys' name say, with a
@@ -67,40 +65,31 @@ class AuditedStore:
         StoreError: the store failed, or its layout is gone.
     """
 
-    def __init__(self, store: SubjectStore, keys: KeyRingFile | PublicKeys) -> None:
-        self.store = store
+    def __init__(self, store: SubjectStore, public: PublicKeys | None = None) -> None:
+        self.store = store if public is None else store.without_ring()
         self.segments = AuditSegments(store.objects)
-        self._keys = keys
+        self._public = public
         self.problems: list[BrokenLog] = []
-        if isinstance(keys, PublicKeys):
-            self.layout = self._signed_layout(keys)
-        else:
-            self.layout = self._checked_layout(keys.ring())
+        self.layout = self._checked_layout() if public is None else self._signed_layout(public)
         if self.layout is not None:
-            self.store = replace(store, catalog=Catalog(store.objects, self.layout.chunks))
+            self.store = replace(self.store, catalog=Catalog(store.objects, self.layout.chunks))
 
     @property
-    def ring(self) -> KeyRingFile:
-        """The key ring.
-
-        Raises:
-            KeyRingError: there are only public keys.
-        """
-        if isinstance(self._keys, PublicKeys):
-            raise KeyRingError("this needs the key ring: public keys alone verify")
-        return self._keys
+    def public(self) -> bool:
+        """Whether there are public keys alone; then the store has no ring, so that nothing is verified with one."""
+        return self._public is not None
 
     @property
     def macs(self) -> KeyLookup | None:
         """The keys of MACs; None: they cannot be verified."""
-        return None if isinstance(self._keys, PublicKeys) else self._keys.key
+        return self.store.ring.key if self._public is None else None
 
     @property
     def trusted(self) -> TrustedKeys:
         """The keys of checkpoints; of none, no checkpoint can be checked."""
-        if isinstance(self._keys, PublicKeys):
-            return TrustedKeys(self._keys.lines)
-        return TrustedKeys.of_ring(self._keys.ring(), self.layout.log_id) if self.layout else TrustedKeys(())
+        if self._public is not None:
+            return TrustedKeys(self._public.lines)
+        return TrustedKeys.of_ring(self.store.ring.ring(), self.layout.log_id) if self.layout else TrustedKeys(())
 
     @property
     def checkpoints(self) -> CheckpointStore:
@@ -131,12 +120,12 @@ class AuditedStore:
         Raises:
             KeyRingError: the mark cannot be read, or is damaged.
         """
-        if self.layout is None or isinstance(self._keys, PublicKeys):
+        if self.layout is None or self._public is not None:
             return None
-        signing = self._keys.ring().signing
+        signing = self.store.ring.ring().signing
         if signing is None or signing.private is None:
             return None
-        mark = read_marks(self._keys.path).get(self.layout.log_id)
+        mark = read_marks(self.store.ring.path).get(self.layout.log_id)
         return TreeHead(self.layout.log_id, mark.size, mark.root) if mark else None
 
     def contradictions(
@@ -228,11 +217,12 @@ class AuditedStore:
             return (None, {}) if reasons else (checkpoint, retired)
         return None, {}
 
-    def _checked_layout(self, ring: KeyRing) -> StoreLayout | None:
+    def _checked_layout(self) -> StoreLayout | None:
         """The stored layout, with the chunk count that is signed; another one in the store is a problem.
 
         None, and a problem too, where what is signed is of another log: then it is not known whose store this is.
         """
+        ring = self.store.ring.ring()
         stored = self.store.layout()
         signed = first_statement(self.store.objects, ring) if stored else None
         wrong = contradiction(stored, signed) if stored else None

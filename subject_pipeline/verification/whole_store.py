@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from subject_pipeline.audit.result_state import RESULT_STATES
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint
 from subject_pipeline.errors import ConfigurationError, StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.layout import StoreLayout
@@ -135,8 +134,8 @@ _COUNTS = ("unanchored", "unanchored_manifests", "chains", "rows", "unreadable")
 
 def verify(  # noqa: PLR0913 - options, named at the call
     store: SubjectStore,
-    keys: KeyRingFile | PublicKeys,
     *,
+    public: PublicKeys | None = None,
     chunks: Sequence[str] | None = None,
     candidate_ids: Sequence[str] = (),
     incremental: bool = False,
@@ -149,9 +148,9 @@ def verify(  # noqa: PLR0913 - options, named at the call
     """Verify a store's audit log and manifests; problems are data, not errors.
 
     Args:
-        store: where they are.
-        keys: the key ring; or public keys, with which MACs cannot be verified, and what no checkpoint anchors yet is
-            counted as such.
+        store: where they are, with the key ring.
+        public: these keys alone, whatever ring the store has: MACs cannot be verified, and what no checkpoint anchors
+            yet is counted as such.
         chunks: only these; None: all.
         candidate_ids: only the chains and manifests of these subjects, wherever the table has them, and the logs that
             they are in.
@@ -169,13 +168,12 @@ def verify(  # noqa: PLR0913 - options, named at the call
         StoreError: the store cannot be read at all.
     """
     started = time.perf_counter()
-    public = isinstance(keys, PublicKeys)
     if public and incremental:
         raise ConfigurationError("public verification is always full: it takes nobody's word for what was read before")
-    audited = AuditedStore(store, keys)
+    audited = AuditedStore(store, public)
     wanted = _wanted(audited.store, audited.layout, chunks, candidate_ids)
     verifier = Verifier(audited, wanted, incremental=incremental, known_notes=known_notes, clock=clock)
-    report = Verification(incremental, public)
+    report = Verification(incremental, audited.public)
     seen: set[str] = set()
     each = verifier.each(wanted, lambda found: found, whole=whole, concurrency=concurrency)
     for done, found in enumerate(each, start=1):

@@ -42,7 +42,7 @@ CHUNK = LAYOUT.names[1]
 
 def checkpoint(place: Place, **options: Any) -> CheckpointReport:
     """A checkpoint, as another process writes it, that holds."""
-    report = write_checkpoint(place.store, place.fresh_ring(), **options)
+    report = write_checkpoint(place.fresh_store(), **options)
     assert report.written is not None
     assert report.carried == []
     return report
@@ -57,7 +57,7 @@ def written(place: Place, **options: Any) -> Checkpoint:
 
 def checkpoints(place: Place) -> CheckpointStore:
     """The store's checkpoints as its ring sees them."""
-    return AuditedStore(place.store, place.fresh_ring()).checkpoints
+    return AuditedStore(place.fresh_store()).checkpoints
 
 
 def entries(place: Place, *candidate_ids: str) -> list[RosterEntry | None]:
@@ -77,7 +77,7 @@ def proven(place: Place, candidate_id: str) -> RosterEntry:
     layout, signing = place.store.layout(), place.ring.ring().signing
     assert layout is not None
     assert signing is not None
-    made = prove(place.store, place.fresh_ring(), candidate_id)
+    made = prove(place.fresh_store(), candidate_id)
     entry = check_proof(json.loads(json.dumps(made.proof)), verifier_line(origin(layout.log_id), signing.public)).entry
     assert entry is not None
     return entry
@@ -182,7 +182,7 @@ def test_somebody_deleted_does_not_come_back_unseen_whatever_was_read(place: Pla
     assert found_by(place.verify_publicly())["manifests"] == {gone: "resurrected"}
     read = [key for done, key in place.objects.calls if done == "get" and key.startswith("audit/")]
     place.objects.calls.clear()
-    report = write_checkpoint(place.store, place.fresh_ring())
+    report = write_checkpoint(place.fresh_store())
     assert report.carried == [CHUNK]
     again = {key for done, key in place.objects.calls if done == "get" and key.startswith(f"audit/{CHUNK}/")}
     # What is new of the log; and of who was accessed, the rows that say whether that should have been.
@@ -207,10 +207,10 @@ def test_what_there_is_no_proof_of_is_said(place: Place) -> None:
     here, never = people(1, 2)
     place.append(event(here, "e-0"))
     with pytest.raises(CheckpointError, match="there is no checkpoint yet"):
-        prove(place.store, place.fresh_ring(), here)
+        prove(place.fresh_store(), here)
     checkpoint(place)
     with pytest.raises(UnknownSubjectError, match=f"checkpoint 0 knows no subject '{never}'"):
-        prove(place.store, place.fresh_ring(), never)
+        prove(place.fresh_store(), never)
 
 
 def test_a_checkpoint_needs_the_private_key(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -219,7 +219,7 @@ def test_a_checkpoint_needs_the_private_key(place: Place, tmp_path_factory: pyte
     path = tmp_path_factory.mktemp("copy") / "ring.json"
     create_ring(path, place.ring.ring().writer_copy())
     with pytest.raises(KeyRingError, match="has no private signing key"):
-        write_checkpoint(place.store, KeyRingFile(path))
+        write_checkpoint(place.store.with_ring(KeyRingFile(path)))
     assert list(place.store.objects.list("checkpoints/")) == []
 
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_reports_its_verification(place: Place) -> None:
     for candidate_id in (one, other):
         place.registry().put(manifest(candidate_id))
     told: list[tuple[int, int]] = []
-    report = write_checkpoint(place.store, place.fresh_ring(), progress=lambda *done: told.append(done))
+    report = write_checkpoint(place.fresh_store(), progress=lambda *done: told.append(done))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert (report.verification.incremental, report.verification.subjects) == (True, 2)
     assert report.verification.checkpoint is None
@@ -312,7 +312,7 @@ def test_a_carried_chunk_says_whose_state_still_stands(place: Place) -> None:
     before = _edit(path)
     for number in (1, 2):
         place.append(event(other, f"e-{number + 1}"))
-        report = write_checkpoint(place.store, place.fresh_ring())
+        report = write_checkpoint(place.fresh_store())
         assert report.written is not None
         assert (report.carried, report.written.statement.carried) == ([CHUNK], {CHUNK: 0})
         assert report.written.leaves[CHUNK] == sound.leaves[CHUNK]
@@ -328,12 +328,12 @@ def test_a_chunk_that_never_was_sound_has_an_empty_leaf(place: Place) -> None:
     place.append(event(one, "e-0"), event(other, "e-0"))
     _edit(place.folder / "audit" / CHUNK / f"{0:012d}.jsonl")
     for _ in range(2):
-        report = write_checkpoint(place.store, place.fresh_ring())
+        report = write_checkpoint(place.fresh_store())
         assert report.written is not None
         assert report.written.statement.carried == {CHUNK: -1}
         assert report.written.leaves[CHUNK] == ChunkLeaf.empty(CHUNK)
         with pytest.raises(CheckpointError, match="no state of this chunk was ever signed"):
-            prove(place.store, place.fresh_ring(), one, "absence")
+            prove(place.fresh_store(), one, "absence")
 
 
 @pytest.mark.parametrize("kind", ["bad_checkpoint", "unreadable"])
@@ -349,7 +349,7 @@ def test_a_changed_chunk_whose_roster_is_lost_is_carried(place: Place, kind: str
         place.objects.around = failing("get", path.name, StoreError("the store failed"))
     checkpoint(place)
     place.append(event(one, "e-1"))
-    report = write_checkpoint(place.store, place.fresh_ring())
+    report = write_checkpoint(place.fresh_store())
     assert report.carried == [CHUNK]
     assert found_by(report.verification)["logs"] == {(CHUNK, kind)}
     assert report.entries == 1
@@ -359,7 +359,7 @@ def test_a_roster_that_cannot_be_written_carries_its_chunk(place: Place) -> None
     """The store failed, or other bytes are there: never signed over, and said."""
     place.append(event(people(1, 1)[0], "e-0"), event(people(2, 1)[0], "e-0"))
     place.objects.around = failing("create", f"rosters/{CHUNK}/", StoreError("the store failed"))
-    report = write_checkpoint(place.store, place.fresh_ring())
+    report = write_checkpoint(place.fresh_store())
     assert report.written is not None
     assert report.written.statement.carried == {CHUNK: -1}
     assert found_by(report.verification)["logs"] == {(CHUNK, "unreadable")}
@@ -386,7 +386,7 @@ def test_time_only_grows(place: Place, behind: int, refused: bool) -> None:
     late = now - dt.timedelta(seconds=behind)
     if refused:
         with pytest.raises(CheckpointError, match=r"this machine's clock says .*: correct the clock"):
-            write_checkpoint(place.store, place.fresh_ring(), clock=lambda: late)
+            write_checkpoint(place.fresh_store(), clock=lambda: late)
         assert written(place, clock=lambda: now).number == 1
     else:
         second = written(place, clock=lambda: late)
@@ -397,7 +397,7 @@ def test_an_attempt_is_given_up_after_six_hours(place: Place) -> None:
     """Long before what it wrote may go, and before anything is signed."""
     now = iter(dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC) + dt.timedelta(hours=4 * at) for at in range(100))
     with pytest.raises(StoreError, match="took more than six hours"):
-        write_checkpoint(place.store, place.fresh_ring(), clock=lambda: next(now))
+        write_checkpoint(place.fresh_store(), clock=lambda: next(now))
     assert not [key for done, key in place.objects.calls if done == "create" and key.endswith("/note")]
     assert written(place).number == 0
 
@@ -408,10 +408,10 @@ def test_a_killed_attempt_blocks_nothing(place: Place) -> None:
     for part in ("/note", "checkpoint.json", "leaves/", "rosters/"):
         place.objects.around = failing("create", part, StoreError("killed here"))
         if part == "rosters/":
-            assert write_checkpoint(place.store, place.fresh_ring()).carried == [CHUNK]
+            assert write_checkpoint(place.fresh_store()).carried == [CHUNK]
             break
         with pytest.raises(StoreError, match="killed here"):
-            write_checkpoint(place.store, place.fresh_ring())
+            write_checkpoint(place.fresh_store())
         assert_sound(place)
     place.objects.around = lambda _done, _key, run: run()
     assert written(place).number == 1
@@ -420,7 +420,7 @@ def test_a_killed_attempt_blocks_nothing(place: Place) -> None:
 
 def test_a_store_that_was_never_written_gets_its_first_checkpoint(tmp_path: Path, ring: KeyRingFile) -> None:
     """With nothing in it: its layout is written, and from then on nothing can be taken away unnoticed."""
-    report = write_checkpoint(SubjectStore.at(str(tmp_path / "new"), wanted_chunks=4), ring)
+    report = write_checkpoint(SubjectStore.at(str(tmp_path / "new"), wanted_chunks=4, ring=ring))
     assert report.written is not None
     assert (report.written.number, report.entries, len(report.written.leaves)) == (0, 0, 4)
 
@@ -458,7 +458,7 @@ def test_a_manifest_of_somebody_whom_nobody_names_is_missed_by_its_hash(place: P
         report = place.verify(incremental=incremental)
         found = [(one.candidate_id, one.id_sha256, one.kind) for one in report.broken_manifests]
         assert found == [(None, name, "missing")]
-    assert write_checkpoint(place.store, place.fresh_ring()).carried == [CHUNK]
+    assert write_checkpoint(place.fresh_store()).carried == [CHUNK]
 
 
 def test_a_stored_roster_is_what_is_signed(place: Place) -> None:

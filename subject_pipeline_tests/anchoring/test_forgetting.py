@@ -23,7 +23,7 @@ LATER = NOW + dt.timedelta(days=2)
 
 def _signed(place: Place, at: dt.datetime, store: SubjectStore | None = None) -> Checkpoint:
     """A checkpoint at a time, as another process writes it."""
-    made = write_checkpoint(store or place.store, place.fresh_ring(), clock=lambda: at)
+    made = write_checkpoint((store or place.store).with_ring(place.fresh_ring()), clock=lambda: at)
     assert made.written is not None
     assert made.carried == []
     return made.written
@@ -91,7 +91,7 @@ def test_leaves_that_go_between_being_written_and_being_signed_are_not_named(
     def around(done: str, key: str, run: Callable[[], Any]) -> Any:
         if done == "create" and key.endswith("/checkpoint.json"):
             store = _beside(place)
-            forget(store.objects, AuditedStore(store, place.fresh_ring()).checkpoints, collecting, LATER)
+            forget(store.objects, AuditedStore(store.with_ring(place.fresh_ring())).checkpoints, collecting, LATER)
             others.append(key)
         return run()
 
@@ -129,5 +129,5 @@ def test_a_signer_that_is_no_longer_the_last_leaves_deleting_to_who_is(place: Pl
         place.append(event(people(1, 1)[0], f"e-{number}"))
         _signed(place, NOW)
     before = [item.key for item in place.objects.list("checkpoints/")]
-    forget(place.objects, AuditedStore(place.store, place.fresh_ring()).checkpoints, early, LATER)
+    forget(place.objects, AuditedStore(place.fresh_store()).checkpoints, early, LATER)
     assert [item.key for item in place.objects.list("checkpoints/")] == before

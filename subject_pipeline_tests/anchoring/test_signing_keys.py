@@ -34,7 +34,7 @@ def place(place: Place) -> Place:
 
 
 def _written(place: Place) -> Checkpoint:
-    made = write_checkpoint(place.store, place.fresh_ring()).written
+    made = write_checkpoint(place.fresh_store()).written
     assert made is not None
     return made
 
@@ -96,7 +96,7 @@ def test_a_writers_copy_from_before_or_amid_the_change_verifies(
     create_ring(folder / "amid.json", read_ring(place.ring.path).writer_copy())
     for step in range(3):
         for name in ("amid.json", *(["before.json"] if step == 0 else [])):
-            copy = Place(place.store, place.objects, KeyRingFile(folder / name))
+            copy = Place(place.store.with_ring(KeyRingFile(folder / name)), place.objects)
             assert_sound(copy, incremental=incremental)
         _written(place)
 
@@ -108,9 +108,9 @@ def test_a_ring_from_before_the_change_signs_nothing_more(place: Place, tmp_path
     create_ring(stolen, read_ring(place.ring.path))
     rotate_signing_key(place.ring.path, NEW_SEED)
     _written(place)
-    old = Place(place.store, place.objects, KeyRingFile(stolen))
+    old = Place(place.store.with_ring(KeyRingFile(stolen)), place.objects)
     assert found_by(old.verify(incremental=incremental))["logs"] == {(None, "bad_checkpoint")}
-    assert write_checkpoint(place.store, KeyRingFile(stolen)).written is None
+    assert write_checkpoint(place.store.with_ring(KeyRingFile(stolen))).written is None
     assert_sound(place, incremental=incremental)
 
 
@@ -122,12 +122,12 @@ def test_a_history_without_the_change_is_refused(place: Place, tmp_path: Path, i
     shutil.copytree(place.folder, before)
     rotate_signing_key(place.ring.path, NEW_SEED)
     _written(place)
-    refused = write_checkpoint(place.store, KeyRingFile(stolen))
+    refused = write_checkpoint(place.store.with_ring(KeyRingFile(stolen)))
     assert refused.written is None
     assert "names no signing key of this ring as its signer" in refused.verification.broken_logs[0].detail
     shutil.rmtree(place.folder)
     shutil.copytree(before, place.folder)
-    assert write_checkpoint(SubjectStore.at(str(place.folder)), KeyRingFile(stolen)).written is not None
+    assert write_checkpoint(SubjectStore.at(str(place.folder), ring=KeyRingFile(stolen))).written is not None
     marks_path(place.ring.path).unlink()  # which would tell it too
     assert found_by(place.verify(incremental=incremental))["logs"] == {(None, "bad_checkpoint")}
 
@@ -135,14 +135,14 @@ def test_a_history_without_the_change_is_refused(place: Place, tmp_path: Path, i
 def test_the_former_key_stays_while_another_store_needs_it(place: Place, tmp_path: Path) -> None:
     """One ring may sign several stores; the private half goes with the last of them that names the new key."""
     other = SubjectStore.at(str(tmp_path / "other"), wanted_chunks=2)
-    assert write_checkpoint(other, place.fresh_ring()).written is not None
+    assert write_checkpoint(other.with_ring(place.fresh_ring())).written is not None
     rotate_signing_key(place.ring.path, NEW_SEED)
     _written(place)
     _written(place)
     assert read_ring(place.ring.path).outgoing is not None
-    assert write_checkpoint(other, place.fresh_ring()).written is not None
+    assert write_checkpoint(other.with_ring(place.fresh_ring())).written is not None
     assert read_ring(place.ring.path).outgoing is None
-    assert write_checkpoint(other, place.fresh_ring()).written is not None
+    assert write_checkpoint(other.with_ring(place.fresh_ring())).written is not None
     _written(place)
 
 
@@ -164,11 +164,11 @@ def test_a_store_rolled_back_with_its_checkpoints_contradicts_the_mark(
     report = place.verify(incremental=incremental)
     assert found_by(report)["logs"] == {(None, "bad_checkpoint")}
     assert "this ring signed it last: checkpoint 1, known from elsewhere, is gone" in report.broken_logs[0].detail
-    assert write_checkpoint(place.store, place.fresh_ring()).written is None
+    assert write_checkpoint(place.fresh_store()).written is None
     with pytest.raises(CheckpointError, match="this ring signed it last"):
-        stored_checkpoint(place.store, place.fresh_ring())
+        stored_checkpoint(place.fresh_store())
     create_ring(tmp_path / "copy-of-ring" / "copy.json", read_ring(place.ring.path).writer_copy())
-    copy = Place(place.store, place.objects, KeyRingFile(tmp_path / "copy-of-ring" / "copy.json"))
+    copy = Place(place.store.with_ring(KeyRingFile(tmp_path / "copy-of-ring" / "copy.json")), place.objects)
     assert_sound(copy, incremental=incremental)
 
 
@@ -177,7 +177,7 @@ def test_checkpoints_that_are_gone_altogether_contradict_the_mark(place: Place, 
     """An empty folder is no new store to a ring that signed it."""
     shutil.rmtree(place.folder / "checkpoints")
     assert found_by(place.verify(incremental=incremental))["logs"] == {(None, "bad_checkpoint")}
-    assert write_checkpoint(place.store, place.fresh_ring()).written is None
+    assert write_checkpoint(place.fresh_store()).written is None
 
 
 def test_another_history_of_the_same_length_contradicts_the_mark(place: Place, tmp_path: Path) -> None:
@@ -188,14 +188,14 @@ def test_another_history_of_the_same_length_contradicts_the_mark(place: Place, t
     twin = tmp_path / "twin" / "ring.json"
     create_ring(twin, read_ring(place.ring.path))
     lost = _restored(place, tmp_path)
-    assert write_checkpoint(place.store, KeyRingFile(twin)).written is not None
+    assert write_checkpoint(place.store.with_ring(KeyRingFile(twin))).written is not None
     report = place.verify()
     assert "is not the one that is stored" in report.broken_logs[0].detail
-    assert verify(place.store, KeyRingFile(twin)).sound
-    for told in (verify(place.store, KeyRingFile(twin), known_notes=[lost.note]),
+    assert verify(place.store.with_ring(KeyRingFile(twin))).sound
+    for told in (verify(place.store.with_ring(KeyRingFile(twin)), known_notes=[lost.note]),
                  place.verify_publicly(known_notes=[lost.note])):  # fmt: skip
         assert found_by(told)["logs"] == {(None, "bad_checkpoint")}
-    assert write_checkpoint(place.store, place.fresh_ring()).written is None
+    assert write_checkpoint(place.fresh_store()).written is None
 
 
 def test_without_a_mark_a_ring_goes_on(place: Place) -> None:
@@ -245,19 +245,19 @@ def test_a_retired_key_writes_nothing_that_is_accepted(place: Place, incremental
     create_ring(tmp_path / "stale" / "ring.json", read_ring(place.ring.path).writer_copy())
     old = _rotated(place)
     place.append(event(SOMEBODY, "e-1"))
-    report = write_checkpoint(place.store, place.fresh_ring(), retire=old)
+    report = write_checkpoint(place.fresh_store(), retire=old)
     assert report.written is not None
     assert report.written.statement.retired_keys == {old: 1}
     place.append(event(SOMEBODY, "e-2"))
     for _ in range(3):
         assert_sound(place, incremental=incremental)
         assert _written(place).statement.retired_keys == {old: 1}
-    stale = Place(place.store, place.objects, KeyRingFile(tmp_path / "stale" / "ring.json"))
+    stale = Place(place.store.with_ring(KeyRingFile(tmp_path / "stale" / "ring.json")), place.objects)
     stale.append(event(people(2, 1)[0], "e-stale"))
     for found in map(found_by, (place.verify(incremental=incremental), place.verify_publicly())):
         assert found["chains"] == {people(2, 1)[0]: "retired_key"}
         assert found["logs"] == {(LAYOUT.names[2], "bad_segment")}
-    assert write_checkpoint(place.store, place.fresh_ring()).carried == [LAYOUT.names[2]]
+    assert write_checkpoint(place.fresh_store()).carried == [LAYOUT.names[2]]
 
 
 def test_no_key_is_retired_while_a_chunk_would_be_carried(place: Place) -> None:
@@ -267,22 +267,22 @@ def test_no_key_is_retired_while_a_chunk_would_be_carried(place: Place) -> None:
     path = place.folder / "audit" / CHUNK / f"{1:012d}.jsonl"
     data = path.read_bytes()
     path.write_bytes(data.replace(b"success", b"denied", 1))
-    report = write_checkpoint(place.store, place.fresh_ring(), retire=old)
+    report = write_checkpoint(place.fresh_store(), retire=old)
     assert (report.written, report.carried) == (None, [CHUNK])
     path.write_bytes(data)
-    assert write_checkpoint(place.store, place.fresh_ring(), retire=old).written is not None
+    assert write_checkpoint(place.fresh_store(), retire=old).written is not None
     with pytest.raises(KeyRingError, match=f"the key {old} is retired already, since checkpoint 1"):
-        write_checkpoint(place.store, place.fresh_ring(), retire=old)
+        write_checkpoint(place.fresh_store(), retire=old)
 
 
 def test_a_retired_keys_leaves_outlive_everything(place: Place) -> None:
     """However many days and checkpoints later."""
     old = _rotated(place)
-    assert write_checkpoint(place.store, place.fresh_ring(), retire=old).written is not None
+    assert write_checkpoint(place.fresh_store(), retire=old).written is not None
     for day in range(2, 6):
         place.append(event(SOMEBODY, f"e-{day}"))
         later = dt.datetime.now(dt.UTC) + dt.timedelta(days=day)
-        made = write_checkpoint(place.store, place.fresh_ring(), clock=lambda later=later: later).written  # type: ignore[misc]
+        made = write_checkpoint(place.fresh_store(), clock=lambda later=later: later).written  # type: ignore[misc]
         assert made is not None
     assert_sound(place)
 
@@ -292,6 +292,6 @@ def test_a_ring_is_read_again_after_a_rotation(place: Place) -> None:
     ring = place.fresh_ring()
     rotate_signing_key(ring.path, NEW_SEED)
     for _ in range(3):
-        assert write_checkpoint(place.store, ring).written is not None
+        assert write_checkpoint(place.store.with_ring(ring)).written is not None
     replace_ring(ring.path, KeyRing.parse(json.dumps(json.loads(ring.path.read_text())).encode()))
     assert_sound(place)

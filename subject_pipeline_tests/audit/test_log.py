@@ -52,9 +52,9 @@ Gate = threading.Event
 
 
 @pytest.fixture(params=["local", "memory"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SubjectStore:
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, ring: KeyRingFile) -> SubjectStore:
     """A store with hooks, on a disk and in a bucket."""
-    store = SubjectStore.at(str(tmp_path / "anywhere"), wanted_chunks=CHUNKS)
+    store = SubjectStore.at(str(tmp_path / "anywhere"), wanted_chunks=CHUNKS, ring=ring)
     objects = HookedLocal(tmp_path / "anywhere") if request.param == "local" else HookedMemory(MemoryStore())
     hooked = with_objects(store, objects)
     hooked.layout_or_create()
@@ -187,7 +187,7 @@ def test_a_write_of_which_nothing_is_known_is_there_once_after_a_retry(
     anywhere: SubjectStore, ring: KeyRingFile
 ) -> None:
     """Written, then timed out: the error says that the rows may be there, and a retry finds them."""
-    log = AuditLog(anywhere, ring)
+    log = AuditLog(anywhere)
     error = OutcomeUnknownError("timed out")
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
@@ -202,16 +202,16 @@ def test_a_write_of_which_nothing_is_known_is_there_once_after_a_retry(
     del anywhere.objects.around  # type: ignore[attr-defined]
 
     assert [result.new for result in log.append([event(_SUBJECT, "e")])] == [False]
-    assert [result.new for result in AuditLog(anywhere, ring).append([event(_SUBJECT, "e")])] == [False]
+    assert [result.new for result in AuditLog(anywhere).append([event(_SUBJECT, "e")])] == [False]
     assert event_ids(anywhere.objects) == {"e": 1}
-    assert verify(anywhere, ring).sound
+    assert verify(anywhere).sound
 
 
 def test_a_write_that_failed_before_it_began_is_there_once_after_a_retry(
     anywhere: SubjectStore, ring: KeyRingFile
 ) -> None:
     """Refused by the store: the error does not say that the rows may be there, and a retry writes them."""
-    log = AuditLog(anywhere, ring)
+    log = AuditLog(anywhere)
     anywhere.objects.around = failing("create", "audit/", StoreError("no space"))  # type: ignore[attr-defined]
     with pytest.raises(StoreError, match="no space") as caught:
         log.append([event(_SUBJECT, "e")])
@@ -220,14 +220,14 @@ def test_a_write_that_failed_before_it_began_is_there_once_after_a_retry(
 
     assert [result.new for result in log.append([event(_SUBJECT, "e")])] == [True]
     assert event_ids(anywhere.objects) == {"e": 1}
-    assert verify(anywhere, ring).sound
+    assert verify(anywhere).sound
 
 
 def test_a_write_of_which_nothing_is_known_and_that_never_came_is_written_by_the_retry(
     anywhere: SubjectStore, ring: KeyRingFile
 ) -> None:
     """Timed out and never written: a retry appends the row, once."""
-    log = AuditLog(anywhere, ring)
+    log = AuditLog(anywhere)
     anywhere.objects.around = failing("create", "audit/", OutcomeUnknownError("timed out"))  # type: ignore[attr-defined]
     with pytest.raises(OutcomeUnknownError):
         log.append([event(_SUBJECT, "e")])
@@ -239,7 +239,7 @@ def test_a_write_of_which_nothing_is_known_and_that_never_came_is_written_by_the
 
 def test_a_store_that_denies_our_own_write_does_not_make_it_twice(anywhere: SubjectStore, ring: KeyRingFile) -> None:
     """Where the store says that another was first though the bytes are ours, the row is there once."""
-    log, lied = AuditLog(anywhere, ring), list[str]()
+    log, lied = AuditLog(anywhere), list[str]()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
         done = run()
@@ -252,12 +252,12 @@ def test_a_store_that_denies_our_own_write_does_not_make_it_twice(anywhere: Subj
     log.append([event(_SUBJECT, "e")])
 
     assert event_ids(anywhere.objects) == {"e": 1}
-    assert verify(anywhere, ring).sound
+    assert verify(anywhere).sound
 
 
 def test_a_lost_race_is_rebased(anywhere: SubjectStore, ring: KeyRingFile) -> None:
     """Another's segment takes our place in the very moment of our write: both rows are there once, in one chain."""
-    log, other, lost = AuditLog(anywhere, ring), AuditLog(anywhere, ring), list[str]()
+    log, other, lost = AuditLog(anywhere), AuditLog(anywhere), list[str]()
 
     def around(operation: str, key: str, run: Callable[[], Any]) -> Any:
         if operation == "create" and key.startswith("audit/") and not lost:
@@ -270,7 +270,7 @@ def test_a_lost_race_is_rebased(anywhere: SubjectStore, ring: KeyRingFile) -> No
 
     assert (done.new, done.seq) == (True, 1)
     assert [row["event_id"] for row in rows_of(anywhere.objects)] == ["theirs", "ours"]
-    assert verify(anywhere, ring).sound
+    assert verify(anywhere).sound
 
 
 def test_a_flush_that_fails_after_the_write_leaves_the_outcome_open(
@@ -586,9 +586,9 @@ def test_damage_in_one_chunk_stops_no_other(place: Place) -> None:
 def test_no_ring_no_row(place: Place, tmp_path: Path) -> None:
     """Without a usable key ring an append says how to make one, and writes nothing."""
     for ring in (KeyRingFile(None), KeyRingFile(tmp_path / "none.json")):
-        store = SubjectStore.at(str(tmp_path / "unused"))
+        store = SubjectStore.at(str(tmp_path / "unused"), ring=ring)
         with pytest.raises(KeyRingError, match="keys new"):
-            AuditLog(store, ring).append([event(_SUBJECT, "e")])
+            AuditLog(store).append([event(_SUBJECT, "e")])
         assert not (tmp_path / "unused").exists()
 
 
@@ -604,7 +604,7 @@ def test_rows_before_and_after_a_rotation_make_one_chain(place: Place) -> None:
 
 def test_a_writer_with_the_old_ring_reads_what_the_new_key_wrote(place: Place) -> None:
     """A long-lived writer that loses a race to a key it does not know reads its ring again and goes on."""
-    mine = AuditLog(place.store, place.ring)
+    mine = AuditLog(place.store)
     mine.append([event(_SUBJECT, "a0")])
     rotate_ring(place.ring.path, bytes(range(64, 96)))
     place.append(event(_SUBJECT, "b0"))
@@ -616,11 +616,11 @@ def test_a_writer_with_the_old_ring_reads_what_the_new_key_wrote(place: Place) -
 def test_a_long_lived_verifier_reads_its_ring_again(place: Place) -> None:
     """A verification with a ring that was read before the rotation knows the new key too."""
     place.append(event(_SUBJECT, "old"))
-    assert verify(place.store, place.ring).sound
+    assert verify(place.store).sound
     rotate_ring(place.ring.path, bytes(range(64, 96)))
     place.append(event(_SUBJECT, "new"))
 
-    assert verify(place.store, place.ring).sound
+    assert verify(place.store).sound
 
 
 def test_an_index_of_before_a_rotation_is_still_believed(place: Place, small_index: int) -> None:

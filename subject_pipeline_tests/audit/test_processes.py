@@ -25,8 +25,8 @@ def _appending(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _event_ids(store: SubjectStore, ring: KeyRingFile) -> list[str]:
-    return [row["row"]["event_id"] for number in range(3) for row in show(store, ring, f"P-{number}")]
+def _event_ids(store: SubjectStore) -> list[str]:
+    return [row["row"]["event_id"] for number in range(3) for row in show(store, f"P-{number}")]
 
 
 @pytest.mark.long
@@ -36,10 +36,10 @@ def test_processes_at_once_make_intact_chains(tmp_path: Path, ring: KeyRingFile,
     writers = [_appending(tmp_path, f"w{number}", appends) for number in range(processes)]
     acknowledged = [line for writer in writers for line in writer.communicate(timeout=240)[0].split()]
     assert [writer.returncode for writer in writers] == [0] * processes
-    store = SubjectStore.at(str(tmp_path / "store"))
-    assert sorted(_event_ids(store, ring)) == sorted(acknowledged)
+    store = SubjectStore.at(str(tmp_path / "store"), ring=ring)
+    assert sorted(_event_ids(store)) == sorted(acknowledged)
     assert len(acknowledged) == processes * appends
-    report = verify(store, ring)
+    report = verify(store)
     assert report.sound
     assert (report.chains, report.rows) == (3, processes * appends)
 
@@ -58,9 +58,9 @@ def test_what_a_killed_writer_acknowledged_is_there(tmp_path: Path, ring: KeyRin
         # Not `communicate`, which does not know what `readline` has taken in already.
         acknowledged.update(line for line in writer.stdout.read().split("\n") if line)
         writer.wait(60)
-    store = SubjectStore.at(str(tmp_path / "store"))
-    there = _event_ids(store, ring)
+    store = SubjectStore.at(str(tmp_path / "store"), ring=ring)
+    there = _event_ids(store)
     assert len(there) == len(set(there))
     assert acknowledged <= set(there)
     assert len(there) <= len(acknowledged) + kills
-    assert verify(store, ring).sound
+    assert verify(store).sound

@@ -19,13 +19,13 @@ SOMEBODY = [people(chunk, 1)[0] for chunk in range(LAYOUT.count)]
 def anchored(place: Place) -> Place:
     """Somebody in each chunk, registered without a row, and anchored."""
     ManifestTable(place.store).snapshot_or_create().insert(to_rows([manifest(one) for one in SOMEBODY], LAYOUT))
-    assert write_checkpoint(place.store, place.ring).written
+    assert write_checkpoint(place.store).written
     return place
 
 
 def test_it_is_read_once_for_all_chunks(anchored: Place) -> None:
     """Each subject has the hash of its manifest and no row; of nobody else is anything known."""
-    last, table = LastCheckpoint(anchored.store, anchored.ring), table_of(anchored.store)
+    last, table = LastCheckpoint(anchored.store), table_of(anchored.store)
     anchored.objects.calls.clear()
     for chunk, one in zip(LAYOUT.names, SOMEBODY, strict=True):
         states = last.states(chunk)
@@ -36,12 +36,12 @@ def test_it_is_read_once_for_all_chunks(anchored: Place) -> None:
 
 def test_without_a_checkpoint_nothing_is_known(place: Place) -> None:
     """As in a store of the first day."""
-    assert LastCheckpoint(place.store, place.ring).states(LAYOUT.names[0])(SOMEBODY[0]) == NOTHING_ANCHORED
+    assert LastCheckpoint(place.store).states(LAYOUT.names[0])(SOMEBODY[0]) == NOTHING_ANCHORED
 
 
 def test_one_that_does_not_hold_is_not_believed(anchored: Place) -> None:
     """An edited roster is an error of its chunk, and the others are told as before."""
-    last = LastCheckpoint(anchored.store, anchored.ring)
+    last = LastCheckpoint(anchored.store)
     (roster,) = (anchored.folder / "checkpoints" / "rosters" / LAYOUT.names[0]).iterdir()
     roster.write_bytes(roster.read_bytes() + b"{}\n")
     with pytest.raises(AuditLogError, match=f"nobody in {LAYOUT.names[0]} can be changed"):

@@ -279,7 +279,7 @@ def test_every_row_of_a_whole_story_can_be_replayed(place: Place, declared: Decl
     first = table_of(place.store)
     place.append(*(event(one, f"e-{one}") for one in everybody[::2]))
     imported(place, *(first[one] | {"vertical": "general", "newer": {"of": one, "n": 1}} for one in everybody[::3]))
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     for one in everybody[:6]:
         place.registry().delete(one)
     rotate_ring(place.ring.path, b"r" * 32)
@@ -288,7 +288,7 @@ def test_every_row_of_a_whole_story_can_be_replayed(place: Place, declared: Decl
     imported(place, *(document(one, status="erasure_ordered") for one in everybody[1:4]))
     place.registry().put(place.registry().get(everybody[4]).model_copy(update={"status": "restricted"}))
     compact(place.store, place.evidence())
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     imported(place, *(one | {"updated_at": FUTURE} for one in table_of(place.store).values()))
     place.registry().delete(everybody[7])
     imported(place, document("NEW-1", audit_log_path="elsewhere", audit_log_chain_root="ab" * 32))

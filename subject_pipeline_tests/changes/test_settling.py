@@ -167,7 +167,7 @@ _killed = pytest.mark.parametrize("killed", KILLED)
 @_killed
 def test_reading_settles_nothing(there: Registered, killed: str) -> None:
     """A get gives what the table has; verifications report, `pending` for five minutes and `unapplied` from then on."""
-    assert write_checkpoint(there.place.store, there.place.fresh_ring()).written
+    assert write_checkpoint(there.place.fresh_store()).written
     KILLED[killed](there)
     before = table_of(there.place.store)
 
@@ -178,7 +178,7 @@ def test_reading_settles_nothing(there: Registered, killed: str) -> None:
     else:
         with pytest.raises(UnknownSubjectError):
             there.place.registry().get(P)
-    assert write_checkpoint(there.place.store, there.place.fresh_ring()).pending == [LAYOUT.names[0]]
+    assert write_checkpoint(there.place.fresh_store()).pending == [LAYOUT.names[0]]
     assert table_of(there.place.store) == before
 
 
@@ -360,7 +360,7 @@ def test_a_damaged_log_keeps_no_other_chunk_from_being_settled(there: Registered
 
 def test_a_checkpoint_that_does_not_hold_keeps_its_chunks_from_being_settled_and_no_more(there: Registered) -> None:
     """What it had is not known, so nothing is settled on the word of the log alone; compaction does all else."""
-    assert write_checkpoint(there.place.store, there.place.fresh_ring()).written
+    assert write_checkpoint(there.place.fresh_store()).written
     KILLED["put"](there)
     for item in list(there.place.objects.list("checkpoints/")):
         if item.key.endswith("note"):
@@ -389,7 +389,7 @@ def test_another_id_that_took_the_storage_key_stops_nothing(place: Place, declar
     assert there.kinds() == {slash: "unapplied"}
     with pytest.raises(CollisionError):
         there.put(slash)
-    (refused,) = Decisions(place.store, place.fresh_ring(), "tester").apply([decision("restricted", slash)])
+    (refused,) = Decisions(place.fresh_store(), "tester").apply([decision("restricted", slash)])
     assert refused.reason.startswith("another subject has got the storage key")
     there.delete(slash)
     assert there.settled().keys() == {line}
@@ -424,7 +424,7 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
     there.delete(OTHER)
     there.put("NEW-1")
     assert there.place.log().layout is not None
-    assert write_checkpoint(there.place.store, there.place.fresh_ring()).written
+    assert write_checkpoint(there.place.fresh_store()).written
     there.put(status="erasure_ordered")
     _rolled_back(there, before)
     table = table_of(there.place.store)
@@ -451,7 +451,7 @@ def test_a_table_rolled_back_to_before_the_last_checkpoint_is_found_and_left(the
 def test_a_table_restored_to_the_last_checkpoint_follows_the_log_again(there: Registered) -> None:
     """All that it lacks was recorded after it."""
     there.put(status="restricted")
-    assert write_checkpoint(there.place.store, there.place.fresh_ring()).written
+    assert write_checkpoint(there.place.fresh_store()).written
     anchored = _saved(there)
     there.put(status="erasure_ordered")
     there.delete(OTHER)
@@ -469,7 +469,7 @@ def test_somebody_registered_after_their_chain_was_anchored_is_pending_then_sett
     """Accesses came first, then a checkpoint, then the registration without a row, then a change that was killed."""
     place.append(event(P, "e-0"))
     place.registry().put(manifest(ELSEWHERE))
-    assert write_checkpoint(place.store, place.fresh_ring()).written
+    assert write_checkpoint(place.fresh_store()).written
     there = registered(place, declared([P]))
     KILLED["put"](there)
     assert there.kinds(dt.timedelta()) == {P: "pending"}

@@ -331,7 +331,7 @@ def test_a_registration_without_the_ring_fails_clearly_once_there_is_a_log(bench
     people.write(IDS)
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     event = AccessEvent("P", "e", "2026-06-30T12:00:00.000000Z", "ada", "read", "success")
-    AuditLog(people.store, KeyRingFile(tmp_path / "ring.json")).append([event])
+    AuditLog(people.store.with_ring(KeyRingFile(tmp_path / "ring.json"))).append([event])
     result = people.run()
     assert not result.success
     assert "set SUBJECT_KEY_RING to its key ring" in failure_of(result)

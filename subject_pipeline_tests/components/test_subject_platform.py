@@ -173,7 +173,7 @@ def test_policies_that_the_yaml_names_are_put_in_force_before_decisions(tmp_path
         assert dg.AssetKey("policies") in graph.get(dg.AssetKey("decisions")).parent_keys
         job = definitions.resolve_job_def("apply_decisions")
         assert job.execute_in_process(instance=dg.DagsterInstance.ephemeral()).success
-    in_force = stored_policies(SubjectStore.at(platform["store"]).objects, KeyRingFile(tmp_path / "ring.json"))
+    in_force = stored_policies(SubjectStore.at(platform["store"], ring=KeyRingFile(tmp_path / "ring.json")))
     assert in_force.sha256 == read_policies_file(file).sha256
 
 

@@ -74,11 +74,9 @@ def test_the_project_finds_nothing_but_the_table_missing(tmp_path: Path) -> None
     """Keyed and public: chains and logs hold, and every manifest that was anchored and not deleted is missed."""
     shutil.copytree(VECTORS, tmp_path / "v")
     (tmp_path / "v/ring.json").chmod(0o600)
-    store = SubjectStore.at(str(tmp_path / "v/store"))
-    ring = KeyRingFile(tmp_path / "v/ring.json")
-    everybody: list[KeyRingFile | PublicKeys] = [ring, *(PublicKeys.of([line]) for line in LINES.values())]
-    for keys in everybody:
-        report = verify(store, keys)
+    store = SubjectStore.at(str(tmp_path / "v/store"), ring=KeyRingFile(tmp_path / "v/ring.json"))
+    for public in (None, *(PublicKeys.of([line]) for line in LINES.values())):
+        report = verify(store, public=public)
         assert (report.rows, report.chains, report.broken_chains, report.broken_logs) == (15, 6, [], [])
         assert [one.kind for one in report.broken_manifests] == ["missing"] * 6
 

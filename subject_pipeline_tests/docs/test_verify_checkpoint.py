@@ -100,7 +100,7 @@ def _much_happened(auditee: Auditee) -> None:
     replace_ring(auditee.ring.path, RING.rotated(b"n" * 32))
     auditee.ring.reload()
     auditee.append("P-5", "e-rotated")
-    assert write_checkpoint(auditee.store, auditee.ring, retire=RING.active).written is not None
+    assert write_checkpoint(auditee.store, retire=RING.active).written is not None
     rotate_signing_key(auditee.ring.path, b"t" * 32)
     auditee.ring.reload()
     for _ in range(2):

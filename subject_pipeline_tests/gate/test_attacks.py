@@ -237,7 +237,7 @@ def test_a_table_that_was_rolled_back_is_overruled_by_the_log(
 
 
 def _checkpoint(gated: Gated) -> None:
-    assert write_checkpoint(gated.place.store, gated.place.fresh_ring()).written
+    assert write_checkpoint(gated.place.fresh_store()).written
 
 
 @pytest.mark.long

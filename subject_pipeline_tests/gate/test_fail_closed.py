@@ -257,7 +257,7 @@ def test_a_clock_behind_that_of_whoever_decided(gated: Gated, ahead: dt.timedelt
     gated.withdraw(WHO)
     gated.decide(WHO, "consent_given", scope="general_pii", version="2")
     gated.policy.write_text(POLICY)
-    log = AuditLog(gated.place.store, gated.place.ring, clock=lambda: dt.datetime.now(dt.UTC) + ahead)
+    log = AuditLog(gated.place.store, clock=lambda: dt.datetime.now(dt.UTC) + ahead)
     with SubjectGate(log, read_policy(gated.policy), actor="assistant") as gate:
         if reason is not None:
             with pytest.raises(DeniedError) as denied:

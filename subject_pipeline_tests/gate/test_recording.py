@@ -91,16 +91,16 @@ def ring(tmp_path: Path) -> KeyRingFile:
 
 
 @pytest.fixture
-def tools(store: SubjectStore, ring: KeyRingFile) -> Iterator[AuditedTools]:
+def tools(keyed_store: SubjectStore) -> Iterator[AuditedTools]:
     """The hook of the store, with nothing chosen."""
-    with AuditedTools(AuditLog(store, ring), actor="assistant") as opened:
+    with AuditedTools(AuditLog(keyed_store), actor="assistant") as opened:
         yield opened
 
 
 @pytest.fixture
-def rows(store: SubjectStore, ring: KeyRingFile) -> Rows:
+def rows(keyed_store: SubjectStore) -> Rows:
     """Reads the store's log."""
-    return lambda subject: [stored["row"] for stored in show(store, ring, subject)]
+    return lambda subject: [stored["row"] for stored in show(keyed_store, subject)]
 
 
 def _nothing_logged(store: SubjectStore) -> bool:
@@ -137,8 +137,8 @@ def test_each_distinct_subject_gets_one_row(tools: AuditedTools, rows: Rows, in_
 
 def test_rows_stand_in_order_of_first_sight(tmp_path: Path, ring: KeyRingFile) -> None:
     """Within a log, first those whom the caller gave, then as the payload names them."""
-    store = SubjectStore.at(str(tmp_path / "one"), wanted_chunks=1)
-    with AuditedTools(AuditLog(store, ring), actor="a") as tools:
+    store = SubjectStore.at(str(tmp_path / "one"), wanted_chunks=1, ring=ring)
+    with AuditedTools(AuditLog(store), actor="a") as tools:
         tools.after("read", [{"candidate_id": "W-1"}, {"candidate_id": "W-2"}], subjects=["W-3", "W-2"])
 
     (segment,) = [store.objects.get(info.key) or b"" for info in store.objects.list("audit/")]
@@ -174,14 +174,14 @@ def test_depth_and_loops_hide_nobody(tools: AuditedTools, rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("id_fields", ["worker", ["worker"], ("x", "worker")])
-def test_id_fields_are_the_callers(store: SubjectStore, ring: KeyRingFile, rows: Rows, id_fields: Any) -> None:
+def test_id_fields_are_the_callers(keyed_store: SubjectStore, rows: Rows, id_fields: Any) -> None:
     """Only the fields that the gateway names hold ids; one name alone may be given as such."""
-    with AuditedTools(AuditLog(store, ring), actor="a", id_fields=id_fields) as tools:
+    with AuditedTools(AuditLog(keyed_store), actor="a", id_fields=id_fields) as tools:
         tools.after("read", {"worker": "W-1", "candidate_id": "W-2", "w": "W-3"})
 
     (row,) = rows("W-1")
     assert row["fields"] == ["candidate_id", "w"]
-    assert [_times_named(store, subject) for subject in ("W-2", "W-3", "w")] == [0, 0, 0]
+    assert [_times_named(keyed_store, subject) for subject in ("W-2", "W-3", "w")] == [0, 0, 0]
 
 
 def test_nobody_named_nothing_recorded(tools: AuditedTools, store: SubjectStore) -> None:
@@ -284,13 +284,12 @@ FAILURES = [StoreError("the disk is full"), OutcomeUnknownError("no answer of th
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_an_answer_whose_access_cannot_be_recorded_is_withheld(
-    store: SubjectStore,
-    ring: KeyRingFile,
+    keyed_store: SubjectStore,
     error: Exception,
     in_loop: bool,
 ) -> None:
     """By default whatever fails the append raises, with its reason and cause and without the answer."""
-    tools = AuditedTools(AuditLog(_failing(store, error), ring), actor="a")
+    tools = AuditedTools(AuditLog(_failing(keyed_store, error)), actor="a")
     payload = {"candidate_id": "W-1", "phone": SECRET}
 
     with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* recorded: ") as withheld:
@@ -298,20 +297,19 @@ def test_an_answer_whose_access_cannot_be_recorded_is_withheld(
 
     assert isinstance(withheld.value.__cause__, type(error))
     assert SECRET not in str(withheld.value)
-    assert _nothing_logged(store)
+    assert _nothing_logged(keyed_store)
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_by_choice_the_answer_is_released_and_the_failure_logged(
-    store: SubjectStore,
-    ring: KeyRingFile,
+    keyed_store: SubjectStore,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
     in_loop: bool,
 ) -> None:
     """With `release` the answer goes out; one error is logged, without the answer or what is not our own words."""
-    tools = AuditedTools(AuditLog(_failing(store, error), ring), actor="a", on_failure="release")
+    tools = AuditedTools(AuditLog(_failing(keyed_store, error)), actor="a", on_failure="release")
     payload = {"candidate_id": "W-1", "phone": SECRET}
 
     returned = asyncio.run(tools.after_async("read", payload)) if in_loop else tools.after("read", payload)
@@ -366,12 +364,12 @@ class _Unreadable(Mapping[str, object]):
 
 
 def test_an_answer_that_cannot_be_read_is_withheld(
-    tools: AuditedTools, store: SubjectStore, ring: KeyRingFile, caplog: pytest.LogCaptureFixture
+    tools: AuditedTools, keyed_store: SubjectStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mapping that fails is no way around the record; its words, which may quote the answer, are not repeated."""
     with pytest.raises(WithheldError, match=r"recorded: RuntimeError$"):
         tools.after("read", _Unreadable(), subjects=["W-1"])
-    releasing = AuditedTools(AuditLog(store, ring), actor="a", on_failure="release")
+    releasing = AuditedTools(AuditLog(keyed_store), actor="a", on_failure="release")
     releasing.after("read", _Unreadable(), subjects=["W-1"])
 
     assert caplog.records[-1].getMessage().endswith("recorded: RuntimeError")
@@ -381,34 +379,34 @@ def test_an_answer_that_cannot_be_read_is_withheld(
 @pytest.mark.parametrize("action", ["manifest_updated", "manifest_", "", " ", "a" * 1_025, None])
 @pytest.mark.parametrize("on_failure", ["withhold", "release"])
 def test_an_action_that_no_row_can_name_is_the_callers_error(
-    store: SubjectStore, ring: KeyRingFile, action: Any, on_failure: Any
+    keyed_store: SubjectStore, action: Any, on_failure: Any
 ) -> None:
     """Even with nobody named and even with `release` it raises, so that the first call shows it."""
-    tools = AuditedTools(AuditLog(store, ring), actor="a", on_failure=on_failure)
+    tools = AuditedTools(AuditLog(keyed_store), actor="a", on_failure=on_failure)
 
     with pytest.raises(EventError, match=r"^action: "):
         tools.after(action, {})
     with pytest.raises(EventError, match=r"^action: "):
         asyncio.run(tools.after_async(action, {"candidate_id": "W-1"}))
-    assert _nothing_logged(store)
+    assert _nothing_logged(keyed_store)
 
 
-def test_a_hook_that_could_never_work_is_refused(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_a_hook_that_could_never_work_is_refused(keyed_store: SubjectStore) -> None:
     """A misspelt choice must not mean release, and an actor must be a name."""
     misspelt: Any = "withold"
     with pytest.raises(ConfigurationError, match="on_failure must be one of withhold, release, not 'withold'"):
-        AuditedTools(AuditLog(store, ring), actor="a", on_failure=misspelt)
+        AuditedTools(AuditLog(keyed_store), actor="a", on_failure=misspelt)
     with pytest.raises(ConfigurationError, match="on_opaque must be one of withhold, release, not 'withold'"):
-        AuditedTools(AuditLog(store, ring), actor="a", on_opaque=misspelt)
+        AuditedTools(AuditLog(keyed_store), actor="a", on_opaque=misspelt)
     with pytest.raises(EventError, match="actor: empty"):
-        AuditedTools(AuditLog(store, ring), actor="")
+        AuditedTools(AuditLog(keyed_store), actor="")
 
 
-def test_concurrent_calls_to_one_subject_land_in_one_chain(store: SubjectStore, ring: KeyRingFile, rows: Rows) -> None:
+def test_concurrent_calls_to_one_subject_land_in_one_chain(keyed_store: SubjectStore, rows: Rows) -> None:
     """Of fifty calls at once each has its row, and the chain is intact."""
 
     async def all_at_once() -> list[dict[str, Any]]:
-        async with AuditedTools(AuditLog(store, ring), actor="a") as tools:
+        async with AuditedTools(AuditLog(keyed_store), actor="a") as tools:
             calls = [tools.after_async("read", {"candidate_id": "W-1", "n": n}, trace_id=f"t-{n}") for n in range(50)]
             return await asyncio.gather(*calls)
 
@@ -416,11 +414,11 @@ def test_concurrent_calls_to_one_subject_land_in_one_chain(store: SubjectStore, 
     found = rows("W-1")
     assert [row["seq"] for row in found] == list(range(50))
     assert {row["trace_id"] for row in found} == {f"t-{n}" for n in range(50)}
-    verified = verify(store, ring)
+    verified = verify(keyed_store)
     assert (verified.sound, verified.rows, verified.chains) == (True, 50, 1)
 
 
-def test_an_append_does_not_block_the_event_loop(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_an_append_does_not_block_the_event_loop(keyed_store: SubjectStore) -> None:
     """While the store is waited for other tasks go on; the answer is not out before the row is there."""
     reached, gate = threading.Event(), threading.Event()
 
@@ -429,22 +427,20 @@ def test_an_append_does_not_block_the_event_loop(store: SubjectStore, ring: KeyR
         assert gate.wait(30)
 
     async def race() -> None:
-        async with AuditedTools(AuditLog(_with(store, Objects(store.objects, wait)), ring), actor="a") as tools:
+        async with AuditedTools(AuditLog(_with(keyed_store, Objects(keyed_store.objects, wait))), actor="a") as tools:
             call = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
             assert await asyncio.to_thread(reached.wait, 30)
             assert not call.done()
-            assert _nothing_logged(store)
+            assert _nothing_logged(keyed_store)
             gate.set()
             await call
-            assert not _nothing_logged(store)
+            assert not _nothing_logged(keyed_store)
 
     asyncio.run(race())
 
 
 @pytest.mark.parametrize("how", ["cancelled", "too slow"])
-def test_a_cancelled_call_lets_nothing_out_and_may_be_recorded(
-    store: SubjectStore, ring: KeyRingFile, rows: Rows, how: str
-) -> None:
+def test_a_cancelled_call_lets_nothing_out_and_may_be_recorded(keyed_store: SubjectStore, rows: Rows, how: str) -> None:
     """The task ends at once; the append that was under way is finished before the hook is closed."""
     reached, gate = threading.Event(), threading.Event()
 
@@ -453,7 +449,7 @@ def test_a_cancelled_call_lets_nothing_out_and_may_be_recorded(
         assert gate.wait(30)
 
     async def give_up() -> None:
-        async with AuditedTools(AuditLog(_with(store, Objects(store.objects, wait)), ring), actor="a") as tools:
+        async with AuditedTools(AuditLog(_with(keyed_store, Objects(keyed_store.objects, wait))), actor="a") as tools:
             call = asyncio.create_task(tools.after_async("read", {"candidate_id": "W-1"}))
             assert await asyncio.to_thread(reached.wait, 30)
             if how == "cancelled":
@@ -469,15 +465,15 @@ def test_a_cancelled_call_lets_nothing_out_and_may_be_recorded(
     assert len(rows("W-1")) == 1
 
 
-def test_the_callers_context_is_seen_in_the_thread(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_the_callers_context_is_seen_in_the_thread(keyed_store: SubjectStore) -> None:
     """Context variables, which loggers and tracers hang on, hold in an asynchronous call too."""
     request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
     seen: list[str] = []
-    objects = Objects(store.objects, lambda: seen.append(request.get()))
+    objects = Objects(keyed_store.objects, lambda: seen.append(request.get()))
 
     async def call() -> None:
         request.set("r-1")
-        async with AuditedTools(AuditLog(_with(store, objects), ring), actor="a") as tools:
+        async with AuditedTools(AuditLog(_with(keyed_store, objects)), actor="a") as tools:
             await tools.after_async("read", {"candidate_id": "W-1"})
 
     asyncio.run(call())
@@ -485,7 +481,7 @@ def test_the_callers_context_is_seen_in_the_thread(store: SubjectStore, ring: Ke
 
 
 @pytest.mark.parametrize("in_loop", [False, True])
-def test_closing_the_hook_closes_its_log(store: SubjectStore, ring: KeyRingFile, in_loop: bool) -> None:
+def test_closing_the_hook_closes_its_log(keyed_store: SubjectStore, in_loop: bool) -> None:
     """Index writes that are due are finished, however the hook was used."""
     closed: list[bool] = []
 
@@ -495,13 +491,13 @@ def test_closing_the_hook_closes_its_log(store: SubjectStore, ring: KeyRingFile,
             closed.append(True)
 
     async def use() -> None:
-        async with AuditedTools(Log(store, ring), actor="a"):
+        async with AuditedTools(Log(keyed_store), actor="a"):
             pass
 
     if in_loop:
         asyncio.run(use())
     else:
-        with AuditedTools(Log(store, ring), actor="a"):
+        with AuditedTools(Log(keyed_store), actor="a"):
             pass
     assert closed == [True]
 
@@ -546,10 +542,10 @@ Hung = Callable[..., AuditedTools]
 
 
 @pytest.fixture
-def hung(store: SubjectStore, ring: KeyRingFile, hanging: Hanging) -> Hung:
+def hung(keyed_store: SubjectStore, hanging: Hanging) -> Hung:
     """Of a store whose layout is there and whose segments hang."""
-    objects = Objects(store.objects, hanging)
-    return lambda **options: AuditedTools(AuditLog(_with(store, objects), ring), actor="a", **options)
+    objects = Objects(keyed_store.objects, hanging)
+    return lambda **options: AuditedTools(AuditLog(_with(keyed_store, objects)), actor="a", **options)
 
 
 def _after(tools: AuditedTools, payload: object, *, in_loop: bool, **told: Any) -> object:
@@ -607,16 +603,16 @@ def test_by_choice_a_late_answer_is_released(hung: Hung, caplog: pytest.LogCaptu
 
 
 def test_closing_without_time_for_the_index_ends_well(
-    store: SubjectStore, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    keyed_store: SubjectStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where no thread takes the index before the time is up, that is logged: a later append writes it."""
-    quick = AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05)
+    quick = AuditedTools(AuditLog(keyed_store), actor="a", timeout=0.05)
     monkeypatch.setattr(hook, "DaemonThreads", lambda _, name: DaemonThreads(0, name))
     quick.close()
     assert "the store has not taken the audit log's index yet" in caplog.text
 
 
-def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_an_answer_that_hangs_itself_is_withheld_in_time(keyed_store: SubjectStore) -> None:
     """The deadline is the call's, whatever of it takes so long."""
     let_go = threading.Event()
 
@@ -629,7 +625,7 @@ def test_an_answer_that_hangs_itself_is_withheld_in_time(store: SubjectStore, ri
             assert let_go.wait(30)
             return super().get(name, default)
 
-    with AuditedTools(AuditLog(store, ring), actor="a", timeout=0.05) as quick:
+    with AuditedTools(AuditLog(keyed_store), actor="a", timeout=0.05) as quick:
         with pytest.raises(WithheldError, match="may still arrive"):
             quick.after("read", Lazy(candidate_id="W-1"))
         let_go.set()
@@ -726,7 +722,7 @@ def test_closing_does_not_hang_behind_a_store_that_does(
 
 
 def test_closing_does_not_hang_behind_an_index_either(
-    store: SubjectStore, ring: KeyRingFile, caplog: pytest.LogCaptureFixture
+    keyed_store: SubjectStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log's own closing has the rest of the same time."""
     let_go, closed = threading.Event(), threading.Event()
@@ -737,7 +733,7 @@ def test_closing_does_not_hang_behind_an_index_either(
             super().close(**limits)
             closed.set()
 
-    tools = AuditedTools(Log(store, ring), actor="a", timeout=0.05)
+    tools = AuditedTools(Log(keyed_store), actor="a", timeout=0.05)
     tools.after("read", {})
     tools.close()
 
@@ -748,7 +744,7 @@ def test_closing_does_not_hang_behind_an_index_either(
     assert closed.wait(30)
 
 
-def test_what_closing_the_log_raises_is_raised(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_what_closing_the_log_raises_is_raised(keyed_store: SubjectStore) -> None:
     """It is not lost in another thread."""
 
     class Log(AuditLog):
@@ -756,14 +752,14 @@ def test_what_closing_the_log_raises_is_raised(store: SubjectStore, ring: KeyRin
             raise StoreError("the disk is gone")
 
     with pytest.raises(StoreError, match="the disk is gone"):
-        AuditedTools(Log(store, ring), actor="a").close()
+        AuditedTools(Log(keyed_store), actor="a").close()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e300, None, "10"])
-def test_a_deadline_that_is_none_is_refused(store: SubjectStore, ring: KeyRingFile, timeout: Any) -> None:
+def test_a_deadline_that_is_none_is_refused(keyed_store: SubjectStore, timeout: Any) -> None:
     """Without one a store that hangs would hang the caller."""
     with pytest.raises(ConfigurationError, match=r"^timeout must be a number of seconds above 0, .*, not "):
-        AuditedTools(AuditLog(store, ring), actor="a", timeout=timeout)
+        AuditedTools(AuditLog(keyed_store), actor="a", timeout=timeout)
 
 
 HANGING = """
@@ -796,10 +792,10 @@ def test_a_program_ends_though_its_store_hangs(tmp_path: Path, ring: KeyRingFile
 
 
 @pytest.mark.long
-def test_a_hook_that_is_let_go_of_leaves_no_thread(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_a_hook_that_is_let_go_of_leaves_no_thread(keyed_store: SubjectStore) -> None:
     """One that nobody closes is closed when it is garbage."""
     before = set(threading.enumerate())
-    tools = AuditedTools(AuditLog(store, ring), actor="a")
+    tools = AuditedTools(AuditLog(keyed_store), actor="a")
     tools.after("read", {"candidate_id": "W-1"})
     started = set(threading.enumerate()) - before
     del tools
@@ -904,8 +900,7 @@ OPAQUE = [
 @pytest.mark.parametrize("on_failure", ["withhold", "release"])
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_what_cannot_be_looked_into_is_withheld(
-    store: SubjectStore,
-    ring: KeyRingFile,
+    keyed_store: SubjectStore,
     caplog: pytest.LogCaptureFixture,
     payload: Any,
     subjects: Any,
@@ -913,21 +908,21 @@ def test_what_cannot_be_looked_into_is_withheld(
     in_loop: bool,
 ) -> None:
     """It may name people beside those who are given, so nothing is appended, and what fails is of no matter."""
-    tools = AuditedTools(AuditLog(store, ring), actor="a", on_failure=on_failure)
+    tools = AuditedTools(AuditLog(keyed_store), actor="a", on_failure=on_failure)
 
     with pytest.raises(WithheldError, match=r"^the answer of read is withheld, .* examined for people: ") as withheld:
         _after(tools, payload, in_loop=in_loop, subjects=subjects)
 
     assert SECRET not in str(withheld.value) + caplog.text
-    assert _nothing_logged(store)
+    assert _nothing_logged(keyed_store)
 
 
 @pytest.mark.parametrize("payload", OPAQUE, ids=lambda payload: repr(payload)[:20])
 def test_by_choice_what_cannot_be_looked_into_is_released(
-    store: SubjectStore, ring: KeyRingFile, rows: Rows, caplog: pytest.LogCaptureFixture, payload: Any
+    keyed_store: SubjectStore, rows: Rows, caplog: pytest.LogCaptureFixture, payload: Any
 ) -> None:
     """Those who are known are recorded, and a warning says that others may not be."""
-    with AuditedTools(AuditLog(store, ring), actor="a", on_opaque="release") as tools:
+    with AuditedTools(AuditLog(keyed_store), actor="a", on_opaque="release") as tools:
         assert tools.after("read", payload, subjects="W-1") is payload
 
     assert [row["action"] for row in rows("W-1")] == ["read"]
@@ -937,10 +932,10 @@ def test_by_choice_what_cannot_be_looked_into_is_released(
     assert SECRET not in caplog.text
 
 
-def test_a_generator_is_released_unbegun(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_a_generator_is_released_unbegun(keyed_store: SubjectStore) -> None:
     """Looking into it would use it up."""
     answer = (record for record in [PERSON])
-    with AuditedTools(AuditLog(store, ring), actor="a", on_opaque="release") as tools:
+    with AuditedTools(AuditLog(keyed_store), actor="a", on_opaque="release") as tools:
         assert list(tools.after("read", answer)) == [PERSON]
 
 
@@ -995,13 +990,13 @@ def test_a_hook_from_before_a_fork_lets_nothing_out(tmp_path: Path, ring: KeyRin
     assert len(rows("W-1")) == 1
 
 
-def test_any_object_store_serves(store: SubjectStore, ring: KeyRingFile) -> None:
+def test_any_object_store_serves(keyed_store: SubjectStore) -> None:
     """Over the client for buckets the same call leaves the same row."""
-    bucket = _with(store, RemoteObjects(MemoryStore()))
-    with AuditedTools(AuditLog(bucket, ring), actor="a") as tools:
+    bucket = _with(keyed_store, RemoteObjects(MemoryStore()))
+    with AuditedTools(AuditLog(bucket), actor="a") as tools:
         tools.after("read", {"candidate_id": "W-1"})
 
-    assert [stored["row"]["action"] for stored in show(bucket, ring, "W-1")] == ["read"]
+    assert [stored["row"]["action"] for stored in show(bucket, "W-1")] == ["read"]
 
 
 def test_a_hook_is_opened_from_the_environment(
@@ -1024,7 +1019,7 @@ def test_a_hook_is_opened_from_the_environment(
 
 
 def test_a_gateway_that_could_record_nothing_does_not_start(
-    store: SubjectStore, tmp_path: Path, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
+    keyed_store: SubjectStore, tmp_path: Path, ring: KeyRingFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a ring, or with settings that contradict the store, opening raises what is wrong, and writes nothing."""
     url = str(tmp_path / "store")
@@ -1034,7 +1029,7 @@ def test_a_gateway_that_could_record_nothing_does_not_start(
         AuditedTools.open(url, key_ring=tmp_path / "none.json", on_failure="release")
     assert not (tmp_path / "store").exists()
 
-    store.layout_or_create()
+    keyed_store.layout_or_create()
     monkeypatch.setenv("SUBJECT_CHUNKS", "7")
     with pytest.raises(ConfigurationError, match=r"7 chunks .* 64"):
         AuditedTools.open(url, key_ring=ring.path)

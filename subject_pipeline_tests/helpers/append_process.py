@@ -11,7 +11,7 @@ from subject_pipeline.store.opened import SubjectStore
 
 folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 url = os.environ.get("APPEND_STORE", str(folder / "store"))
-log = AuditLog(SubjectStore.at(url, wanted_chunks=1), KeyRingFile(folder / "ring.json"))
+log = AuditLog(SubjectStore.at(url, wanted_chunks=1, ring=KeyRingFile(folder / "ring.json")))
 for number in range(count):
     event = new_event(
         candidate_id=f"P-{number % 3}",

@@ -113,7 +113,7 @@ def folder_of(store: SubjectStore) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one thing after another is tried: a store with hooks, and the keys.
+    """Where one thing after another is tried: a store with hooks and its keys.
 
     Attributes:
         objects: the hooks of `store`.
@@ -121,7 +121,11 @@ class Place:
 
     store: SubjectStore
     objects: HookedLocal
-    ring: KeyRingFile
+
+    @property
+    def ring(self) -> KeyRingFile:
+        """The store's."""
+        return self.store.ring
 
     @property
     def folder(self) -> Path:
@@ -132,13 +136,17 @@ class Place:
         """The ring's file as another process would open it."""
         return KeyRingFile(self.ring.path)
 
+    def fresh_store(self) -> SubjectStore:
+        """The store with the ring as another process would open it."""
+        return self.store.with_ring(self.fresh_ring())
+
     def log(self) -> AuditLog:
         """A writer that knows nothing yet, as after a restart."""
-        return AuditLog(self.store, self.fresh_ring())
+        return AuditLog(self.fresh_store())
 
     def evidence(self) -> ManifestEvidence:
         """Announces changes, as another process would."""
-        return ManifestEvidence(self.store, self.fresh_ring(), "tester")
+        return ManifestEvidence(self.fresh_store(), "tester")
 
     def registry(self) -> SubjectRegistry:
         """The registry, as another process would open it."""
@@ -153,26 +161,26 @@ class Place:
 
     def verify(self, **options: Any) -> Verification:
         """A verification, as another process does it."""
-        return verify(SubjectStore.at(str(self.folder)), self.fresh_ring(), **options)
+        return verify(SubjectStore.at(str(self.folder), ring=self.fresh_ring()), **options)
 
     def verify_publicly(self, **options: Any) -> Verification:
         """A verification by somebody who has the verifier lines of the ring, and nothing else."""
         layout = self.store.layout()
         assert layout is not None
         lines = TrustedKeys.of_ring(self.fresh_ring().ring(), layout.log_id).lines
-        return verify(SubjectStore.at(str(self.folder)), PublicKeys.of(lines), **options)
+        return verify(SubjectStore.at(str(self.folder)), public=PublicKeys.of(lines), **options)
 
 
 def place_in(folder: Path) -> Place:
     """A local store of four chunks with hooks, and its keys; what is there already stays."""
-    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS)
+    path = folder / "keys" / "ring.json"
+    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS, ring=KeyRingFile(path))
     objects = HookedLocal(folder / "store")
     hooked = with_objects(store, objects)
     hooked.layout_or_create()
-    path = folder / "keys" / "ring.json"
     if not path.exists():
         create_ring(path, KeyRing.new(bytes(range(32)), bytes(range(32, 64))))
-    return Place(hooked, objects, KeyRingFile(path))
+    return Place(hooked, objects)
 
 
 def people(chunk: int | str, count: int) -> list[str]:

@@ -16,13 +16,11 @@ from subject_pipeline.store.opened import SubjectStore
 def backfill_when_told(pipe: Connection, asked: dict[str, Any]) -> None:
     """Asked for are `store`, `source`, `key_column`; if wanted, `chunks` and the others below."""
     staged.ROWS_PER_GROUP = asked.get("rows_per_group", staged.ROWS_PER_GROUP)
-    store = SubjectStore.at(asked["store"], wanted_chunks=asked.get("chunks"))
+    ring = KeyRingFile(Path(asked["ring"]) if "ring" in asked else None)
+    store = SubjectStore.at(asked["store"], wanted_chunks=asked.get("chunks"), ring=ring)
     people = DatasetDeclaration(name="people", source=asked["source"], key_column=asked["key_column"])
     pipe.send("ready")
     pipe.recv()
-    ring = Path(asked["ring"]) if "ring" in asked else None
-    report = backfill(
-        store, people, limit=asked.get("limit"), evidence=ManifestEvidence(store, KeyRingFile(ring), "tester")
-    )
+    report = backfill(store, people, limit=asked.get("limit"), evidence=ManifestEvidence(store, "tester"))
     failures = [(failure.candidate_id, failure.reason) for failure in report.failures]
     pipe.send({**asdict(report.counts), "failures": failures, "elapsed_s": report.elapsed_s})

@@ -35,7 +35,7 @@ def main() -> None:
     """Decide."""
     store, ring, seed, *people = sys.argv[1:]
     chance = random.Random(seed)  # noqa: S311 - a test's
-    decisions = Decisions(SubjectStore.at(store), KeyRingFile(Path(ring)), "decider")
+    decisions = Decisions(SubjectStore.at(store, ring=KeyRingFile(Path(ring))), "decider")
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     _say("begun")

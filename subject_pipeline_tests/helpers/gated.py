@@ -45,7 +45,7 @@ class Gated:
         """A gate of the store as another process opens it, but for its hooks."""
         self.policy.write_text(policy, encoding="utf-8")
         where = place or self.place
-        return SubjectGate(AuditLog(where.store, where.fresh_ring()), read_policy(self.policy), actor="assistant")
+        return SubjectGate(AuditLog(where.fresh_store()), read_policy(self.policy), actor="assistant")
 
     def opened(self, **options: Any) -> SubjectGate:
         """A gate of the store by its address."""
@@ -62,8 +62,8 @@ class Gated:
 
     def decide(self, candidate_id: str, kind: str, **fields: Any) -> None:
         """Record and apply a decision, as another process does."""
-        store = SubjectStore.at(str(self.place.folder))
-        decide(store, self.place.fresh_ring(), candidate_id, kind, days(0), **fields)
+        store = SubjectStore.at(str(self.place.folder), ring=self.place.fresh_ring())
+        decide(store, candidate_id, kind, days(0), **fields)
 
     def withdraw(self, candidate_id: str) -> None:
         """The person withdraws their consent."""
@@ -71,8 +71,8 @@ class Gated:
 
     def erase(self, candidate_id: str) -> None:
         """The person is erased."""
-        store = SubjectStore.at(str(self.place.folder))
-        assert Erasures(store, self.place.fresh_ring(), "tester").erase([candidate_id], Order("tester")).erased == 1
+        store = SubjectStore.at(str(self.place.folder), ring=self.place.fresh_ring())
+        assert Erasures(store, "tester").erase([candidate_id], Order("tester")).erased == 1
 
     def rows(self, candidate_id: str | None = None) -> list[dict[str, Any]]:
         """The rows of accesses, of all or of somebody."""

@@ -13,7 +13,7 @@ from subject_pipeline.store.opened import SubjectStore
 
 def record_first(pipe: Connection, url: str, ring: Path, chunk: str, changes: Sequence[AccessEvent]) -> None:
     """Says that it is ready, and begins when it is told to."""
-    log = AuditLog(SubjectStore.at(url), KeyRingFile(ring))
+    log = AuditLog(SubjectStore.at(url, ring=KeyRingFile(ring)))
     pipe.send("ready")
     pipe.recv()
     won = []

@@ -25,24 +25,23 @@ ACTOR = "dpo"
 
 @dataclass(frozen=True)
 class LivedStore:
-    """A local store of four chunks, and its keys."""
+    """A local store of four chunks, with its keys."""
 
     store: SubjectStore
-    ring: KeyRingFile
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
     def at(cls, folder: Path, ring: KeyRingFile, policies: Policies | None = None, *, decided: int = 0) -> "LivedStore":
         """A new store, under some policies; or one in which so many decisions were made already."""
-        store = SubjectStore.at(str(folder), wanted_chunks=4)
+        store = SubjectStore.at(str(folder), wanted_chunks=4, ring=ring)
         if policies is not None:
-            store_policies(store.objects, ring, policies)
-        return cls(store, ring, itertools.count(decided))
+            store_policies(store, policies)
+        return cls(store, itertools.count(decided))
 
     @property
     def evidence(self) -> ManifestEvidence:
         """Records and reads what is decided."""
-        return ManifestEvidence(self.store, self.ring, ACTOR)
+        return ManifestEvidence(self.store, ACTOR)
 
     @property
     def registry(self) -> SubjectRegistry:
@@ -66,7 +65,7 @@ class LivedStore:
 
     def rows(self, candidate_id: str) -> list[dict[str, Any]]:
         """A subject's rows."""
-        return [line["row"] for line in show(self.store, self.ring, candidate_id)]
+        return [line["row"] for line in show(self.store, candidate_id)]
 
     def decide(self, kind: Kind, candidate_id: str = "W-1", **fields: Any) -> None:
         """Apply a decision, which must be allowed."""
@@ -75,7 +74,7 @@ class LivedStore:
 
     def apply(self, decision: Decision) -> Verdict:
         """Apply a decision."""
-        decisions = Decisions(self.store, self.ring, ACTOR)
+        decisions = Decisions(self.store, ACTOR)
         try:
             (verdict,) = decisions.apply([decision])
         finally:

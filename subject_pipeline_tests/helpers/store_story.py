@@ -29,20 +29,20 @@ from subject_pipeline_tests.helpers.forked import running
 PEOPLE, EVENTS, CHUNKS = 300, 400, 4
 
 
-def store_at(url: str) -> SubjectStore:
+def store_at(url: str, ring: KeyRingFile | None = None) -> SubjectStore:
     """The store, opened again as another process would."""
-    return SubjectStore.at(url, wanted_chunks=CHUNKS)
+    return SubjectStore.at(url, wanted_chunks=CHUNKS, ring=ring)
 
 
-def append_all(store: SubjectStore, ring: str, writer: str) -> None:
+def append_all(url: str, ring: str, writer: str) -> None:
     """20 events about one subject, one by one."""
-    log = AuditLog(store, KeyRingFile(Path(ring)))
+    log = AuditLog(store_at(url, KeyRingFile(Path(ring))))
     for number in range(20):
         log.append([_event("P-7", f"{writer}-{number}")])
 
 
 def _appending(pipe: Connection, url: str, ring: str, writer: str) -> None:
-    append_all(store_at(url), ring, writer)
+    append_all(url, ring, writer)
     pipe.send("done")
 
 
@@ -59,14 +59,14 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
         folder: for the source and the keys.
         tamper: changes one object behind the store's back.
     """
-    store = store_at(url)
     create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     ring = KeyRingFile(folder / "ring.json")
+    store = store_at(url, ring)
     ids = [f"P-{number}" for number in range(PEOPLE)]
     pl.DataFrame({"id": [*ids, "P_1"]}).write_parquet(folder / "people.parquet")
     people = DatasetDeclaration(name="people", source=str(folder / "people.parquet"), key_column="id")
     store.register(people)
-    assert "problem" not in {one.level for one in diagnose(store, ring)}
+    assert "problem" not in {one.level for one in diagnose(store)}
 
     # Register, from two writers at once: everybody once.
     with ThreadPoolExecutor(2) as pool:
@@ -83,25 +83,25 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
     # Ingest, twice, and append from two processes and a thread at once.
     sample_events(EVENTS, folder / "events.jsonl", people=PEOPLE)
     file = local_file(folder / "events.jsonl")
-    assert ingest(AuditLog(store, ring), [file]).appended == EVENTS
-    assert ingest(AuditLog(store_at(url), ring), [file]).already_present == EVENTS
+    assert ingest(AuditLog(store), [file]).appended == EVENTS
+    assert ingest(AuditLog(store_at(url, ring)), [file]).already_present == EVENTS
     writer = (url, str(folder / "ring.json"))
     with running(_appending, *writer, "a") as (_, first), running(_appending, *writer, "b") as (_, second):
-        append_all(store_at(url), str(folder / "ring.json"), "c")
+        append_all(url, str(folder / "ring.json"), "c")
         assert [pipe.poll(120) and pipe.recv() for pipe in (first, second)] == ["done", "done"]
-    rows = show(store, ring, "P-7")
+    rows = show(store, "P-7")
     assert [row["row"]["seq"] for row in rows] == list(range(60))
 
     # Delete, announced; then nothing of it is left in the table.
-    SubjectRegistry(store, ManifestEvidence(store, ring, "dpo")).delete("P-9")
+    SubjectRegistry(store, ManifestEvidence(store, "dpo")).delete("P-9")
     compact(store)
     assert SubjectRegistry(store_at(url)).count() == PEOPLE
 
     # Verify, anchor, verify what is new: nothing.
-    assert verify(store_at(url), ring).sound
-    written = write_checkpoint(store_at(url), ring)
+    assert verify(store_at(url, ring)).sound
+    written = write_checkpoint(store_at(url, ring))
     assert written.written is not None
-    again = verify(store_at(url), ring, incremental=True, known_notes=[written.written.note])
+    again = verify(store_at(url, ring), incremental=True, known_notes=[written.written.note])
     assert (again.sound, again.rows) == (True, 0)
 
     # Tamper: found by both, and named.
@@ -109,7 +109,7 @@ def story(url: str, folder: Path, tamper: Callable[[SubjectStore, str], None]) -
     assert layout is not None
     tamper(store, f"audit/{layout.chunks.chunk_of('P-7')}/000000000000.jsonl")
     for incremental in (False, True):
-        found = verify(store_at(url), ring, incremental=incremental)
+        found = verify(store_at(url, ring), incremental=incremental)
         assert not found.sound
         assert found.broken_logs
 

@@ -47,15 +47,15 @@ class Auditee:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = SubjectStore.at(str(folder / "store"), wanted_chunks=4)
         self.ring = KeyRingFile(folder / "ring.json")
-        self.log = AuditLog(self.store, self.ring)
+        self.store = SubjectStore.at(str(folder / "store"), wanted_chunks=4, ring=self.ring)
+        self.log = AuditLog(self.store)
         self.log_id = self.log.layout.log_id  # read now, whatever becomes of it
-        self.registry = SubjectRegistry(self.store, ManifestEvidence(self.store, self.ring, "test"))
+        self.registry = SubjectRegistry(self.store, ManifestEvidence(self.store, "test"))
 
     def evidence(self) -> ManifestEvidence:
         """Announces changes."""
-        return ManifestEvidence(self.store, self.ring, "test")
+        return ManifestEvidence(self.store, "test")
 
     @property
     def root(self) -> Path:
@@ -68,7 +68,7 @@ class Auditee:
 
     def verify(self, *, incremental: bool = False, **options: Any) -> Verification:
         """One verification."""
-        return verify(self.store, self.ring, incremental=incremental, **options)
+        return verify(self.store, incremental=incremental, **options)
 
     @property
     def line(self) -> str:
@@ -78,14 +78,14 @@ class Auditee:
 
     def verify_as(self, mode: str, *lines: str, **options: Any) -> Verification:
         """One verification, as another process does it that knows nothing yet, in one of the modes."""
-        store = SubjectStore.at(str(self.root))
+        store = SubjectStore.at(str(self.root), ring=KeyRingFile(self.ring.path))
         if mode == "public":
-            return verify(store, PublicKeys.of(lines or [self.line]), **options)
-        return verify(store, KeyRingFile(self.ring.path), incremental=mode == "incremental", **options)
+            return verify(store, public=PublicKeys.of(lines or [self.line]), **options)
+        return verify(store, incremental=mode == "incremental", **options)
 
     def checkpoint(self, **options: Any) -> CheckpointReport:
         """One checkpoint."""
-        return write_checkpoint(self.store, self.ring, **options)
+        return write_checkpoint(self.store, **options)
 
     def chunk(self, candidate_id: str) -> str:
         """A subject's chunk."""

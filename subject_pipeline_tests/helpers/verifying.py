@@ -41,7 +41,7 @@ class Audited:
     @property
     def store(self) -> SubjectStore:
         """The store."""
-        return SubjectStore.at(str(self.folder / "store"), wanted_chunks=LAYOUT.count)
+        return SubjectStore.at(str(self.folder / "store"), wanted_chunks=LAYOUT.count, ring=self.ring)
 
     @property
     def ring(self) -> KeyRingFile:
@@ -50,13 +50,13 @@ class Audited:
 
     def register(self, *candidate_ids: str) -> None:
         """Give these a manifest."""
-        registry = SubjectRegistry(self.store, ManifestEvidence(self.store, self.ring, "test"))
+        registry = SubjectRegistry(self.store, ManifestEvidence(self.store, "test"))
         for one in candidate_ids:
             registry.put(manifest(one))
 
     def append(self, candidate_id: str, event_id: str) -> None:
         """Record an access."""
-        log = AuditLog(self.store, self.ring)
+        log = AuditLog(self.store)
         assert log.append([event(candidate_id, event_id)])
         log.close()
 

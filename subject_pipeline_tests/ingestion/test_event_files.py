@@ -247,7 +247,7 @@ from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.store.opened import SubjectStore
 folder = Path(sys.argv[1])
 create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))
+log = AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4, ring=KeyRingFile(folder / "ring.json")))
 report, ending = IngestReport(), ""
 try:
     ingest(log, [local_file(path) for path in [Path(sys.argv[2]), folder / "sound.jsonl"]], report=report)

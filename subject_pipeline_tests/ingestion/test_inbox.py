@@ -26,7 +26,7 @@ def log(store: SubjectStore, tmp_path: Path) -> AuditLog:
     """An audit log whose store has an inbox."""
     (tmp_path / "store" / "inbox").mkdir(parents=True)
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    return AuditLog(store, KeyRingFile(tmp_path / "ring.json"))
+    return AuditLog(store.with_ring(KeyRingFile(tmp_path / "ring.json")))
 
 
 def drop(log: AuditLog, name: str, *event_ids: str) -> None:
@@ -38,7 +38,7 @@ def drop(log: AuditLog, name: str, *event_ids: str) -> None:
 
 def rows(log: AuditLog) -> int:
     """How many rows the log has, all of them whole."""
-    found = verify(log.store, log.ring)
+    found = verify(log.store)
     assert found.broken == 0
     return found.rows
 
@@ -56,7 +56,10 @@ def test_files_that_cannot_be_read_stop_no_other(log: AuditLog, names: tuple[str
     with pytest.raises(SourceError, match=r"2 of 4 files were not ingested, all others are. First: .*a\.parquet"):
         ingest_inbox(log, names)
     assert rows(log) == 3
-    assert [item.key for item in EVENT_INBOX.waiting(log.store.objects)] == ["inbox/a.parquet", "inbox/c.parquet"]
+    assert [item.key for item in EVENT_INBOX.waiting(log.store.without_ring())] == [
+        "inbox/a.parquet",
+        "inbox/c.parquet",
+    ]
 
 
 def test_a_named_file_that_is_gone_stops_no_other(log: AuditLog) -> None:
@@ -65,7 +68,7 @@ def test_a_named_file_that_is_gone_stops_no_other(log: AuditLog) -> None:
     with pytest.raises(SourceError, match=r"cannot take 'gone\.jsonl'"):
         ingest_inbox(log, ["gone.jsonl", "b.jsonl"])
     assert rows(log) == 1
-    assert not EVENT_INBOX.waiting(log.store.objects)
+    assert not EVENT_INBOX.waiting(log.store.without_ring())
 
 
 class PanicException(BaseException):
@@ -128,7 +131,7 @@ def test_a_time_beyond_all_calendars_stops_nothing(log: AuditLog) -> None:
     drop(log, "b.jsonl", "1")
     report = ingest_inbox(log)
     assert (report.appended, report.rejected) == (2, 1)
-    assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store, log.layout.log_id)
 
 
 def test_a_name_that_is_no_text_stops_nothing(log: AuditLog, tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_a_name_that_is_no_text_stops_nothing(log: AuditLog, tmp_path: Path) -> 
     drop(log, "b.jsonl", "1")
     Path(os.fsdecode(os.fsencode(tmp_path / "store" / "inbox") + b"/\xff.jsonl")).write_bytes(b"{}")
     assert ingest_inbox(log).appended == 1
-    assert not EVENT_INBOX.waiting(log.store.objects)
+    assert not EVENT_INBOX.waiting(log.store.without_ring())
 
 
 def _no_receipt(_data: bytes) -> bytes:
@@ -161,12 +164,12 @@ def test_a_receipt_that_is_not_ours_is_ignored(log: AuditLog, change: Callable[[
     data = log.store.objects.get(key)
     assert data is not None
     log.store.objects.replace(key, change(data))
-    assert EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
-    assert not EVENT_INBOX.waiting(log.store.objects)
+    assert EVENT_INBOX.waiting(log.store, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store.without_ring())
     again = ingest_inbox(log)
     assert (again.files, again.appended, again.already_present) == (1, 0, 1)
     assert log.store.objects.get(key) is not None
-    assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
+    assert not EVENT_INBOX.waiting(log.store, log.layout.log_id)
 
 
 def test_a_receipt_speaks_of_one_file_in_one_log(log: AuditLog) -> None:
@@ -175,16 +178,14 @@ def test_a_receipt_speaks_of_one_file_in_one_log(log: AuditLog) -> None:
     ingest_inbox(log)
     (receipt,) = log.store.objects.list("catalog/ingested/")
     drop(log, "b.jsonl", "2")
-    (other,) = EVENT_INBOX.waiting(log.store.objects)
+    (other,) = EVENT_INBOX.waiting(log.store.without_ring())
     data = log.store.objects.get(receipt.key)
     assert data is not None
     log.store.objects.replace(receipt_key(other), data)
-    assert [item.key for item in EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)] == [
-        "inbox/b.jsonl"
-    ]
-    assert len(EVENT_INBOX.waiting(log.store.objects, log.ring, "ab" * 16)) == 2
-    assert len(EVENT_INBOX.waiting(log.store.objects, log.ring, None)) == 2
-    assert EVENT_INBOX.waiting(log.store.objects, KeyRingFile(None)) == []
+    assert [item.key for item in EVENT_INBOX.waiting(log.store, log.layout.log_id)] == ["inbox/b.jsonl"]
+    assert len(EVENT_INBOX.waiting(log.store, "ab" * 16)) == 2
+    assert len(EVENT_INBOX.waiting(log.store, None)) == 2
+    assert EVENT_INBOX.waiting(log.store.without_ring()) == []
 
 
 def test_receipts_are_read_once_and_of_waiting_files_alone(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,5 +198,5 @@ def test_receipts_are_read_once_and_of_waiting_files_alone(log: AuditLog, monkey
     real = type(log.store.objects).get
     monkeypatch.setattr(type(log.store.objects), "get", lambda self, key: (read.append(key), real(self, key))[1])
     for _ in range(3):
-        assert not EVENT_INBOX.waiting(log.store.objects, log.ring, log.layout.log_id)
+        assert not EVENT_INBOX.waiting(log.store, log.layout.log_id)
     assert len([key for key in read if key.startswith("catalog/ingested/")]) == 1

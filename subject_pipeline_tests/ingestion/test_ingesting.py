@@ -31,7 +31,7 @@ from subject_pipeline_tests.helpers.audit_stores import HookedMemory, event_ids,
 def log(tmp_path: Path) -> AuditLog:
     """The log of an empty store."""
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    return AuditLog(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), KeyRingFile(tmp_path / "ring.json"))
+    return AuditLog(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4, ring=KeyRingFile(tmp_path / "ring.json")))
 
 
 def _event(number: int, **fields: Any) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def test_parquet_events_are_those_of_json_lines(log: AuditLog, tmp_path: Path) -
     pl.DataFrame(rows, schema=schema).write_parquet(tmp_path / "e.parquet")
     assert _counts(ingest(log, [local_file(tmp_path / "e.parquet")])) == (2, 0, 0)
     assert _counts(ingest(log, [local_file(tmp_path / "e.jsonl")])) == (0, 2, 0)
-    (row,) = show(log.store, log.ring, "P-0")
+    (row,) = show(log.store, "P-0")
     assert (row["row"]["result"], row["row"]["fields"], row["row"]["purpose"]) == ("denied", ["name"], "matching")
-    (row,) = show(log.store, log.ring, "P-1")
+    (row,) = show(log.store, "P-1")
     assert (row["row"]["result"], row["row"]["trace_id"], "payload_sha256" in row["row"]) == ("not_found", "t-1", False)
 
 
@@ -136,7 +136,7 @@ def test_the_same_file_twice_in_one_call_is_once(log: AuditLog, tmp_path: Path) 
     """Events are what they are, not where they stand."""
     file = _lines(tmp_path / "e.jsonl", *(_event(number) for number in range(50)))
     assert _counts(ingest(log, [file, file])) == (50, 50, 0)
-    assert verify(log.store, log.ring).rows == 50
+    assert verify(log.store).rows == 50
 
 
 def test_a_batch_ends_where_its_events_take_enough_memory(
@@ -191,9 +191,9 @@ def test_an_ingestion_that_failed_half_way_is_finished_by_the_next(
         with pytest.raises(StoreError, match="no answer"):
             ingest(log, [file], report=report)
     assert 0 < report.appended < 100
-    assert verify(log.store, log.ring).rows == report.appended
+    assert verify(log.store).rows == report.appended
     assert _counts(ingest(log, [file])) == (100 - report.appended, report.appended, 0)
-    found = verify(log.store, log.ring)
+    found = verify(log.store)
     assert found.sound
     assert found.rows == 100
 
@@ -202,15 +202,17 @@ def test_events_years_apart_and_out_of_order_are_recorded(log: AuditLog, tmp_pat
     """The log's order is that of arrival; the same id in another month is another event."""
     events = [_event(0, ts=ts) for ts in ("2031-01-01T00:00:00Z", "1999-01-01T00:00:00Z", "2026-06-30T23:59:59-12:00")]
     assert _counts(ingest(log, [_lines(tmp_path / "e.jsonl", *events)])) == (3, 0, 0)
-    assert [row["row"]["ts"][:7] for row in show(log.store, log.ring, "P-0")] == ["2031-01", "1999-01", "2026-07"]
-    assert verify(log.store, log.ring).sound
+    assert [row["row"]["ts"][:7] for row in show(log.store, "P-0")] == ["2031-01", "1999-01", "2026-07"]
+    assert verify(log.store).sound
 
 
 @pytest.mark.long
 def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path) -> None:
     """On a bucket chunks are appended to by threads; what each adds to the report is in it, however they take turns."""
     bucket = AuditLog(
-        with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=64), HookedMemory(MemoryStore())), log.ring
+        with_objects(
+            SubjectStore.at(str(tmp_path / "store"), wanted_chunks=64, ring=log.store.ring), HookedMemory(MemoryStore())
+        )
     )
     results = ["success", "denied", "error"]
     events = [_event(n, candidate_id=f"P-{n}", result=results[n % 3]) for n in range(6_000)]
@@ -228,7 +230,9 @@ def test_segments_in_flight_at_once_lose_no_count(log: AuditLog, tmp_path: Path)
 def test_chunks_that_were_appended_to_are_counted_where_another_failed(log: AuditLog, tmp_path: Path) -> None:
     """One chunk's failure on a bucket ends the ingesting, and the report has what the other chunks took."""
     objects = HookedMemory(MemoryStore())
-    bucket = AuditLog(with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4), objects), log.ring)
+    bucket = AuditLog(
+        with_objects(SubjectStore.at(str(tmp_path / "store"), wanted_chunks=4, ring=log.store.ring), objects)
+    )
     objects.around = failing("create", f"/{bucket.layout.chunks.names[1]}/", StoreError("no space"))
     report = IngestReport()
     with pytest.raises(StoreError, match="no space"):

@@ -14,7 +14,6 @@ from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import store_policies, stored_policies
 from subject_pipeline.decisions.transitions import apply
 from subject_pipeline.errors import IncompleteError, KeyRingError, PolicyError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.lifecycle.judging import ADDED
 from subject_pipeline.manifests.frames import to_rows
@@ -45,7 +44,7 @@ def held(tmp_path: Path, prepared: Prepared) -> Place:
 
 def applied(place: Place, *decisions: Decision, **options: Any) -> list[str]:
     """Apply decisions as another process would: what became of each, with the first word of why not."""
-    applying = Decisions(place.store, place.fresh_ring(), "tester")
+    applying = Decisions(place.fresh_store(), "tester")
     verdicts = applying.apply(decisions, **options)
     applying.close()
     return [f"{one.outcome}: {one.reason.split(':')[0]}" if one.reason else one.outcome for one in verdicts]
@@ -275,17 +274,17 @@ def test_every_decision_needs_the_key_ring(held: Place) -> None:
     """Also where no log exists yet; nothing is written."""
     before = listing(held.folder)
     with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
-        Decisions(held.store, KeyRingFile(None), "tester").apply([decision("restricted", P)])
+        Decisions(held.store.without_ring(), "tester").apply([decision("restricted", P)])
     assert listing(held.folder) == before
 
 
 def test_policies_are_believed_only_under_a_mac_of_the_ring(held: Place) -> None:
     """What was applied is what is in force; an edit, or another ring's, ends in words."""
     strict = Policies.parse({"four_eyes": ["restricted"]})
-    assert stored_policies(held.objects, held.ring) == Policies()
-    assert store_policies(held.objects, held.ring, strict) is True
-    assert store_policies(held.objects, held.ring, strict) is False
-    assert stored_policies(held.objects, held.ring) == strict
+    assert stored_policies(held.store) == Policies()
+    assert store_policies(held.store, strict) is True
+    assert store_policies(held.store, strict) is False
+    assert stored_policies(held.store) == strict
     assert applied(held, decision("restricted", P)) == ["rejected: not allowed"]
     assert applied(held, decision("restricted", P, approved_by="counsel")) == ["applied"]
     assert registry_rows_of(held.objects, P)[0]["decision"]["policies_sha256"] == strict.sha256

@@ -40,12 +40,12 @@ def held(place: Place) -> Place:
     ManifestTable(place.store).snapshot_or_create().insert(rows)
     orders = [decision("hold_placed", P), decision("erasure_ordered", P, decision_id="d-2")]
     assert _decided(place, orders) == ["applied"] * 2
-    assert write_checkpoint(place.store, place.ring).written
+    assert write_checkpoint(place.store).written
     return place
 
 
 def _decided(place: Place, orders: list[Any]) -> list[str]:
-    decisions = Decisions(place.store, place.fresh_ring(), "tester")
+    decisions = Decisions(place.fresh_store(), "tester")
     verdicts = decisions.apply(orders)
     decisions.close()
     return [verdict.outcome for verdict in verdicts]
@@ -62,7 +62,7 @@ def _edit(place: Place, candidate_id: str, **fields: Any) -> None:
 def test_a_hold_that_was_cut_out_of_the_table_keeps_the_person_all_the_same(held: Place) -> None:
     """The log does not explain the manifest, so nobody erases; and it is found."""
     _edit(held, P, holds=[])
-    done = carry_out_orders(held.store, held.fresh_ring(), "job")
+    done = carry_out_orders(held.fresh_store(), "job")
     assert (done.erased, list(done.refused)) == (0, [P])
     assert P in table_of(held.store)
     assert found_by(held.verify())["manifests"] == {P: "changed"}
@@ -99,7 +99,7 @@ def test_nobody_is_linked_upon_an_edited_manifest(held: Place, declared: Declare
 def test_an_order_written_into_the_table_is_not_carried_out(held: Place) -> None:
     """A first registration needs no row, so neither does an order that came with it; but the checkpoint contradicts."""
     _edit(held, OTHER, **ORDERED)
-    done = carry_out_orders(held.store, held.fresh_ring(), "job")
+    done = carry_out_orders(held.fresh_store(), "job")
     assert (done.erased, "in no row" in done.refused[OTHER]) == (0, True)
     assert found_by(held.verify())["manifests"] == {OTHER: "changed"}
     assert not registry_rows_of(held.objects, OTHER)
@@ -111,11 +111,11 @@ def test_an_order_that_was_imported_is_carried_out_once_a_checkpoint_has_it(held
     imported = manifest(NEW, **ORDERED).to_json()
     (tmp_path / "in.json").write_text(imported)
     assert import_manifests(held.store, tmp_path / "in.json", evidence=held.evidence()).inserted == 1
-    done = carry_out_orders(held.store, held.fresh_ring(), "job")
+    done = carry_out_orders(held.fresh_store(), "job")
     assert (done.erased, NEW in done.refused) == (0, True)
 
-    assert write_checkpoint(held.store, held.ring).written
-    done = carry_out_orders(held.store, held.fresh_ring(), "job")
+    assert write_checkpoint(held.store).written
+    done = carry_out_orders(held.fresh_store(), "job")
     assert (done.erased, done.held) == (1, [P])
     assert [row["decision"]["kind"] for row in registry_rows_of(held.objects, NEW)] == ["erased"]
     assert_sound(held)
@@ -125,9 +125,9 @@ def test_an_order_that_was_imported_is_carried_out_once_a_checkpoint_has_it(held
 @pytest.mark.parametrize("gone", [False, True], ids=["an older one", "none"])
 def test_policies_that_are_put_back_are_in_force_and_each_row_says_which_were(held: Place, gone: bool) -> None:
     """The MAC of the older object is right, and nothing says that there were newer ones."""
-    store_policies(held.objects, held.ring, Policies())
+    store_policies(held.store, Policies())
     older = held.objects.get("catalog/policies.json")
-    store_policies(held.objects, held.ring, STRICT)
+    store_policies(held.store, STRICT)
     assert _decided(held, [decision("restricted", OTHER)]) == ["rejected"]
 
     if gone:
@@ -138,16 +138,16 @@ def test_policies_that_are_put_back_are_in_force_and_each_row_says_which_were(he
     assert _decided(held, [decision("restricted", OTHER)]) == ["applied"]
     (row,) = registry_rows_of(held.objects, OTHER)
     assert row["decision"]["policies_sha256"] == Policies().sha256 != STRICT.sha256
-    assert stored_policies(held.objects, held.ring) == Policies()
+    assert stored_policies(held.store) == Policies()
     assert_sound(held)
 
 
 def test_both_names_of_four_eyes_are_claims_of_whoever_delivers_the_file(held: Place) -> None:
     """One person can write both; access to the folder is the control."""
-    store_policies(held.objects, held.ring, STRICT)
+    store_policies(held.store, STRICT)
     order = line("erasure_ordered", OTHER, actor="an officer", approved_by="counsel")
     held.objects.replace("inbox/decisions/mine.jsonl", json.dumps(order).encode() + b"\n")
-    assert apply_inbox(held.store, held.fresh_ring(), "job").applied == 1
+    assert apply_inbox(held.fresh_store(), "job").applied == 1
     (row,) = registry_rows_of(held.objects, OTHER)
     assert (row["actor"], row["decision"]["approved_by"]) == ("an officer", "counsel")
 
@@ -155,7 +155,7 @@ def test_both_names_of_four_eyes_are_claims_of_whoever_delivers_the_file(held: P
 @pytest.mark.long
 def test_a_writer_of_the_ring_records_whatever_is_decided(held: Place) -> None:
     """Policies bind our programs, not a key: what lacks its second person is in the row, and is settled and sound."""
-    store_policies(held.objects, held.ring, STRICT)
+    store_policies(held.store, STRICT)
     before = table_of(held.store)[OTHER]
     order = decision("erasure_ordered", OTHER).order
     after = {
@@ -181,11 +181,11 @@ def test_a_certificate_is_the_signers_word_for_what_was_looked_at(held: Place) -
     """Anyone who has the private key can sign that nothing remains; anyone who has the store can look."""
     held.objects.replace("inbox/old.jsonl", json.dumps({"about": OTHER}).encode())
     assert _decided(held, [decision("erasure_ordered", OTHER)]) == ["applied"]
-    carry_out_orders(held.store, held.fresh_ring(), "job")
+    carry_out_orders(held.fresh_store(), "job")
     compact(held.store, held.evidence())
-    write_checkpoint(held.store, held.ring)
-    assert Certificates(held.store, held.ring).issue().certificates == 1
-    (honest,) = Certificates(held.store, held.ring).stored()
+    write_checkpoint(held.store)
+    assert Certificates(held.store).issue().certificates == 1
+    (honest,) = Certificates(held.store).stored()
     assert honest.document["remaining"] == ["inbox/old.jsonl"]
 
     signer = Signer.of(held.ring, honest.document["log_id"])

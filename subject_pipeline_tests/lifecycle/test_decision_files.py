@@ -44,7 +44,7 @@ def held(tmp_path: Path, prepared: Prepared) -> Place:
 def run(place: Place, *paths: Path, **options: Any) -> DecisionReport:
     """Apply files as another process would."""
     report = DecisionReport()
-    applying = Decisions(place.store, place.fresh_ring(), "tester")
+    applying = Decisions(place.fresh_store(), "tester")
     apply_files(applying, place.objects, [LineFile.local(path, ENDINGS) for path in paths], report, **options)
     applying.close()
     return report
@@ -203,7 +203,7 @@ def test_a_store_that_fails_between_batches_leaves_what_is_counted_applied(
     report = DecisionReport()
     with pytest.raises(StoreError, match="away"):
         apply_files(
-            Decisions(held.store, held.ring, "tester"), held.objects,
+            Decisions(held.store, "tester"), held.objects,
             [LineFile.local(tmp_path / "d.jsonl", ENDINGS)], report,
         )  # fmt: skip
     assert counts(report) == (1, 0, 0, 0)

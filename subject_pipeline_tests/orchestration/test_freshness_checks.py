@@ -180,7 +180,7 @@ def test_a_checkpoint_is_recent_until_it_is_not(bench: AuditBench) -> None:
     assert late.description == "checkpoint 0 is 3.0 days old, 2 are allowed"
     assert 71.9 < number(late, "age_hours") < 72.1
 
-    assert write_checkpoint(bench.store, _ring(bench)).written is not None
+    assert write_checkpoint(bench.store).written is not None
     assert "the store's newest is number 1 of 20" in str(checkpoint_said(bench).description)
     for path in Path(bench.folder / "store" / "checkpoints").rglob("*"):
         if path.is_file():

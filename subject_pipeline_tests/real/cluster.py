@@ -17,6 +17,7 @@ import psutil
 import pytest
 from postgres_server import binaries
 
+from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.real import queries
 from subject_pipeline_tests.real.conftest import ROOT, free_port, wait_until
@@ -52,7 +53,8 @@ class RunningCluster:
     @property
     def store(self) -> SubjectStore:
         """The store in the bucket."""
-        return SubjectStore.at(self.environment["SUBJECT_STORE_URL"])
+        ring = KeyRingFile(self.state / "key_ring.json")
+        return SubjectStore.at(self.environment["SUBJECT_STORE_URL"], ring=ring)
 
     def said(self, part: str) -> str:
         """A part's log."""

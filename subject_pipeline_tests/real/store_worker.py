@@ -36,17 +36,17 @@ class Worker:
 
     def __init__(self, url: str, ring: Path, folder: Path) -> None:
         self.url, self.ring, self.folder = url, ring, folder
-        self.log = AuditLog(self._store(), KeyRingFile(ring))
+        self.log = AuditLog(self._store())
 
     def do(self, asked: Asked) -> Any:
         """Do an operation; returns what it says, as plain values."""
         return getattr(self, f"_{asked['do']}")(asked)
 
     def _store(self) -> SubjectStore:
-        return SubjectStore.at(self.url)
+        return SubjectStore.at(self.url, ring=KeyRingFile(self.ring))
 
     def _evidence(self) -> ManifestEvidence:
-        return ManifestEvidence(self._store(), KeyRingFile(self.ring), "machine")
+        return ManifestEvidence(self._store(), "machine")
 
     def _registry(self) -> SubjectRegistry:
         return SubjectRegistry(self._store(), self._evidence())
@@ -83,10 +83,10 @@ class Worker:
 
     def _verify(self, asked: Asked) -> Asked:
         options = {"incremental": asked["incremental"], "known_notes": asked["notes"]}
-        return _told(verify(self._store(), KeyRingFile(self.ring), **options))
+        return _told(verify(self._store(), **options))
 
     def _checkpoint(self, asked: Asked) -> Asked:
-        done = write_checkpoint(self._store(), KeyRingFile(self.ring), known_notes=asked["notes"])
+        done = write_checkpoint(self._store(), known_notes=asked["notes"])
         signed = done.written.note if done.written else None
         return {**_told(done.verification), "carried": done.carried, "note": signed}
 

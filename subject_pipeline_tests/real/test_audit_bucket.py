@@ -31,8 +31,8 @@ def test_two_machines_write_one_log_in_a_bucket(bucket: str, tmp_path: Path) -> 
     ]
     acknowledged = [line for writer in writers for line in writer.communicate(timeout=240)[0].split()]
     assert [writer.returncode for writer in writers] == [0, 0]
-    store, ring = SubjectStore.at(f"{bucket}/store"), KeyRingFile(tmp_path / "ring.json")
-    there = [row["row"]["event_id"] for number in range(3) for row in show(store, ring, f"P-{number}")]
+    store = SubjectStore.at(f"{bucket}/store", ring=KeyRingFile(tmp_path / "ring.json"))
+    there = [row["row"]["event_id"] for number in range(3) for row in show(store, f"P-{number}")]
     assert sorted(there) == sorted(acknowledged)
     assert len(there) == 80
-    assert verify(store, ring).sound
+    assert verify(store).sound

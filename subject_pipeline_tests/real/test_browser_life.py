@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.dossier.writing import write_dossier
 from subject_pipeline.registry.subjects import SubjectRegistry
 from subject_pipeline_tests.helpers.decisions import line
@@ -97,7 +96,7 @@ def test_a_dossier_opens_by_itself_and_runs_nothing_that_is_in_it(browser: Brows
     """One page that asks nobody for anything; whatever was written about the person is shown as text."""
     stack = browser.stack
     out = stack.store_folder.parent / "dossier"
-    write_dossier(stack.store, KeyRingFile(stack.key_ring), STAYING, out, actor="privacy desk")
+    write_dossier(stack.store, STAYING, out, actor="privacy desk")
     asked: list[str] = []
     page = browser.page.context.new_page()
     page.on("request", lambda request: asked.append(request.url))

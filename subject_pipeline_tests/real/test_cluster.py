@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.verification.whole_store import verify
 from subject_pipeline_tests.real.cluster import WORKERS, RunningCluster, running_cluster
 from subject_pipeline_tests.real.conftest import answers, wait_until
@@ -109,7 +108,7 @@ def test_verification_over_all_that_both_did_is_whole(cluster: RunningCluster) -
         assert all(checks.values()), (asset, checks)
     verified = stack.newest("audit_verification")
     assert sorted(verified) == PARTITIONS
-    report = verify(cluster.store, KeyRingFile(cluster.state / "key_ring.json"))
+    report = verify(cluster.store)
     assert report.sound
     assert (report.subjects, report.rows) == (PEOPLE, EVENTS)
 

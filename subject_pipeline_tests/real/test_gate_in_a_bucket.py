@@ -25,8 +25,8 @@ def test_the_gate_decides_and_records_in_a_bucket(bucket: str, tmp_path: Path) -
     """Several chunks at a time; a decision made meanwhile counts, and what has not changed is not read again."""
     create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
     (tmp_path / "gate.yaml").write_text(POLICY + "max_age: 0s\n")
-    store, ring = SubjectStore.at(f"{bucket}/store", wanted_chunks=4), KeyRingFile(tmp_path / "ring.json")
-    registry = SubjectRegistry(store, ManifestEvidence(store, ring, "tester"))
+    store = SubjectStore.at(f"{bucket}/store", wanted_chunks=4, ring=KeyRingFile(tmp_path / "ring.json"))
+    registry = SubjectRegistry(store, ManifestEvidence(store, "tester"))
     for one in PEOPLE:
         registry.put(manifest(one, **GIVEN))
     people = [record(number) for number in range(1, 9)]
@@ -41,14 +41,14 @@ def test_the_gate_decides_and_records_in_a_bucket(bucket: str, tmp_path: Path) -
         read = files(gate)
         assert gate.after("list", people, permit=permit) == people
         assert all(one is other for one, other in zip(files(gate), read, strict=True))
-        decide(store, ring, "W-2", "consent_withdrawn", days(0), scope="general_pii")
+        decide(store, "W-2", "consent_withdrawn", days(0), scope="general_pii")
         with pytest.raises(WithheldError, match="consent_withdrawn"):
             gate.after("list", people[1], permit=permit)
         assert gate.after("list", people, permit=permit) == [one for one in people if one["worker_id"] != 2]
         with pytest.raises(DeniedError):
             gate.before("list", subjects=["W-2"], purpose="scheduling")
-    results = [row["row"].get("reason", row["row"]["result"]) for row in show(store, ring, "W-2")]
+    results = [row["row"].get("reason", row["row"]["result"]) for row in show(store, "W-2")]
     assert results == ["success", "success", *["consent_withdrawn"] * 3]
-    found = verify(store, ring)
+    found = verify(store)
     assert found.sound
     assert found.questionable == []

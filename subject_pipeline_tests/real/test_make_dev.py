@@ -54,5 +54,5 @@ def test_make_dev_makes_what_is_missing_and_ctrl_c_stops_all_of_it(tmp_path: Pat
     assert "SUBJECT_AUTOMATION=on" in said
     store = SubjectStore.at(str(tmp_path / "store"))
     assert [dataset.name for dataset in store.catalog.datasets()] == ["workers"]
-    assert [item.key for item in EVENT_INBOX.waiting(store.objects)] == ["inbox/sample_events.jsonl"]
+    assert [item.key for item in EVENT_INBOX.waiting(store)] == ["inbox/sample_events.jsonl"]
     assert (home / "history").exists()

@@ -165,4 +165,4 @@ def test_a_checkpoints_note_is_read_back_from_postgres(
     shutil.rmtree(stack.store_folder / "checkpoints")
     failed = stack.launch("verify_checkpoint_and_report", tags=ALL_PARTITIONS)
     assert stack.wait(failed) == "FAILURE"
-    assert write_checkpoint(stack.store, stack.ring, known_notes=notes).written is None
+    assert write_checkpoint(stack.store, known_notes=notes).written is None

@@ -50,7 +50,7 @@ def costs(proxy: Counted, folder: Path, bucket: str, *, chunks: int, people: int
     found: dict[str, Counter[str]] = {}
 
     def store() -> SubjectStore:
-        return SubjectStore.at(url, wanted_chunks=chunks)
+        return SubjectStore.at(url, wanted_chunks=chunks, ring=ring)
 
     def count(name: str, run: Callable[[], object]) -> None:
         proxy.reset()
@@ -60,11 +60,11 @@ def costs(proxy: Counted, folder: Path, bucket: str, *, chunks: int, people: int
     store().register(declared)
     count("register", lambda: backfill(store(), declared, limit=None))
     count("again", lambda: backfill(store(), declared, limit=None))
-    count("ingest", lambda: ingest(AuditLog(store(), ring), [local_file(folder / "events.jsonl")]))
-    count("full", lambda: verify(store(), ring))
-    write_checkpoint(store(), ring)
-    count("unchanged", lambda: verify(store(), ring, incremental=True))
-    warm = AuditLog(store(), ring)
+    count("ingest", lambda: ingest(AuditLog(store()), [local_file(folder / "events.jsonl")]))
+    count("full", lambda: verify(store()))
+    write_checkpoint(store())
+    count("unchanged", lambda: verify(store(), incremental=True))
+    warm = AuditLog(store())
     for number in range(2):
         fields = {"candidate_id": "WORKER-100001", "event_id": f"e-{number}", "actor": "a", "action": "view"}
         event = parse_event({**fields, "ts": dt.datetime.now(dt.UTC).isoformat()})

@@ -39,12 +39,7 @@ class DagsterStack:
     @property
     def store(self) -> SubjectStore:
         """The store that the assets work on."""
-        return SubjectStore.at(str(self.store_folder))
-
-    @property
-    def ring(self) -> KeyRingFile:
-        """Its key ring."""
-        return KeyRingFile(self.key_ring)
+        return SubjectStore.at(str(self.store_folder), ring=KeyRingFile(self.key_ring))
 
     def ask(self, query: str, **variables: Any) -> Any:
         """One query's `data`."""

@@ -127,7 +127,7 @@ def test_the_same_key_under_another_name_and_other_keys_under_the_same(place: Pl
 
 def _order(place: Place, kind: str, candidate_id: str, **fields: Any) -> None:
     order = {"decision_id": kind, "candidate_id": candidate_id, "kind": kind, "ts": _an_hour_ago(), "actor": "boss"}
-    (verdict,) = Decisions(place.store, place.fresh_ring(), "boss").apply([parse_decision({**order, **fields})])
+    (verdict,) = Decisions(place.fresh_store(), "boss").apply([parse_decision({**order, **fields})])
     assert verdict.outcome == "applied", verdict
 
 
@@ -238,7 +238,9 @@ def test_a_dry_run_says_who_would_be_linked(place: Place, declared: Declared) ->
     dry = run(place, drivers, dry_run=True)
     assert dry.forecast == Counts(inserted=1, skipped=1, linked=1)
     assert dry.counts == Counts(), "a dry run does nothing"
-    assert backfill(place.store, drivers, dry_run=True).forecast == Counts(inserted=1, skipped=1, linkable=1)
+    assert backfill(place.store.without_ring(), drivers, dry_run=True).forecast == Counts(
+        inserted=1, skipped=1, linkable=1
+    )
     off = drivers.model_copy(update={"link": False})
     assert run(place, off, dry_run=True).forecast == Counts(inserted=1, skipped=1)
     assert registry_rows_of(place.objects) == []
@@ -468,6 +470,6 @@ def test_a_writers_copy_will_do(place: Place, declared: Declared, tmp_path: Path
     copy = tmp_path / "copy.json"
     create_ring(copy, place.fresh_ring().ring().writer_copy())
     run(place, declared([P], "workers"))
-    evidence = ManifestEvidence(place.store, KeyRingFile(copy), "tester")
+    evidence = ManifestEvidence(place.store.with_ring(KeyRingFile(copy)), "tester")
 
     assert backfill(place.store, declared([P], "drivers"), evidence=evidence).counts.linked == 1

@@ -47,7 +47,7 @@ def at(time: dt.datetime = NOW) -> Callable[[], dt.datetime]:
 def numbers_of(place: Place, **options: Any) -> ComplianceNumbers:
     """A report's numbers, as another process collects them."""
     options = {"pending_days": 0.5, "clock": at(), **options}
-    return collect_numbers(place.store, place.fresh_ring(), **options)
+    return collect_numbers(place.fresh_store(), **options)
 
 
 def furnish(place: Place) -> dict[str, str]:
@@ -77,7 +77,7 @@ def furnish(place: Place) -> dict[str, str]:
 def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
     """Every breakdown of a store of five manifests and seven rows, with one subject deleted and one unknown."""
     furnish(place)
-    checkpoint = write_checkpoint(place.store, place.fresh_ring(), clock=at(NOW - dt.timedelta(hours=6))).written
+    checkpoint = write_checkpoint(place.fresh_store(), clock=at(NOW - dt.timedelta(hours=6))).written
     found = numbers_of(place)
     subjects, accesses = found.subjects, found.accesses
     assert (found.time, found.chunks, found.history) == (NOW, 4, None)
@@ -132,8 +132,8 @@ def test_a_small_stores_numbers_are_those_counted_by_hand(place: Place) -> None:
 
 def test_a_store_that_was_never_written_has_a_report(tmp_path: Path, ring: KeyRingFile) -> None:
     """Every number is nothing, and the report is what is written."""
-    store = SubjectStore.at(str(tmp_path / "unused"))
-    report = write_compliance_report(store, collect_numbers(store, ring, pending_days=30, clock=at()))
+    store = SubjectStore.at(str(tmp_path / "unused"), ring=ring)
+    report = write_compliance_report(store, collect_numbers(store, pending_days=30, clock=at()))
     assert set(report.numbers.headline.values()) == {0}
     assert report.numbers.checkpoint is None
     assert [item.key for item in store.objects.list("")] == list(report.stored.keys)
@@ -150,7 +150,7 @@ def test_a_log_without_a_table_is_counted(place: Place) -> None:
 def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
     """After a checkpoint nothing is read again; what is tampered with is counted by kind."""
     furnish(place)
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     assert numbers_of(place).verification.rows == 0
     key = segments_of(place.objects, LAYOUT.names[0])[0]
     path = place.folder / key
@@ -166,7 +166,7 @@ def test_verification_says_no_more_than_it_looked_at(place: Place) -> None:
 def test_a_checkpoint_known_elsewhere_must_be_there(place: Place) -> None:
     """A store rolled back with its checkpoints is told by the note that Dagster kept."""
     furnish(place)
-    written = write_checkpoint(place.store, place.fresh_ring()).written
+    written = write_checkpoint(place.fresh_store()).written
     assert written is not None
     for item in list(place.objects.list("checkpoints/")):
         place.objects.delete(item.key)
@@ -276,7 +276,7 @@ def test_requests_follow_the_segments_never_the_subjects(place: Place) -> None:
             registry.put(manifest(one))
         place.append(*(event(one, f"e-{size}") for one in ids))
         for _ in range(2):
-            write_checkpoint(place.store, place.fresh_ring())
+            write_checkpoint(place.fresh_store())
         place.objects.calls.clear()
         numbers_of(place)
         listed = place.objects.counted("list", "audit/")
@@ -292,7 +292,7 @@ def test_segments_are_asked_for_together_and_in_bounds(place: Place) -> None:
     for chunk in range(4):
         for number in range(3):
             place.append(event(people(chunk, 1)[0], f"e-{number}"))
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     lock, full = threading.Lock(), threading.Event()
     under_way = most = 0
 
@@ -336,7 +336,7 @@ def test_progress_is_told_after_each_chunk(place: Place) -> None:
 def test_without_a_key_ring_there_is_no_report(place: Place, tmp_path: Path) -> None:
     """A report says what was verified, so it stops where nothing can be, and writes nothing."""
     with pytest.raises(KeyRingError, match="keys new"):
-        write_compliance_report(place.store, collect_numbers(place.store, KeyRingFile(None), pending_days=30))
+        write_compliance_report(place.store, collect_numbers(place.store.without_ring(), pending_days=30))
     assert not list(place.objects.list("reports/"))
 
 
@@ -368,7 +368,7 @@ def test_a_report_is_all_of_its_files(place: Place) -> None:
 def test_a_report_names_nobody(place: Place) -> None:
     """No file of it, decoded, holds an id or a storage key: not of who is due, undecided, unregistered or broken."""
     ids = furnish(place)
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     path = place.folder / segments_of(place.objects, LAYOUT.names[0])[0]
     path.write_bytes(path.read_bytes().replace(b'"result":"denied"', b'"result":"success"'))
     numbers = numbers_of(place, history=VerificationHistory(NOW, (), (LAYOUT.names[0],)))
@@ -399,7 +399,7 @@ def test_who_stands_against_their_chain_is_resurrected(place: Place) -> None:
     registry = place.registry()
     registry.put(manifest(one))
     registry.delete(one)
-    write_checkpoint(place.store, place.fresh_ring())
+    write_checkpoint(place.fresh_store())
     ManifestTable(place.store).snapshot_or_create().insert(to_rows([manifest(one)], LAYOUT))
     found = numbers_of(place)
     assert found.verification.by_kind == {"resurrected": 1}

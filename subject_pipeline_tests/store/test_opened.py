@@ -1,8 +1,11 @@
+import pickle
+from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.errors import ConfigurationError, KeyRingError
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.conftest import Declared
@@ -59,3 +62,23 @@ def test_a_chunk_count_that_no_store_can_have_is_refused(tmp_path: Path) -> None
     """The error names the variable."""
     with pytest.raises(ConfigurationError, match="SUBJECT_CHUNKS"):
         SubjectStore.at(str(tmp_path), wanted_chunks=1_048_577)
+
+
+def test_a_pickled_store_is_opened_again_and_takes_no_key_along(keyed_store: SubjectStore) -> None:
+    """Another process gets the address, the wanted chunks and the ring's file; what was read of that stays here."""
+    store = replace(keyed_store, wanted_chunks=4)
+    secret = store.ring.ring().active_key
+    pickled = pickle.dumps(store)
+    assert secret not in pickled
+    assert b64encode(secret) not in pickled
+    again = pickle.loads(pickled)  # noqa: S301 - just made
+    assert again.objects is not store.objects
+    assert (again.location, again.wanted_chunks, again.ring.path) == (store.location, 4, store.ring.path)
+    assert again.ring.ring().active_key == secret
+
+
+def test_without_its_ring_a_store_has_no_key(keyed_store: SubjectStore) -> None:
+    """And whatever needs one says how to make one."""
+    with pytest.raises(KeyRingError, match="keys new"):
+        keyed_store.without_ring().ring.ring()
+    assert keyed_store.ring.configured

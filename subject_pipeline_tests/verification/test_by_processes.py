@@ -46,26 +46,23 @@ def _timeless(report: Verification) -> Verification:
     return replace(report, elapsed_s=0, pending=sorted(report.pending, key=str))
 
 
-def _keys(auditee: Auditee, mode: str) -> KeyRingFile | PublicKeys:
-    return PublicKeys.of([auditee.line]) if mode == "public" else KeyRingFile(auditee.ring.path)
-
-
 @pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("mode", ["full", "public"])
 def test_processes_find_what_one_finds(auditee: Auditee, mode: str) -> None:
     """Two processes of their own: of a sound store, and of one with a row, a manifest and a note that were changed."""
-    store, shown = SubjectStore.at(str(auditee.root)), []
+    store, shown = SubjectStore.at(str(auditee.root), ring=KeyRingFile(auditee.ring.path)), []
+    public = PublicKeys.of([auditee.line]) if mode == "public" else None
     report = verify_by_processes(
-        store, _keys(auditee, mode), processes=2, progress=lambda done, total: shown.append((done, total))
+        store, public=public, processes=2, progress=lambda done, total: shown.append((done, total))
     )
     assert report.sound
-    assert _timeless(report) == _timeless(verify(store, _keys(auditee, mode)))
+    assert _timeless(report) == _timeless(verify(store, public=public))
     assert shown[-1] == (4, 4)
     for tamper in (change_a_row, edit_a_manifest, edit_the_note):
         tamper(auditee)
-    report = verify_by_processes(store, _keys(auditee, mode), processes=2)
+    report = verify_by_processes(store, public=public, processes=2)
     assert not report.sound
-    assert _timeless(report) == _timeless(verify(store, _keys(auditee, mode)))
+    assert _timeless(report) == _timeless(verify(store, public=public))
 
 
 @pytest.mark.usefixtures("_forked")
@@ -74,11 +71,12 @@ def test_a_note_known_from_elsewhere_is_missed_once(auditee: Auditee) -> None:
     earlier = auditee.checkpoint().written
     assert earlier is not None
     known = earlier.note.replace("\n2\n", "\n3\n")
-    report = verify_by_processes(SubjectStore.at(str(auditee.root)), auditee.ring, processes=2, known_notes=[known])
+    report = verify_by_processes(
+        SubjectStore.at(str(auditee.root), ring=auditee.ring), processes=2, known_notes=[known]
+    )
     assert [one.kind for one in report.broken_logs if one.chunk is None] == ["bad_checkpoint"]
 
 
-@pytest.mark.usefixtures("_forked")
 def test_an_error_of_a_process_is_the_error(auditee: Auditee, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process raises ends the verification as it would have in one, and is not lost between them."""
     ring = KeyRingFile(auditee.ring.path)
@@ -91,7 +89,7 @@ def test_an_error_of_a_process_is_the_error(auditee: Auditee, monkeypatch: pytes
 
     monkeypatch.setattr(by_processes, "parts_of", parts)
     with pytest.raises(KeyRingError):
-        verify_by_processes(SubjectStore.at(str(auditee.root)), ring, processes=2)
+        verify_by_processes(SubjectStore.at(str(auditee.root), ring=ring), processes=2)
 
 
 def test_a_killed_process_leaves_no_verdict(auditee: Auditee) -> None:
@@ -100,7 +98,7 @@ def test_a_killed_process_leaves_no_verdict(auditee: Auditee) -> None:
         pytest.raises(StoreError, match="a process that verified was ended"),
         killing_a_spawned_process(),
     ):
-        verify_by_processes(SubjectStore.at(str(auditee.root)), auditee.ring, processes=2)
+        verify_by_processes(SubjectStore.at(str(auditee.root), ring=auditee.ring), processes=2)
 
 
 @pytest.mark.parametrize(

@@ -73,32 +73,32 @@ def test_no_row_is_led_astray_by_a_forged_layout(auditee: Auditee, forge: Callab
     """Neither an access nor a change of a manifest is written by it, and no checkpoint signs it."""
     before = sorted(auditee.root.rglob("*"))
     forge(auditee)
-    store, ring = SubjectStore.at(str(auditee.root)), KeyRingFile(auditee.ring.path)
+    store = SubjectStore.at(str(auditee.root), ring=KeyRingFile(auditee.ring.path))
     with pytest.raises(CheckpointError, match=r"catalog/layout.json says .* which is signed: restore"):
-        open_audit_log(store, ring).append([event("P-3", "e-later")])
-    registry = SubjectRegistry(store, ManifestEvidence(store, ring, "test"))
+        open_audit_log(store).append([event("P-3", "e-later")])
+    registry = SubjectRegistry(store, ManifestEvidence(store, "test"))
     with pytest.raises(CheckpointError, match="nothing is read or written by this layout"):
         registry.put(manifest("P-new"))
     with pytest.raises(CheckpointError, match="nothing is read or written by this layout"):
         registry.delete("P-3")
     with pytest.raises(CheckpointError, match=r"catalog/layout.json says"):
-        stored_checkpoint(store, ring)
+        stored_checkpoint(store)
     with pytest.raises(CheckpointError, match=r"catalog/layout.json says"):
-        prove(store, ring, "P-3")
+        prove(store, "P-3")
     assert sorted(auditee.root.rglob("*")) == before
 
 
 def test_a_signer_signs_nothing_over_a_forged_layout(auditee: Auditee) -> None:
     """It reports a wrong count, and refuses a log of which it is not known whose it is."""
     _another_count(auditee)
-    store, ring = SubjectStore.at(str(auditee.root)), KeyRingFile(auditee.ring.path)
-    report = write_checkpoint(store, ring)
+    store = SubjectStore.at(str(auditee.root), ring=KeyRingFile(auditee.ring.path))
+    report = write_checkpoint(store)
     assert (report.written, found(report.verification)) == (None, {("store", "bad_checkpoint")})
     _edit(auditee, chunk_count=4)
-    assert write_checkpoint(store, ring).written is not None
+    assert write_checkpoint(store).written is not None
     _another_log(auditee)
     with pytest.raises(CheckpointError, match=r"catalog/layout.json says"):
-        write_checkpoint(store, ring)
+        write_checkpoint(store)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -123,7 +123,7 @@ def test_a_first_checkpoint_that_is_not_signed_stops_no_append(auditee: Auditee,
     else:
         path.write_bytes(wrong if isinstance(wrong, bytes) else path.read_bytes().replace(b"\n1\n", b"\n2\n"))
     assert first_statement(auditee.store.objects, auditee.ring.ring()) is None
-    assert open_audit_log(auditee.store, auditee.ring).append([event("P-3", "e-later")])[0].new
+    assert open_audit_log(auditee.store).append([event("P-3", "e-later")])[0].new
 
 
 def test_the_first_checkpoint_is_known_after_the_signing_key_was_changed(auditee: Auditee) -> None:

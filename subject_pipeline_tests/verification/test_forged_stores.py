@@ -37,7 +37,7 @@ def anchored(place: Place) -> Place:
 
 
 def _checkpoint(place: Place) -> bool:
-    return write_checkpoint(place.store, place.fresh_ring()).verification.sound
+    return write_checkpoint(place.fresh_store()).verification.sound
 
 
 def _verified(place: Place, mode: str) -> Verification:

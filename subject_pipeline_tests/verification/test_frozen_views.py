@@ -38,7 +38,7 @@ def _anchored(folder: Path) -> None:
     for one in everybody:
         place.registry().put(manifest(one))
     place.append(*(event(one, "first") for one in everybody))
-    assert write_checkpoint(place.store, place.ring).verification.sound
+    assert write_checkpoint(place.store).verification.sound
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def place(tmp_path: Path, prepared: Prepared) -> Place:
 
 def _elsewhere(place: Place) -> SubjectStore:
     """The store as another process sees it: without hooks."""
-    return SubjectStore.at(str(place.folder))
+    return SubjectStore.at(str(place.folder), ring=place.ring)
 
 
 def _killed_put(place: Place, status: str) -> None:
@@ -74,7 +74,7 @@ def test_a_checkpoint_beside_an_interrupted_put_signs_no_half_of_a_change(
     looks = iter(range(100))
     monkeypatch.setattr(time, "sleep", lambda _: _killed_put(place, f"try {next(looks)}"))
     later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
-    done = write_checkpoint(place.store, place.ring, clock=lambda: later)
+    done = write_checkpoint(place.store, clock=lambda: later)
     monkeypatch.undo()
     assert next(looks) > 1, "it was looked at more than once"
     assert done.written is not None
@@ -83,7 +83,7 @@ def test_a_checkpoint_beside_an_interrupted_put_signs_no_half_of_a_change(
     place.registry().put(manifest(SOMEBODY, status="done"))
     for incremental in (False, True):
         assert_sound(place, incremental=incremental, clock=lambda: later)
-    assert write_checkpoint(place.store, place.ring, clock=lambda: later).pending == []
+    assert write_checkpoint(place.store, clock=lambda: later).pending == []
     assert_sound(place)
 
 
@@ -104,7 +104,7 @@ def _meanwhile(
 
 
 def _verified(place: Place, **options: Any) -> Verification:
-    return verify(place.store, place.fresh_ring(), **options)
+    return verify(place.fresh_store(), **options)
 
 
 @pytest.mark.long
@@ -123,7 +123,7 @@ def test_checkpoints_written_during_a_verification_raise_no_alarm(
             log = place.log()
             log.append([event(one, f"more-{next(number)}") for chunk in LAYOUT.names for one in people(chunk, 2)])
             log.close()
-            assert write_checkpoint(_elsewhere(place), place.ring, clock=lambda: later).written is not None
+            assert write_checkpoint(_elsewhere(place), clock=lambda: later).written is not None
 
     met = _meanwhile(place, lambda operation, key: operation == "get" and f"rosters/{LAYOUT.names[1]}/" in key, write)
     report = _verified(place, incremental=incremental)
@@ -203,7 +203,7 @@ def test_trouble_of_one_chunk_is_that_chunks_alone(place: Place, trouble: BaseEx
     assert found_by(report)["logs"] == {(broken, "unreadable")}
     assert (report.chains, report.broken) == (2 * (len(LAYOUT.names) - 1), 0)
     place.append(*(event(one, "second") for one in people(1, 2)))
-    done = write_checkpoint(place.store, place.ring)
+    done = write_checkpoint(place.store)
     assert done.written is not None
 
 
@@ -230,7 +230,7 @@ def test_verifications_beside_checkpoints_and_imports_raise_no_alarm(place: Plac
         path.write_text(text, encoding="utf-8")
         import_manifests(_elsewhere(place), path, evidence=place.evidence())
 
-    acts: list[Callable[[int], object]] = [imports, lambda _: write_checkpoint(_elsewhere(place), place.ring)]
+    acts: list[Callable[[int], object]] = [imports, lambda _: write_checkpoint(_elsewhere(place))]
     threads = [threading.Thread(target=work, args=[act]) for act in acts]
     for thread in threads:
         thread.start()

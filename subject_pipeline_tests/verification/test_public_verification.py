@@ -304,7 +304,7 @@ def test_what_is_no_line_of_one_log_is_refused(lines: tuple[str, ...]) -> None:
 def test_it_is_always_full(auditee: Auditee) -> None:
     """What the signer read before is the signer's word."""
     with pytest.raises(ConfigurationError, match="always full"):
-        verify(auditee.store, PublicKeys.of([auditee.line]), incremental=True)
+        verify(auditee.store, public=PublicKeys.of([auditee.line]), incremental=True)
 
 
 def test_a_store_rolled_back_whole_is_found_by_a_note_kept_elsewhere(auditee: Auditee) -> None:

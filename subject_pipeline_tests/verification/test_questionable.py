@@ -119,15 +119,15 @@ def counted(place: Place, **options: Any) -> list[tuple[str, int]]:
 @pytest.mark.long
 def test_a_full_and_an_incremental_verification(lived: Place) -> None:
     """A full one finds all, an incremental one what was recorded since, also against what was recorded before."""
-    decide(lived.store, lived.ring, P, "consent_given", now(), scope="general_pii", version="1")
-    decide(lived.store, lived.ring, P, "consent_withdrawn", now(), scope="general_pii")
+    decide(lived.store, P, "consent_given", now(), scope="general_pii", version="1")
+    decide(lived.store, P, "consent_withdrawn", now(), scope="general_pii")
     lived.append(event(P, "e1", ts=FOREVER), event(Q, "e1", ts=FOREVER))
     assert counted(lived) == counted(lived, incremental=True) == [(P, 2)]
 
-    assert write_checkpoint(lived.store, lived.ring).written
+    assert write_checkpoint(lived.store).written
     assert counted(lived, incremental=True) == []
     lived.append(event(P, "e2", ts=FOREVER), event(P, "e3", ts=FOREVER, result="denied"), event(Q, "e2", ts=FOREVER))
-    decide(lived.store, lived.ring, Q, "restricted", now())
+    decide(lived.store, Q, "restricted", now())
     assert counted(lived, incremental=True) == [(P, 3)]
     lived.append(event(Q, "e3", ts=FOREVER))
     assert counted(lived, incremental=True) == sorted([(P, 3), (Q, 3)])
@@ -140,20 +140,20 @@ def test_a_full_and_an_incremental_verification(lived: Place) -> None:
 @pytest.mark.long
 def test_what_was_lifted_since_the_checkpoint(lived: Place) -> None:
     """The manifest no longer says that use was restricted when the access was recorded; the new rows do."""
-    decide(lived.store, lived.ring, P, "restricted", now())
-    decide(lived.store, lived.ring, Q, "interaction", now())
-    assert write_checkpoint(lived.store, lived.ring).written
+    decide(lived.store, P, "restricted", now())
+    decide(lived.store, Q, "interaction", now())
+    assert write_checkpoint(lived.store).written
     lived.append(event(P, "e1", ts=now()), event(Q, "e1", ts=now()))
-    decide(lived.store, lived.ring, P, "unrestricted", now())
-    decide(lived.store, lived.ring, Q, "interaction", now())
+    decide(lived.store, P, "unrestricted", now())
+    decide(lived.store, Q, "interaction", now())
     assert lived.registry().get(P).status == "active"
     assert counted(lived, incremental=True) == [(P, 1)]
 
 
 def test_the_log_is_read_where_the_index_is_gone(lived: Place) -> None:
     """The index only saves reading."""
-    decide(lived.store, lived.ring, P, "restricted", now())
-    assert write_checkpoint(lived.store, lived.ring).written
+    decide(lived.store, P, "restricted", now())
+    assert write_checkpoint(lived.store).written
     lived.append(event(P, "e1", ts=FOREVER))
     for path in (lived.folder / "audit_index").rglob("*"):
         if path.is_file():
@@ -166,24 +166,24 @@ def test_denied_rows_do_not_make_anybody_unregistered(lived: Place) -> None:
     """An answer that was refused shows that nothing is held; one that was not is another matter."""
     lived.append(event(STRANGER, "e1", result="denied"))
     assert lived.verify().unregistered == []
-    assert collect_numbers(lived.store, lived.ring, pending_days=30).accesses.unregistered == 0
-    assert write_checkpoint(lived.store, lived.ring).written
+    assert collect_numbers(lived.store, pending_days=30).accesses.unregistered == 0
+    assert write_checkpoint(lived.store).written
     lived.append(event(STRANGER, "e2", result="denied"))
     assert lived.verify(incremental=True).unregistered == []
     lived.append(event(STRANGER, "e3", result="not_found"))
     for incremental in (True, False):
         assert lived.verify(incremental=incremental).unregistered == [STRANGER]
-    assert collect_numbers(lived.store, lived.ring, pending_days=30).accesses.unregistered == 1
+    assert collect_numbers(lived.store, pending_days=30).accesses.unregistered == 1
 
 
 @pytest.mark.long
 def test_a_report_counts_all_of_them(lived: Place) -> None:
     """Also those that were recorded before the last checkpoint."""
-    decide(lived.store, lived.ring, P, "restricted", now())
+    decide(lived.store, P, "restricted", now())
     lived.append(event(P, "e1", ts=FOREVER), event(Q, "e1", ts=FOREVER))
-    assert write_checkpoint(lived.store, lived.ring).written
+    assert write_checkpoint(lived.store).written
     lived.append(event(P, "e2", ts=FOREVER))
-    numbers = collect_numbers(lived.store, lived.ring, pending_days=30)
+    numbers = collect_numbers(lived.store, pending_days=30)
     assert numbers.accesses.questionable == numbers.headline["questionable_accesses"] == 2
     assert_sound(lived)
 

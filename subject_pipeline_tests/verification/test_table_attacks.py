@@ -40,7 +40,7 @@ def _registered(folder: Path) -> None:
         for one in people(chunk, 2):
             place.registry().put(manifest(one))
     place.append(event(VICTIM, "e-1"), event(OTHER, "e-2"))
-    assert write_checkpoint(place.store, place.ring).verification.sound
+    assert write_checkpoint(place.store).verification.sound
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_a_row_that_no_honest_writer_makes_is_found_named_and_never_signed(place
         if trick not in ABOUT_OTHERS:
             assert not place.verify(incremental=incremental, candidate_ids=[VICTIM]).sound
     for _ in range(2):
-        done = write_checkpoint(place.store, place.ring)
+        done = write_checkpoint(place.store)
         assert done.written is not None, "one bad row must not end all checkpoints"
         assert done.carried
         assert expected <= _manifests(done.verification)
@@ -218,7 +218,7 @@ def test_whoever_the_table_cannot_tell_is_refused_in_words(place: Place, trick: 
         lambda: place.registry().put(manifest(VICTIM)),
         lambda: place.registry().delete(VICTIM),
         lambda: export(place.store, path),
-        lambda: collect_numbers(place.store, place.ring, pending_days=30),
+        lambda: collect_numbers(place.store, pending_days=30),
     ):
         with pytest.raises(AmbiguousSubjectError, match="audit verify"):
             act()
@@ -297,14 +297,14 @@ def test_an_erased_person_does_not_come_back_unseen(place: Place, incremental: b
     def erase() -> None:
         place.registry().delete(VICTIM)
         if anchored:
-            assert write_checkpoint(place.store, place.ring).verification.sound
+            assert write_checkpoint(place.store).verification.sound
 
     _restored(place, erase)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=6)
     for _ in range(2):
         report = place.verify(incremental=incremental, clock=lambda: later)
         assert _manifests(report) == {(VICTIM, "resurrected" if anchored else "unapplied")}
-        write_checkpoint(place.store, place.ring, clock=lambda: later)
+        write_checkpoint(place.store, clock=lambda: later)
 
 
 def test_who_was_deleted_needs_the_ring_to_be_registered_again(place: Place, declared: Declared) -> None:
@@ -312,7 +312,7 @@ def test_who_was_deleted_needs_the_ring_to_be_registered_again(place: Place, dec
     dataset = declared([VICTIM])
     place.store.register(dataset)
     with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
-        backfill(place.store, dataset, limit=None)
+        backfill(place.store.without_ring(), dataset, limit=None)
     assert not list(place.store.objects.list("staging/"))
 
 
@@ -320,6 +320,9 @@ def test_a_strange_ring_is_one_sentence(place: Place, tmp_path: Path) -> None:
     """A ring that knows none of the store's keys, and whose signer verifies no note, is refused as such."""
     create_ring(tmp_path / "strange.json", KeyRing.new(b"x" * 32, b"y" * 32))
     strange = KeyRingFile(tmp_path / "strange.json")
-    for act in (lambda: verify(place.store, strange), lambda: write_checkpoint(place.store, strange)):
+    for act in (
+        lambda: verify(place.store.with_ring(strange)),
+        lambda: write_checkpoint(place.store.with_ring(strange)),
+    ):
         with pytest.raises(KeyRingError, match="not this store's"):
             act()

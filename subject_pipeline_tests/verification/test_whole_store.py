@@ -97,8 +97,9 @@ def test_tampering_is_found_and_named(auditee: Auditee, tampering: Callable[[Aud
     assert expected <= found(report)
     assert not report.sound
     if mode != "incremental":
-        keys = PublicKeys.of([auditee.line]) if mode == "public" else KeyRingFile(auditee.ring.path)
-        in_parts = verify_by_processes(SubjectStore.at(str(auditee.root)), keys, processes=1)
+        public = PublicKeys.of([auditee.line]) if mode == "public" else None
+        store = SubjectStore.at(str(auditee.root), ring=KeyRingFile(auditee.ring.path))
+        in_parts = verify_by_processes(store, public=public, processes=1)
         assert replace(in_parts, elapsed_s=0) == replace(report, elapsed_s=0)
     touched = {auditee.chunk(who) for who, _ in expected if who in SUBJECTS} | {who for who, _ in expected}
     assert {auditee.chunk(str(one.subject)) for one in report.broken_chains} <= touched
@@ -151,8 +152,8 @@ def test_a_note_kept_elsewhere_finds_a_rollback(auditee: Auditee) -> None:
     shutil.copytree(auditee.folder / "earlier", auditee.root)
     create_ring(auditee.folder / "copy.json", RING.writer_copy())
     copy = KeyRingFile(auditee.folder / "copy.json")
-    assert verify(auditee.store, copy).sound, "nothing in the store itself tells it"
-    assert found(verify(auditee.store, copy, known_notes=[written.note])) == {("store", "bad_checkpoint")}
+    assert verify(auditee.store.with_ring(copy)).sound, "nothing in the store itself tells it"
+    assert found(verify(auditee.store.with_ring(copy), known_notes=[written.note])) == {("store", "bad_checkpoint")}
     marks_path(auditee.folder / "ring.json").unlink()  # which would tell it too
     assert found(auditee.verify(known_notes=[written.note])) == {("store", "bad_checkpoint")}
     assert auditee.checkpoint(known_notes=[written.note]).written is None
@@ -182,7 +183,7 @@ def _import(auditee: Auditee) -> None:
     path.write_text(
         manifest("P-4", status="restricted").to_json() + "\n" + manifest("P-new").to_json(), encoding="utf-8"
     )
-    evidence = ManifestEvidence(auditee.store, auditee.ring, "test")
+    evidence = ManifestEvidence(auditee.store, "test")
     report = import_manifests(auditee.store, path, evidence=evidence)
     assert (report.inserted, report.replaced) == (1, 1)
 
@@ -198,7 +199,7 @@ def _rotate(auditee: Auditee) -> None:
 
 
 def _rebuild(auditee: Auditee) -> None:
-    rebuild(auditee.store, auditee.ring)
+    rebuild(auditee.store)
     auditee.append("P-4", "e-rebuilt")
 
 
@@ -230,7 +231,7 @@ def test_a_subject_registered_again_by_a_backfill_is_announced(auditee: Auditee,
     auditee.registry.delete("P-4")
     for incremental in (True, False):
         assert auditee.verify(incremental=incremental).sound
-    actions = [row["row"]["action"] for row in show(auditee.store, auditee.ring, "P-4")]
+    actions = [row["row"]["action"] for row in show(auditee.store, "P-4")]
     assert actions[-3:] == ["manifest_deleted", "manifest_updated", "manifest_deleted"]
     assert "P-new" not in auditee.log.chunk_state(auditee.chunk("P-new")).chains(["P-new"]), "a first one needs no row"
 
@@ -256,10 +257,10 @@ def test_an_operation_killed_between_its_steps_is_unapplied_until_it_is_run_agai
     signed = auditee.checkpoint()
     assert (signed.carried, signed.pending) == ([], [auditee.chunk("P-4")])
     assert auditee.checkpoint(clock=_later).carried == [auditee.chunk("P-4")]
-    before = len(show(auditee.store, auditee.ring, "P-4"))
+    before = len(show(auditee.store, "P-4"))
     operation(auditee)
     again = int(operation is not _delete)  # a put is decided again, on what was recorded; a deletion was recorded
-    assert len(show(auditee.store, auditee.ring, "P-4")) == before + again
+    assert len(show(auditee.store, "P-4")) == before + again
     for incremental in (False, True):
         assert auditee.verify(incremental=incremental).sound
     assert auditee.checkpoint(clock=_later).verification.sound
@@ -434,16 +435,16 @@ def test_a_writers_copy_verifies_and_does_not_sign(auditee: Auditee, tmp_path: P
     """Without the private signing key a checkpoint is refused; appending and verifying go on."""
     create_ring(tmp_path / "copy.json", RING.writer_copy())
     copy = KeyRingFile(tmp_path / "copy.json")
-    AuditLog(auditee.store, copy).append([event("P-1", "by-copy")])
-    assert verify(auditee.store, copy).sound
+    AuditLog(auditee.store.with_ring(copy)).append([event("P-1", "by-copy")])
+    assert verify(auditee.store.with_ring(copy)).sound
     with pytest.raises(KeyRingError, match="writer's copy"):
-        write_checkpoint(auditee.store, copy)
+        write_checkpoint(auditee.store.with_ring(copy))
 
 
 def test_a_lost_key_is_unknown_and_nobody_is_accused_of_tampering(auditee: Auditee, tmp_path: Path) -> None:
     """With another ring every chain has an unknown key, not a bad MAC."""
     create_ring(tmp_path / "other.json", KeyRing.new(b"o" * 32, b"s" * 32))
-    report = verify(auditee.store, KeyRingFile(tmp_path / "other.json"))
+    report = verify(auditee.store.with_ring(KeyRingFile(tmp_path / "other.json")))
     assert {one.kind for one in report.broken_chains} == {"unknown_key"}
     assert report.broken == len(SUBJECTS)
 
@@ -468,23 +469,23 @@ def test_rows_of_people_without_a_manifest_are_told(auditee: Auditee) -> None:
 
 def test_a_proof_holds_for_who_is_in_the_checkpoint_and_nobody_else(auditee: Auditee) -> None:
     """The proof's entry is the chain's head as anchored."""
-    made = prove(auditee.store, auditee.ring, "P-2")
+    made = prove(auditee.store, "P-2")
     assert RING.signing is not None
     line = verifier_line(origin(auditee.log.layout.log_id), RING.signing.public)
     proven = check_proof(json.loads(json.dumps(made.proof)), line)
     assert proven.entry is not None
     assert (proven.entry.seq, proven.entry.state, proven.state_of) == (2, "present", 0)
-    absent = prove(auditee.store, auditee.ring, "P-nobody", ABSENCE)
+    absent = prove(auditee.store, "P-nobody", ABSENCE)
     assert check_proof(json.loads(json.dumps(absent.proof)), line).entry is None
     with pytest.raises(CheckpointError, match="a head proof shows the state"):
-        prove(auditee.store, auditee.ring, "P-2", ABSENCE)
+        prove(auditee.store, "P-2", ABSENCE)
     with pytest.raises(UnknownSubjectError):
-        prove(auditee.store, auditee.ring, "P-nobody")
+        prove(auditee.store, "P-nobody")
 
 
 def test_a_change_without_the_ring_is_refused_once_there_is_a_log(auditee: Auditee) -> None:
     """Neither put nor delete nor import changes a manifest unannounced."""
-    registry = SubjectRegistry(auditee.store)
+    registry = SubjectRegistry(auditee.store.without_ring())
     with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
         registry.delete("P-1")
     with pytest.raises(KeyRingError, match="SUBJECT_KEY_RING"):
@@ -494,6 +495,6 @@ def test_a_change_without_the_ring_is_refused_once_there_is_a_log(auditee: Audit
 
 def test_the_registry_notes_row_zero_in_the_manifest(auditee: Auditee) -> None:
     """`audit_log_chain_root` is row 0's leaf hash as known when the manifest was last written."""
-    (first, *_) = show(auditee.store, auditee.ring, "P-1")
+    (first, *_) = show(auditee.store, "P-1")
     assert auditee.registry.get("P-1").audit_log_chain_root == leaf_of(canonical(first["row"]))
-    assert pl.DataFrame(show(auditee.store, auditee.ring, "P-1")).height == 4
+    assert pl.DataFrame(show(auditee.store, "P-1")).height == 4

@@ -70,7 +70,7 @@ def backfill(
                 dry_run=dry_run,
                 watcher=watcher,
                 report=report,
-                evidence=ManifestEvidence(store, shell.key_ring(), shell.actor()),
+                evidence=ManifestEvidence(store, shell.actor()),
             )
         except KeyboardInterrupt:
             reading = report.source_rows is None

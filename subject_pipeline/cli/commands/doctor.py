@@ -22,9 +22,7 @@ def doctor(shell: Shell, read_only: bool) -> None:
     Exit status 1 if anything is wrong, 2 if the store cannot be reached at all; what should only be looked at leaves
     it at 0.
     """
-    findings = diagnose(
-        shell.open_store(), shell.key_ring(), read_only=read_only, automation=automation_of(shell.project())
-    )
+    findings = diagnose(shell.open_store(), read_only=read_only, automation=automation_of(shell.project()))
     wrong = sum(one.level == "problem" for one in findings)
     look = sum(one.level == "warning" for one in findings)
     words = "\n".join(_line(one) for one in findings)

@@ -16,15 +16,16 @@ def retire(shell: Shell, key_id: str) -> None:
 
     Give every writer a ring in which another key is active first: what it writes with this one later turns red.
     """
-    ring, store = shell.usable_key_ring(), shell.existing_store()
-    if key_id == ring.ring().active:
+    store = shell.keyed_store()
+    ring = store.ring.ring()
+    if key_id == ring.active:
         raise KeyRingError(f"cannot retire the key {key_id}: it is the active one; `keys rotate` makes another active")
-    if ring.ring().key(key_id) is None:
+    if ring.key(key_id) is None:
         raise KeyRingError(
             f"cannot retire the key {key_id}: this ring does not have it; `keys rotate --json` names all"
         )
     with bar("verified", "chunks") as shown:
-        report = write_checkpoint(store, ring, retire=key_id, progress=shown)
+        report = write_checkpoint(store, retire=key_id, progress=shown)
     written, carried = report.written, sorted([*report.carried, *report.pending])
     words = (
         f"the key {key_id} is retired since checkpoint {written.number}" if written else _not_retired(key_id, carried)

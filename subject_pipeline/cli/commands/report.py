@@ -29,12 +29,12 @@ def report(shell: Shell, out: Path | None, consent_pending_days: float | None) -
 
     Exit status 1 if the report's own verification found anything, or part of the log could not be read.
     """
-    ring, store = shell.usable_key_ring(), shell.existing_store()
+    store = shell.keyed_store()
     if out is not None:
         prepare_folder(out)
     with bar("counted", "chunks") as shown:
         days = consent_pending_days or automation_of(shell.project()).consent_pending_days
-        numbers = collect_numbers(store, ring, pending_days=days, progress=shown)
+        numbers = collect_numbers(store, pending_days=days, progress=shown)
     done = write_compliance_report(store, numbers)
     copied = copy_report(done, out) if out is not None else None
     words = _words(done, copied)

@@ -33,7 +33,7 @@ def get(shell: Shell, candidate_id: str, as_of: str | None) -> None:
     if as_of is None:
         manifest = SubjectRegistry(store).get(candidate_id).as_json()
     else:
-        manifest = manifest_then(store, shell.key_ring(), candidate_id, as_of).as_json()
+        manifest = manifest_then(store, candidate_id, as_of).as_json()
     shell.tell(manifest, json.dumps(manifest, ensure_ascii=False, indent=2))
 
 
@@ -55,7 +55,7 @@ def delete(shell: Shell, candidate_id: str) -> None:
     registered again, use `subjects erase`. Somebody held is not deleted.
     """
     store = shell.existing_store()
-    forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.key_ring(), shell.actor())).delete(candidate_id)
+    forgotten = SubjectRegistry(store, ManifestEvidence(store, shell.actor())).delete(candidate_id)
     shell.tell(
         {"candidate_id": candidate_id, "deleted": True, "staged_parts_rewritten": forgotten},
         f"deleted {candidate_id}",
@@ -91,7 +91,7 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     status, ending = DONE, ""
     try:
         store = shell.open_store()
-        evidence = ManifestEvidence(store, shell.key_ring(), shell.actor())
+        evidence = ManifestEvidence(store, shell.actor())
         words = translations(pairs, evidence.policies().vocabulary)
         import_manifests(store, path, report, evidence, words)
     except KeyboardInterrupt:
@@ -131,9 +131,9 @@ def compact(shell: Shell) -> None:
     Deleted subjects are physically gone afterwards. What killed commands recorded in the audit log is applied only with
     a key ring.
     """
-    store, ring = shell.existing_store(), shell.key_ring()
-    done = compact_store(store, ManifestEvidence(store, ring, shell.actor()) if ring.configured else None)
-    certificates = issue(store, ring) if ring.configured else {}
+    store = shell.existing_store()
+    done = compact_store(store, ManifestEvidence(store, shell.actor()) if store.ring.configured else None)
+    certificates = issue(store) if store.ring.configured else {}
     shell.tell(
         {**asdict(done), **certificates},
         f"files {done.files_before:,} -> {done.files_after:,}, bytes {done.bytes_before:,} -> {done.bytes_after:,}; "

@@ -1,12 +1,10 @@
 """Appending by several processes, each with chunks of its own: a batch is appended while the next one is read."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future  # noqa: TC003 - beside the errors that it raises
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent
@@ -15,8 +13,6 @@ from subject_pipeline.checkpoints.signed_layout import open_audit_log
 from subject_pipeline.errors import OutcomeUnknownError
 from subject_pipeline.ingestion.appending.by_chunk import INDEX_AFTER_BYTES, ByChunk, Done, append, by_chunk, tallies
 from subject_pipeline.ingestion.ingest_report import Placed, Tally
-from subject_pipeline.keys.ring_file import KeyRingFile
-from subject_pipeline.objects.location import StoreLocation
 from subject_pipeline.objects.overlapping import at_once
 from subject_pipeline.spawned import cores, spawned
 from subject_pipeline.store.opened import SubjectStore
@@ -28,7 +24,7 @@ _ENDED = (
 Answer = tuple[list[Done], Exception | None]
 """What became of a process's part of a batch, and why the rest of it was not appended."""
 
-_opened: Callable[[], AuditLog]
+_log: AuditLog
 
 
 WORTH_A_PROCESS = 32 << 20
@@ -39,7 +35,7 @@ class ByProcesses:
     """Appends a batch by processes that open the log themselves; a chunk is always the same one's.
 
     Args:
-        log: whose store and key ring are opened again.
+        log: whose store is opened again.
         concurrency: segments in flight at once in each process, on a store that is not local.
         processes: how many.
     """
@@ -52,7 +48,7 @@ class ByProcesses:
         self._layout = log.layout.chunks
         self._concurrency = at_once(store.objects, concurrency)
         # A pool for each, so that what one has learnt of a chunk's log is known where the chunk's next events go.
-        self._pools = [spawned(1, _begin, store.location, store.wanted_chunks, log.ring.path) for _ in range(processes)]
+        self._pools = [spawned(1, _begin, store) for _ in range(processes)]
         self._pool_of = dict(zip(self._layout.names, cycle(self._pools), strict=False))
         self._waiting: list[tuple[ByChunk, Future[Answer]]] = []
 
@@ -102,22 +98,16 @@ def processes_for(size: int) -> int:
     return max(1, min(cores(), size // WORTH_A_PROCESS))
 
 
-def _begin(location: StoreLocation, wanted_chunks: int | None, ring: Path) -> None:
-    global _opened  # noqa: PLW0603 - a process has one log, opened where an error of it can be told
-
-    @cache
-    def opened() -> AuditLog:
-        store = SubjectStore.at(location.url, options=location.options, wanted_chunks=wanted_chunks)
-        return open_audit_log(store, KeyRingFile(ring))
-
-    _opened = opened
+def _begin(store: SubjectStore) -> None:
+    global _log  # noqa: PLW0603 - a process has one log
+    _log = open_audit_log(store)
 
 
 def _append(events: Mapping[str, Sequence[tuple[Any, ...]]], concurrency: int) -> Answer:
     done: list[Done] = []
     try:
         parts = {chunk: [AccessEvent(*one) for one in waiting] for chunk, waiting in events.items()}
-        for one in append(_opened(), parts, concurrency):
+        for one in append(_log, parts, concurrency):
             done.append(one)  # noqa: PERF402 - what came before a failure counts
     except Exception as error:  # noqa: BLE001 - raised where it can be told to somebody
         return done, error
@@ -125,4 +115,4 @@ def _append(events: Mapping[str, Sequence[tuple[Any, ...]]], concurrency: int) -
 
 
 def _close() -> None:
-    _opened().close(index_after_bytes=INDEX_AFTER_BYTES)
+    _log.close(index_after_bytes=INDEX_AFTER_BYTES)

@@ -14,7 +14,6 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.checkpoints.proofs import HISTORY
 from subject_pipeline.errors import CheckpointError, SourceError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.dossier.contents import EVERYTHING, PAGE, Contents, Wanted
 from subject_pipeline.lifecycle.dossier.own_rows import own_rows
 from subject_pipeline.lifecycle.dossier.page import page
@@ -49,7 +48,6 @@ class Dossier:
 
 def write_dossier(
     store: SubjectStore,
-    ring: KeyRingFile,
     candidate_id: str,
     out: Path,
     *,
@@ -63,7 +61,6 @@ def write_dossier(
 
     Args:
         store: where they are on record.
-        ring: the keys.
         candidate_id: who asked.
         out: the folder, which must not exist.
         actor: who makes it.
@@ -78,17 +75,17 @@ def write_dossier(
         CheckpointError: the latest checkpoint does not hold.
         StoreError: the store failed.
     """
-    ring.ring()
+    store.ring.ring()
     if out.exists() or out.is_symlink():
         raise SourceError(f"cannot write {out}: it exists already; a dossier gets a new folder")
     if not out.absolute().parent.is_dir():
         raise SourceError(f"cannot write {out}: its parent folder does not exist")
-    Record.of(store, ring, candidate_id)
+    Record.of(store, candidate_id)
     time = format_time(clock())
-    _record(store, ring, candidate_id, actor, time)
-    record = Record.of(store, ring, candidate_id)
+    _record(store, candidate_id, actor, time)
+    record = Record.of(store, candidate_id)
     own = list(own_rows(store, record.manifest, read=wanted.source)) if record.manifest is not None else []
-    proved, unproved = _proof(store, ring, record) if wanted.proof else (None, "it was left out")
+    proved, unproved = _proof(store, record) if wanted.proof else (None, "it was left out")
     contents = Contents(record, time, wanted.actors, own, proved, unproved)
     files = {**contents.files(), PAGE: page(contents).encode("utf-8", "backslashreplace")}
     _write(out, files)
@@ -101,8 +98,8 @@ def write_dossier(
     )
 
 
-def _record(store: SubjectStore, ring: KeyRingFile, candidate_id: str, actor: str, time: str) -> None:
-    log = AuditLog(store, ring)
+def _record(store: SubjectStore, candidate_id: str, actor: str, time: str) -> None:
+    log = AuditLog(store)
     made = new_event(
         candidate_id=candidate_id,
         event_id=uuid.uuid4().hex,
@@ -116,14 +113,14 @@ def _record(store: SubjectStore, ring: KeyRingFile, candidate_id: str, actor: st
     log.close()
 
 
-def _proof(store: SubjectStore, ring: KeyRingFile, record: Record) -> tuple[Mapping[str, Any] | None, str]:
+def _proof(store: SubjectStore, record: Record) -> tuple[Mapping[str, Any] | None, str]:
     """The proof, or in words why there is none."""
     if record.anchoring is None:
         return None, "no checkpoint was signed yet that could be checked"
     if record.anchoring.entry is None:
         return None, f"your record is newer than checkpoint {record.anchoring.number}, the latest"
     try:
-        return prove(store, ring, record.candidate_id, HISTORY).proof, ""
+        return prove(store, record.candidate_id, HISTORY).proof, ""
     except CheckpointError as error:
         return None, f"it could not be made: {error}"
 

@@ -10,14 +10,13 @@ from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.errors import CheckpointError, SourceError
 from subject_pipeline.keys.macs import Macs
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.certificate import ID_DOMAIN, Certificate
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 
 
-def read_certificates(store: SubjectStore, ring: KeyRingFile, paths: Sequence[Path]) -> list[Certificate]:
+def read_certificates(store: SubjectStore, paths: Sequence[Path]) -> list[Certificate]:
     """The certificates of some files, one a line, all of this store's log and signed by a key of the ring.
 
     Raises:
@@ -26,7 +25,7 @@ def read_certificates(store: SubjectStore, ring: KeyRingFile, paths: Sequence[Pa
         StoreError: the store failed.
     """
     layout = store.layout()
-    lines = TrustedKeys.of_ring(ring.ring(), layout.log_id).lines if layout else ()
+    lines = TrustedKeys.of_ring(store.ring.ring(), layout.log_id).lines if layout else ()
     found = []
     for path in paths:
         try:
@@ -46,7 +45,7 @@ def read_certificates(store: SubjectStore, ring: KeyRingFile, paths: Sequence[Pa
     return found
 
 
-def named(store: SubjectStore, ring: KeyRingFile, certificates: Sequence[Certificate]) -> list[str]:
+def named(store: SubjectStore, certificates: Sequence[Certificate]) -> list[str]:
     """Those people of the table whom certificates name, but for those who were readmitted since.
 
     Costs a MAC of every id of the table for each key that certificates were made with.
@@ -62,7 +61,7 @@ def named(store: SubjectStore, ring: KeyRingFile, certificates: Sequence[Certifi
     for one in certificates:
         about = one.document["id_mac"]
         wanted.setdefault(about["key_id"], {}).setdefault(about["mac"], []).append(one)
-    macs = Macs(ring.key, ID_DOMAIN)
+    macs = Macs(store.ring.key, ID_DOMAIN)
     people: dict[str, dict[str, list[Certificate]]] = {}
     chunks = layout.chunks
     for candidate_id in ManifestTable(store).stored_ids(chunks.names)["candidate_id"]:
@@ -71,7 +70,7 @@ def named(store: SubjectStore, ring: KeyRingFile, certificates: Sequence[Certifi
             if mac is not None and (about := theirs.get(mac.hex(candidate_id.encode()))):
                 chunk = chunks.chunk_of(storage_key(candidate_id))
                 people.setdefault(chunk, {}).setdefault(candidate_id, []).extend(about)
-    log = AuditLog(store, ring)
+    log = AuditLog(store)
     return [one for chunk, theirs in people.items() for one in _not_readmitted(log, chunk, theirs)]
 
 

@@ -23,7 +23,6 @@ from subject_pipeline.checkpoints.anchored import AnchoredSubjects
 from subject_pipeline.checkpoints.stored_checkpoints import Checkpoint, CheckpointStore
 from subject_pipeline.checkpoints.trusted_keys import TrustedKeys
 from subject_pipeline.errors import AuditLogError, CheckpointError, ConfigurationError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.certificate import Certificate, erasure_mac
 from subject_pipeline.lifecycle.erasure.certifying import Erased, document_of
 from subject_pipeline.lifecycle.erasure.left_behind import LeftBehind
@@ -64,12 +63,10 @@ class Certificates:
 
     Args:
         store: whose.
-        ring: its keys; only the whole ring signs.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile) -> None:
+    def __init__(self, store: SubjectStore) -> None:
         self._store = store
-        self._ring = ring
 
     def stored(self) -> Iterator[Certificate]:
         """Every certificate that is stored and that a key of the ring has signed; what is none is passed over.
@@ -81,7 +78,7 @@ class Certificates:
         layout = self._store.layout()
         if layout is None:
             return
-        lines = TrustedKeys.of_ring(self._ring.ring(), layout.log_id).lines
+        lines = TrustedKeys.of_ring(self._store.ring.ring(), layout.log_id).lines
         for item in self._store.objects.list(ERASURES):
             data = self._store.objects.get(item.key) or b""
             for line in data.splitlines(keepends=True):
@@ -94,7 +91,7 @@ class Certificates:
 
     def of(self, candidate_id: str) -> Certificate | None:
         """The newest certificate about somebody; None where there is none."""
-        theirs = [one for one in self.stored() if one.names(candidate_id, self._ring.key)]
+        theirs = [one for one in self.stored() if one.names(candidate_id, self._store.ring.key)]
         return max(theirs, key=lambda one: (one.document["row"]["seq"], one.document["looked"]["at"]), default=None)
 
     def pending(self) -> int:
@@ -119,7 +116,7 @@ class Certificates:
         traces = look(self._store.objects, [one.candidate_id for one in erased])
         left = LeftBehind.of(self._store, traces)
         documents = [
-            document_of(one, self._ring.ring(), checkpoint, traces, left, remaining)
+            document_of(one, self._store.ring.ring(), checkpoint, traces, left, remaining)
             for one in erased
             if (remaining := traces.remaining(one.candidate_id)) is not None
         ]
@@ -130,11 +127,11 @@ class Certificates:
     def _pending(self) -> dict[str, _Pending]:
         """By chunk, who is erased and has no certificate; of a chunk whose log is damaged nobody is known."""
         layout = self._store.layout()
-        log = AuditLog(self._store, self._ring)
+        log = AuditLog(self._store)
         if layout is None or not log.segments.exist():
             return {}
         known = {(one.document["id_mac"]["key_id"], one.document["erasure_mac"]) for one in self.stored()}
-        keys = {key_id: key for key_id, _ in known if (key := self._ring.key(key_id)) is not None}
+        keys = {key_id: key for key_id, _ in known if (key := self._store.ring.key(key_id)) is not None}
 
         def is_certified(digest: bytes, head: ChainHead) -> bool:
             seq = head.evidence.seq if head.evidence else 0
@@ -153,18 +150,18 @@ class Certificates:
 
     def _checkpoint(self) -> Checkpoint | None:
         """The last checkpoint, where it holds and the ring can sign."""
-        signing = self._ring.ring().signing
+        signing = self._store.ring.ring().signing
         if signing is None or signing.private is None:
             return None
         try:
-            return stored_checkpoint(self._store, self._ring)
+            return stored_checkpoint(self._store)
         except (CheckpointError, ConfigurationError):
             return None  # which verification says, and says why
 
     def _anchored(self, chunk: str, pending: _Pending, checkpoint: Checkpoint) -> Iterator[Erased]:
         """Those of a chunk's erasures that the checkpoint anchors; rows are read only where it has erased people."""
         layout = self._store.layout_or_create()
-        trusted = TrustedKeys.of_ring(self._ring.ring(), layout.log_id)
+        trusted = TrustedKeys.of_ring(self._store.ring.ring(), layout.log_id)
         checkpoints = CheckpointStore(self._store.objects, layout.log_id, layout.chunks, trusted)
         try:
             roster = checkpoints.roster(checkpoint.leaves[chunk])
@@ -184,11 +181,11 @@ class Certificates:
 
     def _erased(self, chunk: str, pending: _Pending) -> Iterator[Erased]:
         chains: dict[str, list[tuple[Mapping[str, Any], str]]] = {}
-        log = AuditLog(self._store, self._ring)
+        log = AuditLog(self._store)
         for row, sha256 in chain_rows(log.segments, pending.state, pending.heads):
             if "decision" in row:
                 chains.setdefault(row["candidate_id"], []).append((row, sha256))
-        key = self._ring.ring().active_key
+        key = self._store.ring.ring().active_key
         for candidate_id, rows in chains.items():
             last, leaf = rows[-1]
             decisions = [one["decision"] for one, _ in rows]
@@ -199,7 +196,7 @@ class Certificates:
             yield Erased(candidate_id, chunk, last, leaf, mac, ordered, released)
 
     def _write(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        signer = Signer.of(self._ring, str(documents[0]["log_id"]))
+        signer = Signer.of(self._store.ring, str(documents[0]["log_id"]))
         seed = signer.seeds[signer.line]
         data = b"".join(Certificate.signed(document, seed).line() for document in documents)
         now = dt.datetime.now(dt.UTC)

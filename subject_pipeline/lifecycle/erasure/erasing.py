@@ -12,7 +12,6 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.transitions import is_ordered
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.applying import Decisions, chunk_groups
 from subject_pipeline.lifecycle.erasure.group import Erasure, Group, Order
 from subject_pipeline.lifecycle.erasure.selecting import ordered
@@ -28,15 +27,13 @@ class Erasures:
 
     Args:
         store: whose.
-        ring: a key ring; a writer's copy will do.
         actor: who is named where no order names anybody.
     """
 
-    def __init__(self, store: SubjectStore, ring: KeyRingFile, actor: str) -> None:
+    def __init__(self, store: SubjectStore, actor: str) -> None:
         self._store = store
-        self._ring = ring
-        self._decisions = Decisions(store, ring, actor)
-        self._evidence = ManifestEvidence(store, ring, actor)
+        self._decisions = Decisions(store, actor)
+        self._evidence = ManifestEvidence(store, actor)
 
     def erase(self, candidate_ids: Sequence[str], order: Order, *, dry_run: bool = False) -> Erasure:
         """Order each of these people to be erased, unless it is ordered, and carry the orders out.
@@ -53,7 +50,7 @@ class Erasures:
             IncompleteError: erasures are recorded and not done; run it again, or `compact`.
             StoreError: the store failed; people of other chunks may be erased.
         """
-        if not self._ring.configured:
+        if not self._store.ring.configured:
             raise KeyRingError("an erasure is recorded in the audit log: set SUBJECT_KEY_RING to the store's key ring")
         self._evidence.open()
         layout = self._store.layout()
@@ -97,18 +94,17 @@ class Erasures:
         self._evidence.close(index=True)
 
 
-def carry_out_orders(store: SubjectStore, ring: KeyRingFile, actor: str) -> Erasure:
+def carry_out_orders(store: SubjectStore, actor: str) -> Erasure:
     """Erase everybody whose erasure is ordered and whom no hold keeps; raises as `Erasures.erase`.
 
     Args:
         store: whose.
-        ring: a key ring; a writer's copy will do.
         actor: who carries the orders out.
     """
-    ring.ring()
-    evidence = ManifestEvidence(store, ring, actor)
+    store.ring.ring()
+    evidence = ManifestEvidence(store, actor)
     evidence.open()
-    erasures = Erasures(store, ring, actor)
+    erasures = Erasures(store, actor)
     try:
         return erasures.erase(ordered(store, evidence), Order(actor))
     finally:

@@ -6,7 +6,6 @@ import hashlib
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
 from subject_pipeline.ingestion.waiting import receipt_key
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.traces import REMAINING
@@ -15,7 +14,7 @@ from subject_pipeline.store.layout import INBOX
 from subject_pipeline.store.opened import SubjectStore
 
 
-def remove_remaining(store: SubjectStore, ring: KeyRingFile, now: dt.datetime) -> int:
+def remove_remaining(store: SubjectStore, now: dt.datetime) -> int:
     """Delete the objects that certificates older than thirty days name as holding an id; how many there were.
 
     Only what was there when the certificate's look was made, and of the inbox only what is ingested: no event is lost.
@@ -28,18 +27,14 @@ def remove_remaining(store: SubjectStore, ring: KeyRingFile, now: dt.datetime) -
     layout = store.layout()
     until = format_time(now - KEPT)
     looked_at: dict[str, str] = {}
-    for certificate in Certificates(store, ring).stored():
+    for certificate in Certificates(store).stored():
         at = certificate.document["looked"]["at"]
         if at <= until:
             for name in certificate.document["remaining"]:
                 looked_at[name] = max(at, looked_at.get(name, ""))
     if not looked_at or layout is None:
         return 0
-    waits = {
-        item.key
-        for inbox in (EVENT_INBOX, DECISION_INBOX)
-        for item in inbox.waiting(store.objects, ring, layout.log_id)
-    }
+    waits = {item.key for inbox in (EVENT_INBOX, DECISION_INBOX) for item in inbox.waiting(store, layout.log_id)}
     taken = (EVENT_INBOX.takes, DECISION_INBOX.takes)
     gone = [
         item

@@ -12,7 +12,6 @@ from subject_pipeline.checkpoints.rosters import RosterEntry
 from subject_pipeline.errors import AuditLogError, CanonicalJsonError, KeyRingError
 from subject_pipeline.formats.canonical_json import canonical_json
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.ids import storage_key
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.views import AuditedStore
@@ -40,7 +39,7 @@ class Anchoring(NamedTuple):
         return self.entry.seq if self.entry is not None else -1
 
 
-def chain(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[Row]:
+def chain(store: SubjectStore, candidate_id: str) -> list[Row]:
     """Every row of a subject, in order; MACs and checkpoints are for `audit verify` to look at.
 
     With a key ring only the segments that the audit index names are read.
@@ -51,7 +50,7 @@ def chain(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> list[Row
     """
     rows: list[Row] = []
     before = NO_HASH
-    for line in show(store, ring, candidate_id):
+    for line in show(store, candidate_id):
         try:
             inner = canonical_json(line["row"])
         except CanonicalJsonError:
@@ -77,17 +76,17 @@ def registry_rows(rows: Iterable[Row]) -> list[RegistryRow]:
     return found
 
 
-def anchoring(store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> Anchoring | None:
+def anchoring(store: SubjectStore, candidate_id: str) -> Anchoring | None:
     """What the latest checkpoint covers of a subject; None where there is none, or no key that could check one.
 
     Raises:
         CheckpointError: the latest checkpoint does not hold.
         StoreError: the store failed.
     """
-    if not ring.configured:
+    if not store.ring.configured:
         return None
     try:
-        audited = AuditedStore(store, ring)
+        audited = AuditedStore(store)
         if audited.layout is None:
             return None
         checkpoints = audited.checkpoints

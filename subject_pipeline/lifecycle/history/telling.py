@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from subject_pipeline.errors import UnknownSubjectError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.history.as_of import manifest_at
 from subject_pipeline.lifecycle.history.chains import Anchoring, Row, anchoring, chain, registry_rows
 from subject_pipeline.lifecycle.history.events import Event, events_of
@@ -30,7 +29,7 @@ class Record:
     anchoring: Anchoring | None
 
     @classmethod
-    def of(cls, store: SubjectStore, ring: KeyRingFile, candidate_id: str) -> "Record":
+    def of(cls, store: SubjectStore, candidate_id: str) -> "Record":
         """The record of a subject who has a manifest, or a chain, or both.
 
         Raises:
@@ -39,8 +38,8 @@ class Record:
             CheckpointError: the latest checkpoint does not hold.
             StoreError: the store failed.
         """
-        manifest, rows = _manifest_and_rows(store, ring, candidate_id)
-        return cls(candidate_id, manifest, rows, anchoring(store, ring, candidate_id))
+        manifest, rows = _manifest_and_rows(store, candidate_id)
+        return cls(candidate_id, manifest, rows, anchoring(store, candidate_id))
 
     @property
     def document(self) -> dict[str, Any] | None:
@@ -52,7 +51,7 @@ class Record:
         return events_of(self.document, self.rows, self.anchoring, folded=folded)
 
 
-def manifest_then(store: SubjectStore, ring: KeyRingFile, candidate_id: str, time: str) -> SubjectManifest:
+def manifest_then(store: SubjectStore, candidate_id: str, time: str) -> SubjectManifest:
     """A subject's manifest as it was at a time, RFC 3339 in the store's form.
 
     Raises:
@@ -62,7 +61,7 @@ def manifest_then(store: SubjectStore, ring: KeyRingFile, candidate_id: str, tim
         AuditLogError: the chain is broken.
         StoreError: the store failed.
     """
-    manifest, rows = _manifest_and_rows(store, ring, candidate_id)
+    manifest, rows = _manifest_and_rows(store, candidate_id)
     changes = registry_rows(rows)
     layout = store.layout()
     if layout is None or (manifest is None and not changes):
@@ -78,10 +77,8 @@ def manifest_then(store: SubjectStore, ring: KeyRingFile, candidate_id: str, tim
     return SubjectManifest.parse(dict(then))
 
 
-def _manifest_and_rows(
-    store: SubjectStore, ring: KeyRingFile, candidate_id: str
-) -> tuple[SubjectManifest | None, list[Row]]:
-    rows = chain(store, ring, candidate_id)
+def _manifest_and_rows(store: SubjectStore, candidate_id: str) -> tuple[SubjectManifest | None, list[Row]]:
+    rows = chain(store, candidate_id)
     try:
         return SubjectRegistry(store).get(candidate_id), rows
     except UnknownSubjectError:

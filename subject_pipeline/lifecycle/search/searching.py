@@ -8,7 +8,6 @@ import polars as pl
 from subject_pipeline.audit.reading import subject_segments
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.search.query import ROWS, Query, sound
 from subject_pipeline.lifecycle.search.row_frames import segment_rows
 from subject_pipeline.store.opened import SubjectStore
@@ -29,7 +28,7 @@ class Found:
     lost: str = ""
 
 
-def search(store: SubjectStore, ring: KeyRingFile, query: Query) -> Iterator[Found]:
+def search(store: SubjectStore, query: Query) -> Iterator[Found]:
     """What each segment has, chunk by chunk, in the logs' order. Nothing is verified.
 
     Of one subject only their own chunk is read, and with a key ring only the segments that the audit index names.
@@ -39,7 +38,7 @@ def search(store: SubjectStore, ring: KeyRingFile, query: Query) -> Iterator[Fou
         StoreError: the store failed.
     """
     if query.subject is not None:
-        for data in subject_segments(store, ring, query.subject):
+        for data in subject_segments(store, query.subject):
             yield _found(data, query)
         return
     layout = store.layout()

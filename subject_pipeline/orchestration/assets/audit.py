@@ -100,8 +100,8 @@ def audit_log(
 ) -> dg.MaterializeResult:
     """Ingest what waits in the inbox."""
     with clear_failures():
-        opened = store.open()
-        report = ingest_inbox(open_audit_log(opened, key_ring.file()), config.files, digests=config.digests)
+        opened = store.open(key_ring)
+        report = ingest_inbox(open_audit_log(opened), config.files, digests=config.digests)
         listed = listed_by_step(opened, rejections_listed(report.rejections))
         version = log_version(opened)
     context.log.info("%d files, %d events appended", report.files, report.appended)
@@ -140,10 +140,9 @@ def _audit_verification(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinit
                 full[found.chunk] = began
 
         with clear_failures():
-            opened = store.open()
+            opened = store.open(key_ring)
             report = verify(
                 opened,
-                key_ring.file(),
                 chunks=chunks,
                 incremental=config.mode is Mode.incremental,
                 whole=set(past.red(*RED_NUMBERS)).intersection(chunks),
@@ -180,8 +179,8 @@ def audit_checkpoint(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Verify what is new, then sign the next checkpoint."""
     with clear_failures():
-        opened = store.open()
-        report = write_checkpoint(opened, key_ring.file(), known_notes=last_note(context.instance, _CHECKPOINT))
+        opened = store.open(key_ring)
+        report = write_checkpoint(opened, known_notes=last_note(context.instance, _CHECKPOINT))
         listed = listed_by_step(opened, checkpoint_listed(report))
     yield from checkpoint_checks(report, listed)
     if report.written is None:

@@ -43,10 +43,9 @@ def compliance(platform: PlatformSettings) -> dg.Definitions:
         """Collect the numbers, verify what is new, write the report."""
         partitions = store.layout.partitions().get_partition_keys()
         with clear_failures():
-            opened = store.open()
+            opened = store.open(key_ring)
             numbers = collect_numbers(
                 opened,
-                key_ring.file(),
                 pending_days=platform.automation.consent_pending_days,
                 known_notes=last_note(context.instance, _CHECKPOINT),
                 history=verification_history(context.instance, _VERIFICATION, partitions),

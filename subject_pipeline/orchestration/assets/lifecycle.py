@@ -70,8 +70,8 @@ def decisions(
 ) -> dg.MaterializeResult:
     """Apply what waits in the inbox of decisions."""
     with clear_failures():
-        opened = store.open()
-        report = apply_inbox(opened, key_ring.file(), actor(), config.files, digests=config.digests)
+        opened = store.open(key_ring)
+        report = apply_inbox(opened, actor(), config.files, digests=config.digests)
         listed = listed_by_step(opened, rejections_listed(report.rejections))
         version = log_version(opened)
     context.log.info("%d files, %d decisions applied", report.files, report.applied)
@@ -114,9 +114,9 @@ def subject_reviews(store: StoreResource) -> dg.MaterializeResult:
 def erasures(store: StoreResource, key_ring: KeyRingResource) -> dg.MaterializeResult:
     """Carry out what is ordered."""
     with clear_failures():
-        opened, ring = store.open(), key_ring.file()
-        done = carry_out_orders(opened, ring, actor())
-        issued = Certificates(opened, ring).issue()
+        opened = store.open(key_ring)
+        done = carry_out_orders(opened, actor())
+        issued = Certificates(opened).issue()
         counts = stored_review_counts(opened, dt.datetime.now(dt.UTC))
     return dg.MaterializeResult(
         metadata={**erasure_metadata(done, issued.certificates, issued.pending), **provenance(opened)},

@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from subject_pipeline.keys.ring_file import KeyRingFile
+from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.lifecycle.erasure.expiring import remove_remaining
 from subject_pipeline.lifecycle.stored_findings import remove_old_findings
 from subject_pipeline.orchestration.lineage import MANIFESTS
 from subject_pipeline.orchestration.privacy.failures import clear_failures
 from subject_pipeline.orchestration.provenance import provenance
-from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
+from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource, actor
 from subject_pipeline.registry.maintenance import Compaction, compact
 from subject_pipeline.store.opened import SubjectStore
 
@@ -34,12 +34,11 @@ def compact_vacuum_and_clean(
 ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
     """Maintain the store, and note it on the manifests of every dataset that Dagster knows."""
     with clear_failures():
-        opened = store.open()
+        opened = store.open(key_ring)
         started = time.perf_counter()
-        ring = key_ring.file()
-        done = compact(opened, key_ring.evidence(opened) if ring.configured else None)
+        done = compact(opened, ManifestEvidence(opened, actor()) if opened.ring.configured else None)
         old = {"findings_removed": remove_old_findings(opened.objects, dt.datetime.now(dt.UTC))}
-        erasures = _erasures(opened, ring) if ring.configured else {}
+        erasures = _erasures(opened) if opened.ring.configured else {}
         numbers = _numbers(done, time.perf_counter() - started) | old | erasures
         datasets = [dataset.name for dataset in opened.catalog.datasets()]
     for dataset in datasets:
@@ -68,10 +67,10 @@ def maintain_store() -> None:
     compact_vacuum_and_clean()
 
 
-def _erasures(store: SubjectStore, ring: KeyRingFile) -> dict[str, Any]:
+def _erasures(store: SubjectStore) -> dict[str, Any]:
     """Certificates that may be issued now are, and what old ones name as remaining goes."""
-    removed = remove_remaining(store, ring, dt.datetime.now(dt.UTC))
-    issued = Certificates(store, ring).issue()
+    removed = remove_remaining(store, dt.datetime.now(dt.UTC))
+    issued = Certificates(store).issue()
     return {
         "remaining_removed": removed,
         "certificates": issued.certificates,

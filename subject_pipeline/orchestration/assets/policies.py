@@ -35,9 +35,9 @@ def policies_asset(file: Path, owners: Sequence[str]) -> dg.AssetsDefinition:
     )
     def policies(store: StoreResource, key_ring: KeyRingResource) -> dg.MaterializeResult:
         with clear_failures():
-            opened, declared = store.open(), read_policies_file(file)
+            opened, declared = store.open(key_ring), read_policies_file(file)
             effect = effect_of(opened, declared)
-            changed = store_policies(opened.objects, key_ring.file(), declared)
+            changed = store_policies(opened, declared)
         numbers = {
             "changed": changed,
             "subjects": effect.subjects,

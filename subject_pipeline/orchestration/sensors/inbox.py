@@ -108,9 +108,9 @@ def inbox_sensor(name: str, job: str, asset: str, inbox: Inbox, *, automation: A
         if going := run_in_progress(context.instance, job):
             return dg.SensorResult(skip_reason=f"Waiting: {going}.", cursor=cursor.write())
         try:
-            opened = store.open()
+            opened = store.open(key_ring)
             layout = opened.layout()
-            found = inbox.waiting(opened.objects, key_ring.file(), layout.log_id if layout else None)
+            found = inbox.waiting(opened, layout.log_id if layout else None)
             files = {_digest(item, store.url): item for item in found}
         except SubjectPipelineError as error:
             unseen = cursor.model_copy(update={"seen": ()})

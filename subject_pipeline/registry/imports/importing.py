@@ -11,7 +11,6 @@ import polars as pl
 from subject_pipeline.changes.evidence import ManifestEvidence, incomplete
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.errors import StoreError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.manifests.files import read_documents
 from subject_pipeline.manifests.manifest import Translations
 from subject_pipeline.manifests.table import ManifestTable
@@ -19,6 +18,7 @@ from subject_pipeline.objects.retries import retrying
 from subject_pipeline.registry.imports.attempt import ImportAttempt
 from subject_pipeline.registry.imports.rows import at_home, rows_of
 from subject_pipeline.registry.outcomes import ImportReport
+from subject_pipeline.settings import system_user
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.opened import SubjectStore
 
@@ -47,7 +47,8 @@ def import_manifests(
         store: where manifests are kept.
         path: the file or folder.
         report: filled while importing, so that an import which ends early can be reported too.
-        evidence: records changes; without it, nothing is imported into a store that has an audit log.
+        evidence: records changes; None: as the system user. Without a key ring, nothing is imported into a store that
+            has an audit log.
         words: translates words of another system.
 
     Raises:
@@ -62,7 +63,7 @@ def import_manifests(
     report = report if report is not None else ImportReport()
     if first is None:
         return report
-    evidence = evidence or ManifestEvidence(store, KeyRingFile(None), actor="")
+    evidence = evidence or ManifestEvidence(store, system_user())
     evidence.open()
     layout = store.layout_or_create().chunks
     now, policies = dt.datetime.now(dt.UTC), evidence.policies()

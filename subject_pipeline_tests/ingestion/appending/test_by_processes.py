@@ -43,7 +43,7 @@ def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
 def _log(folder: Path) -> AuditLog:
     folder.mkdir()
     create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    return AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4), KeyRingFile(folder / "ring.json"))
+    return AuditLog(SubjectStore.at(str(folder / "store"), wanted_chunks=4, ring=KeyRingFile(folder / "ring.json")))
 
 
 def _event(number: int, **fields: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _file(path: Path, *lines: dict[str, Any] | bytes) -> Path:
 
 def _content(log: AuditLog) -> dict[str, list[tuple[object, ...]]]:
     """Each person's events in order, without what is of the time and place of their appending."""
-    rows = {one: [row["row"] for row in show(log.store, log.ring, one)] for one in PEOPLE}
+    rows = {one: [row["row"] for row in show(log.store, one)] for one in PEOPLE}
     return {one: [(row["seq"], row["event_id"], row["action"]) for row in own] for one, own in rows.items()}
 
 
@@ -83,7 +83,7 @@ def test_rows_and_counts_are_those_of_one_process(tmp_path: Path) -> None:
         log, report, again = _log(tmp_path / f"by-{processes}"), IngestReport(), IngestReport()
         with pytest.raises(SourceError, match=r"third\.parquet"):
             ingest(log, files, report=report, processes=processes)
-        assert verify(log.store, log.ring).sound
+        assert verify(log.store).sound
         reports.append(replace(report, elapsed_s=0))
         contents.append(_content(log))
         with pytest.raises(SourceError):
@@ -107,7 +107,7 @@ def test_what_one_cannot_append_stops_no_other_and_counts_are_exact(tmp_path: Pa
     with pytest.raises(AuditLogError, match=chunk):
         ingest(log, [local_file(rest)], report=report, processes=2)
     segment.write_bytes(sound)
-    found = verify(log.store, log.ring)
+    found = verify(log.store)
     assert found.sound
     assert found.rows == 20 + report.appended
     done = ingest(log, [local_file(rest)], processes=2)
@@ -121,9 +121,9 @@ def test_a_killed_process_leaves_the_outcome_unknown_and_nothing_twice(tmp_path:
     path = _file(tmp_path / "events.jsonl", *(_event(number) for number in range(400)))
     with pytest.raises(OutcomeUnknownError, match="run it again"), killing_a_spawned_process():
         ingest(log, [local_file(path)], report=report, processes=2)
-    assert verify(log.store, log.ring).rows >= report.appended
+    assert verify(log.store).rows >= report.appended
     ingest(log, [local_file(path)], processes=2)
-    found = verify(log.store, log.ring)
+    found = verify(log.store)
     assert found.sound
     assert found.rows == 400
     events = Counter(event for rows in _content(log).values() for _, event, _ in rows)

@@ -49,12 +49,12 @@ def lived(place: Place, tmp_path: Path) -> Place:
 def made(place: Place, **options: Any) -> tuple[Dossier, Path]:
     """A dossier."""
     out = place.folder.parent / "dossier"
-    return write_dossier(place.store, place.ring, P, out, actor="ada", **options), out
+    return write_dossier(place.store, P, out, actor="ada", **options), out
 
 
 def test_everything_that_is_held(lived: Place) -> None:
     """The manifest, the history, the accesses and the person's own rows; nobody else's, and not who had access."""
-    assert write_checkpoint(lived.store, lived.ring).written
+    assert write_checkpoint(lived.store).written
     dossier, out = made(lived)
     there = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert there == dossier.files == [
@@ -122,7 +122,7 @@ def test_the_proof_is_the_whole_history(lived: Place) -> None:
     dossier, out = made(lived)
     assert "proof.json" not in dossier.files
     assert "no checkpoint was signed yet" in (out / "index.html").read_text()
-    assert write_checkpoint(lived.store, lived.ring).written
+    assert write_checkpoint(lived.store).written
     _, out = made_again(lived)
     proof = json.loads((out / "proof.json").read_text())
     assert (proof["kind"], len(proof["rows"])) == ("history", 2)
@@ -130,14 +130,14 @@ def test_the_proof_is_the_whole_history(lived: Place) -> None:
     assert layout is not None
     (line,) = TrustedKeys.of_ring(lived.ring.ring(), layout.log_id).lines
     assert check_proof(proof, line).statement.number == 0
-    dossier = write_dossier(lived.store, lived.ring, P, out.with_name("third"), actor="ada", wanted=Wanted(proof=False))
+    dossier = write_dossier(lived.store, P, out.with_name("third"), actor="ada", wanted=Wanted(proof=False))
     assert "proof.json" not in dossier.files
 
 
 def made_again(place: Place) -> tuple[Dossier, Path]:
     """A second one."""
     out = place.folder.parent / "second"
-    return write_dossier(place.store, place.ring, P, out, actor="ada"), out
+    return write_dossier(place.store, P, out, actor="ada"), out
 
 
 def test_sources_that_cannot_be_read_are_named(lived: Place, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_nothing_is_recorded_where_nothing_is_written(lived: Place) -> None:
     with pytest.raises(SourceError, match="it exists already"):
         made(lived)
     with pytest.raises(SourceError, match="parent folder does not exist"):
-        write_dossier(lived.store, lived.ring, P, out / "no" / "where", actor="ada")
+        write_dossier(lived.store, P, out / "no" / "where", actor="ada")
     with pytest.raises(UnknownSubjectError):
-        write_dossier(lived.store, lived.ring, "nobody", out / "new", actor="ada")
+        write_dossier(lived.store, "nobody", out / "new", actor="ada")
     assert len(rows_of(lived.objects)) == before
     assert list(out.iterdir()) == []

@@ -35,7 +35,7 @@ class People:
 
     def erase(self, *candidate_ids: str, order: Order = ORDER, **options: Any) -> Erasure:
         """Erase some people."""
-        erasures = Erasures(self.place.store, self.place.fresh_ring(), "tester")
+        erasures = Erasures(self.place.fresh_store(), "tester")
         try:
             return erasures.erase(candidate_ids, order, **options)
         finally:
@@ -45,7 +45,7 @@ class People:
         """Apply one decision; what became of it, with the reason where it was rejected."""
         now = format_time(dt.datetime.now(dt.UTC))
         decision = Decision(uuid.uuid4().hex, candidate_id, kind, now, "officer", **fields)
-        decisions = Decisions(self.place.store, self.place.fresh_ring(), "tester")
+        decisions = Decisions(self.place.fresh_store(), "tester")
         try:
             (verdict,) = decisions.apply([decision])
         finally:

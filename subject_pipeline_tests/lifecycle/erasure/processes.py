@@ -20,7 +20,7 @@ from subject_pipeline_tests.helpers.audit_stores import place_in
 def erase_in(folder: Path, candidate_id: str) -> str:
     """Erase somebody; what became of them."""
     place = place_in(folder)
-    done = Erasures(place.store, place.ring, "eraser").erase([candidate_id], Order("eraser"))
+    done = Erasures(place.store, "eraser").erase([candidate_id], Order("eraser"))
     return "erased" if done.erased or done.already else "held" if done.held else str(done)
 
 
@@ -29,7 +29,7 @@ def hold_in(folder: Path, candidate_id: str, hold_id: str) -> str:
     place = place_in(folder)
     now = format_time(dt.datetime.now(dt.UTC))
     decision = Decision(uuid.uuid4().hex, candidate_id, Kind.HOLD_PLACED, now, "counsel", hold_id=hold_id)
-    (verdict,) = Decisions(place.store, place.ring, "counsel").apply([decision])
+    (verdict,) = Decisions(place.store, "counsel").apply([decision])
     return verdict.reason or verdict.outcome
 
 
@@ -57,4 +57,4 @@ def killed_after(folder: Path, prefix: str, candidate_id: str) -> None:
             return result
 
         Commits.settle = settle  # type: ignore[method-assign, assignment]
-    Erasures(place.store, place.ring, "eraser").erase([candidate_id], Order("eraser"))
+    Erasures(place.store, "eraser").erase([candidate_id], Order("eraser"))

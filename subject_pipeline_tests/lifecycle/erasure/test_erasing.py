@@ -13,7 +13,6 @@ from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import store_policies
 from subject_pipeline.errors import IncompleteError, KeyRingError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.erasing import Erasures
 from subject_pipeline.lifecycle.erasure.group import Group, Order
 from subject_pipeline.lifecycle.erasure.selecting import ordered, past_date
@@ -114,7 +113,7 @@ def test_a_held_person_is_ordered_and_erased_once_released(three: People) -> Non
 @pytest.mark.long
 def test_four_eyes_apply_to_the_order_alone(three: People) -> None:
     """Without a second name nothing is recorded; an order that stands is carried out by anybody."""
-    store_policies(three.place.objects, three.place.ring, Policies.parse({"four_eyes": ["erasure_ordered"]}))
+    store_policies(three.place.store, Policies.parse({"four_eyes": ["erasure_ordered"]}))
 
     done = three.erase(P)
     assert (done.ordered, done.erased, list(done.refused)) == (0, 0, [P])
@@ -230,7 +229,7 @@ def test_an_old_table_put_back_is_found_at_once_and_erased_again(three: People) 
     place.append(event(P, "e-1"))
     old = copied(place.folder / "subjects", place.folder.parent / "old")
     three.erase(P)
-    assert write_checkpoint(place.store, place.ring).written
+    assert write_checkpoint(place.store).written
     assert_sound(place)
     copied(old, place.folder / "subjects")
 
@@ -310,5 +309,5 @@ def test_a_process_that_is_killed_is_completed_by_running_it_again(three: People
 def test_no_ring_is_refused(three: People) -> None:
     """An erasure is a row of the log: without keys there is none."""
     with pytest.raises(KeyRingError):
-        Erasures(three.place.store, KeyRingFile(None), "x").erase([P], ORDER)
+        Erasures(three.place.store.without_ring(), "x").erase([P], ORDER)
     assert P in three.table()

@@ -36,14 +36,14 @@ def test_what_remains_goes_after_thirty_days(three: People) -> None:
     place.objects.replace("reports/then/again.html", f"<td>{P}</td>".encode())
     three.erase(P)
     compact(place.store, place.evidence())
-    write_checkpoint(place.store, place.ring)
-    assert Certificates(place.store, place.ring).issue().certificates == 1
-    (certificate,) = Certificates(place.store, place.ring).stored()
+    write_checkpoint(place.store)
+    assert Certificates(place.store).issue().certificates == 1
+    (certificate,) = Certificates(place.store).stored()
     looked = dt.datetime.fromisoformat(certificate.document["looked"]["at"])
     place.objects.replace("reports/then/again.html", b"written again since")
 
-    assert remove_remaining(place.store, place.ring, looked + dt.timedelta(days=29)) == 0
-    assert remove_remaining(place.store, place.ring, looked + dt.timedelta(days=31)) == 3
+    assert remove_remaining(place.store, looked + dt.timedelta(days=29)) == 0
+    assert remove_remaining(place.store, looked + dt.timedelta(days=31)) == 3
 
     left = [item.key for prefix in ("inbox/", "reports/") for item in place.objects.list(prefix)]
     assert left == ["inbox/notes.txt", "inbox/other.jsonl", "inbox/waits.jsonl", "reports/then/again.html"]
@@ -63,14 +63,14 @@ def test_a_file_named_after_the_person_and_its_receipt_are_named_and_go(place: P
     receipts = [item.key for item in place.objects.list("catalog/ingested/")]
     three.erase(worker)
     compact(place.store, place.evidence())
-    write_checkpoint(place.store, place.ring)
+    write_checkpoint(place.store)
 
-    assert Certificates(place.store, place.ring).issue().certificates == 1
-    (certificate,) = Certificates(place.store, place.ring).stored()
+    assert Certificates(place.store).issue().certificates == 1
+    (certificate,) = Certificates(place.store).stored()
     assert certificate.document["remaining_objects"] == 2
     assert worker not in certificate.line().decode()
     looked = dt.datetime.fromisoformat(certificate.document["looked"]["at"])
-    assert remove_remaining(place.store, place.ring, looked + dt.timedelta(days=31)) == 2
+    assert remove_remaining(place.store, looked + dt.timedelta(days=31)) == 2
     assert [item.key for item in place.objects.list("inbox/")] == ["inbox/WORKER-178.jsonl"]
     (left,) = place.objects.list("catalog/ingested/")
     assert left.key in receipts
@@ -87,8 +87,8 @@ def test_the_receipt_of_a_file_that_goes_goes_with_it(three: People) -> None:
     log.close()
     three.erase(P)
     compact(place.store, place.evidence())
-    write_checkpoint(place.store, place.ring)
-    assert Certificates(place.store, place.ring).issue().certificates == 1
+    write_checkpoint(place.store)
+    assert Certificates(place.store).issue().certificates == 1
 
-    assert remove_remaining(place.store, place.ring, dt.datetime.now(dt.UTC) + dt.timedelta(days=31)) == 2
+    assert remove_remaining(place.store, dt.datetime.now(dt.UTC) + dt.timedelta(days=31)) == 2
     assert not [*place.objects.list("inbox/"), *place.objects.list("catalog/ingested/")]

@@ -48,16 +48,18 @@ def test_every_manifest_of_a_life_comes_back(lived: Place) -> None:
         ("erasure_cancelled", {}),
         ("interaction", {}),
     ]:
-        decide(lived.store, lived.ring, P, kind, now(), **fields)
+        decide(lived.store, P, kind, now(), **fields)
         remembered.append(lived.registry().get(P))
     for then in remembered:
         for ring in (lived.ring, KeyRingFile(None)):
-            assert manifest_then(lived.store, ring, P, format_time(then.updated_at)).to_json() == then.to_json()
-    assert manifest_then(lived.store, lived.ring, OTHER, now()) == lived.registry().get(OTHER)
+            assert (
+                manifest_then(lived.store.with_ring(ring), P, format_time(then.updated_at)).to_json() == then.to_json()
+            )
+    assert manifest_then(lived.store, OTHER, now()) == lived.registry().get(OTHER)
     with pytest.raises(UnknownThenError, match="no subject had the id"):
-        manifest_then(lived.store, lived.ring, P, "2020-01-01T00:00:00.000000Z")
+        manifest_then(lived.store, P, "2020-01-01T00:00:00.000000Z")
     with pytest.raises(UnknownSubjectError):
-        manifest_then(lived.store, lived.ring, "nobody", now())
+        manifest_then(lived.store, "nobody", now())
 
 
 @pytest.mark.long
@@ -66,12 +68,12 @@ def test_the_events_in_order_of_time_with_what_is_anchored(lived: Place) -> None
     days = ("2026-06-30T09:00:00.000000Z", "2026-06-30T08:00:00.000000Z", "2026-07-01T08:00:00.000000Z")
     lived.append(*(event(P, f"e{at}", ts=ts) for at, ts in enumerate(days)))
     lived.append(event(P, "e9", ts=days[0], result="denied"))
-    decide(lived.store, lived.ring, P, "consent_given", "2026-06-30T10:00:00Z", scope="general_pii", version="3",
+    decide(lived.store, P, "consent_given", "2026-06-30T10:00:00Z", scope="general_pii", version="3",
            evidence="doc:1")  # fmt: skip
-    number = write_checkpoint(lived.store, lived.ring).written
-    decide(lived.store, lived.ring, P, "restricted", now())
+    number = write_checkpoint(lived.store).written
+    decide(lived.store, P, "restricted", now())
 
-    record = Record.of(lived.store, lived.ring, P)
+    record = Record.of(lived.store, P)
     assert number is not None
     assert record.anchoring is not None
     assert (record.anchoring.number, record.anchoring.time, record.anchoring.seq) == (number.number, number.time, 4)
@@ -97,15 +99,15 @@ def test_the_events_in_order_of_time_with_what_is_anchored(lived: Place) -> None
 
 def test_who_is_gone_is_told_from_the_chain(lived: Place) -> None:
     """The chain is all there is; before the deletion nothing is known."""
-    decide(lived.store, lived.ring, P, "interaction", now())
+    decide(lived.store, P, "interaction", now())
     lived.registry().delete(P)
-    record = Record.of(lived.store, lived.ring, P)
+    record = Record.of(lived.store, P)
     assert record.manifest is None
     assert [one["what"] for one in record.events(folded=True)] == ["interaction", "deleted"]
     with pytest.raises(UnknownThenError, match="it was deleted at"):
-        manifest_then(lived.store, lived.ring, P, now())
+        manifest_then(lived.store, P, now())
     with pytest.raises(UnknownSubjectError):
-        Record.of(lived.store, lived.ring, "nobody")
+        Record.of(lived.store, "nobody")
 
 
 def test_a_broken_chain_has_no_history(lived: Place) -> None:
@@ -116,4 +118,4 @@ def test_a_broken_chain_has_no_history(lived: Place) -> None:
     path = lived.folder / AuditSegments.key(chunk, 0)
     path.write_bytes(path.read_bytes().replace(b'"actor":"ada"', b'"actor":"eve"'))
     with pytest.raises(AuditLogError, match="broken at row 1"):
-        Record.of(lived.store, lived.ring, P)
+        Record.of(lived.store, P)

@@ -111,7 +111,8 @@ def test_a_damaged_log_feeds_nothing(lived: LivedStore, ring: KeyRingFile) -> No
         feed(lived)
 
 
-def test_a_store_that_has_no_log_has_no_decisions(store: SubjectStore, ring: KeyRingFile) -> None:
+@pytest.mark.usefixtures("ring")
+def test_a_store_that_has_no_log_has_no_decisions(store: SubjectStore) -> None:
     """And asking for them writes nothing."""
-    assert feed(LivedStore(store, ring)) == []
+    assert feed(LivedStore(store)) == []
     assert store.layout() is None

@@ -38,7 +38,8 @@ class AuditBench:
     @property
     def store(self) -> SubjectStore:
         """The store."""
-        return SubjectStore.at(str(self.folder / "store"), wanted_chunks=CHUNKS)
+        ring = KeyRingFile(self.folder / "ring.json")
+        return SubjectStore.at(str(self.folder / "store"), wanted_chunks=CHUNKS, ring=ring)
 
     def drop(self, name: str, events: list[Any]) -> None:
         """Put a file of events into the inbox."""
@@ -82,8 +83,8 @@ class AuditBench:
 def registered(folder: Path) -> None:
     """A store in which every subject has a manifest, and its key ring."""
     create_ring(folder / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS)
-    registry = SubjectRegistry(store, ManifestEvidence(store, KeyRingFile(folder / "ring.json"), "test"))
+    store = SubjectStore.at(str(folder / "store"), wanted_chunks=CHUNKS, ring=KeyRingFile(folder / "ring.json"))
+    registry = SubjectRegistry(store, ManifestEvidence(store, "test"))
     for candidate_id in SUBJECTS:
         registry.put(_manifest(candidate_id))
 
@@ -286,8 +287,7 @@ def test_a_manifest_changed_behind_the_registrys_back_is_found(bench: AuditBench
     bench.ingest()
     table = bench.folder / "store" / "subjects"
     shutil.copytree(table, bench.folder / "earlier")
-    ring = KeyRingFile(bench.folder / "ring.json")
-    registry = SubjectRegistry(bench.store, ManifestEvidence(bench.store, ring, "test"))
+    registry = SubjectRegistry(bench.store, ManifestEvidence(bench.store, "test"))
     registry.put(_manifest("P-5", status="withdrawn"))
     assert not red(bench.verify(), VERIFICATION)
     shutil.rmtree(table)

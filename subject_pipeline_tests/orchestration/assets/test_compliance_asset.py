@@ -12,7 +12,6 @@ from dagster._serdes import serialize_value
 
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.definitions import defs as load_definitions
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.orchestration.history.verifications import verification_history
 from subject_pipeline.project.platform import Automation
 from subject_pipeline.registry.subjects import SubjectRegistry
@@ -67,8 +66,7 @@ def report_alone(bench: AuditBench) -> dg.ExecuteInProcessResult:
 
 def put(bench: AuditBench, *manifests: Any) -> None:
     """Register or change manifests."""
-    ring = KeyRingFile(bench.folder / "ring.json")
-    registry = SubjectRegistry(bench.store, ManifestEvidence(bench.store, ring, "test"))
+    registry = SubjectRegistry(bench.store, ManifestEvidence(bench.store, "test"))
     for one in manifests:
         registry.put(one)
 

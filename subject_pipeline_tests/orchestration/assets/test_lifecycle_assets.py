@@ -11,7 +11,6 @@ import pytest
 
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.ingestion.inbox import EVENT_INBOX
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.decision_inbox import DECISION_INBOX
 from subject_pipeline.lifecycle.lists.reading import stored_review_counts
 from subject_pipeline.orchestration.ui.erasures import erasures_done
@@ -43,8 +42,8 @@ def test_the_inbox_of_decisions_is_applied_exactly_once(bench: AuditBench) -> No
     """What is rejected turns the check red, the rest is applied; event files and decision files are never mixed up."""
     one, other, *_ = SUBJECTS
     drop(bench, "d.jsonl", line("restricted", one), line("restricted", other), line("restricted", "NOBODY"))
-    assert [item.key for item in EVENT_INBOX.waiting(bench.store.objects)] == ["inbox/first.jsonl"]
-    assert [item.key for item in DECISION_INBOX.waiting(bench.store.objects)] == ["inbox/decisions/d.jsonl"]
+    assert [item.key for item in EVENT_INBOX.waiting(bench.store.without_ring())] == ["inbox/first.jsonl"]
+    assert [item.key for item in DECISION_INBOX.waiting(bench.store.without_ring())] == ["inbox/decisions/d.jsonl"]
 
     result, numbers = decided(bench)
     assert result.success
@@ -68,7 +67,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(bench: AuditBench, prepared: 
     (bench.folder / "store" / "inbox" / "decisions" / "a.csv").write_bytes(b"\xff\xfe")
     result, _ = decided(bench)
     assert not result.success
-    assert [item.key for item in DECISION_INBOX.waiting(bench.store.objects)] == ["inbox/decisions/a.csv"]
+    assert [item.key for item in DECISION_INBOX.waiting(bench.store.without_ring())] == ["inbox/decisions/a.csv"]
 
 
 @pytest.mark.long
@@ -137,8 +136,7 @@ def test_an_old_table_that_is_put_back_turns_a_check_red(bench: AuditBench) -> N
     one, *_ = SUBJECTS
     kept = bench.folder / "kept"
     shutil.copytree(bench.folder / "store" / "subjects", kept)
-    ring = KeyRingFile(bench.folder / "ring.json")
-    SubjectRegistry(bench.store, ManifestEvidence(bench.store, ring, "test")).delete(one)
+    SubjectRegistry(bench.store, ManifestEvidence(bench.store, "test")).delete(one)
     bench.verify()  # a deletion that no checkpoint has yet may still be under way for five minutes
     shutil.rmtree(bench.folder / "store" / "subjects")
     shutil.copytree(kept, bench.folder / "store" / "subjects")
@@ -152,5 +150,5 @@ def test_an_old_table_that_is_put_back_turns_a_check_red(bench: AuditBench) -> N
 def test_what_is_unfinished_or_something_else_is_not_taken(bench: AuditBench, key: str) -> None:
     """By its name."""
     bench.store.objects.replace(key, b"{}")
-    assert DECISION_INBOX.waiting(bench.store.objects) == []
-    assert [item.key for item in EVENT_INBOX.waiting(bench.store.objects)] == ["inbox/first.jsonl"]
+    assert DECISION_INBOX.waiting(bench.store.without_ring()) == []
+    assert [item.key for item in EVENT_INBOX.waiting(bench.store.without_ring())] == ["inbox/first.jsonl"]

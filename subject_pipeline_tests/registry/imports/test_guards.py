@@ -71,7 +71,7 @@ def test_the_words_are_those_that_the_stored_policies_declare(place: Place, tmp_
     ours = {"vertical": "finance", "retention": {"general_pii_until": JUNE, "policy": "short"}}
     assert imported(place, tmp_path, **ours).failed == 1
     rules = {"verticals": ["finance"], "policies": {"short": {"keep": "30d", "from": "registered"}}}
-    store_policies(place.objects, place.ring, Policies.parse(rules))
+    store_policies(place.store, Policies.parse(rules))
 
     assert imported(place, tmp_path, **ours).inserted == 1
     assert imported(place, tmp_path, vertical="healthcare").failed == 1
@@ -83,7 +83,7 @@ GIVEN = {"consent": {"general_pii": {"status": "given", "version": "2", "given_a
 
 def four_eyes(place: Place, *kinds: str) -> None:
     """Let some kinds of decisions take four eyes."""
-    store_policies(place.objects, place.ring, Policies.parse({"four_eyes": list(kinds)}))
+    store_policies(place.store, Policies.parse({"four_eyes": list(kinds)}))
 
 
 @pytest.mark.parametrize("before", [None, {}], ids=["somebody new", "somebody registered"])

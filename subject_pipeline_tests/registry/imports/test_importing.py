@@ -408,7 +408,7 @@ def test_a_foreign_log_is_kept_whichever_half_is_there(
     path = f"audit/{store.intended_chunks().chunk_of('A')}" if path == "ours" else path
     if ring:
         create_ring(tmp_path / "ring.json", KeyRing.new(b"k" * 32, b"s" * 32))
-    evidence = ManifestEvidence(store, KeyRingFile(tmp_path / "ring.json" if ring else None), actor="a")
+    evidence = ManifestEvidence(store.with_ring(KeyRingFile(tmp_path / "ring.json" if ring else None)), actor="a")
     file = lines(_document("A", audit_log_path=path, audit_log_chain_root=root))
 
     assert _counts(import_manifests(store, file, evidence=evidence)) == (1, 0, 0, 0)

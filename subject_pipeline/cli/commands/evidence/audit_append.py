@@ -44,7 +44,7 @@ def append(
     ts: str | None,
 ) -> None:
     """Append one row to a subject's chain; on disk when this returns."""
-    log = open_audit_log(shell.open_store(), shell.usable_key_ring())
+    log = open_audit_log(shell.keyed_store(new=True))
     event = parse_event(
         {
             "candidate_id": candidate_id,
@@ -102,7 +102,7 @@ def _payload(source: str | None) -> Any:  # noqa: ANN401 - any JSON
 
 def _there(shell: Shell, event: AccessEvent) -> tuple[int, str, str, AccessEvent]:
     """Seq, leaf hash and MAC of the row under an event's id, and what it records."""
-    for line in show_rows(shell.open_store(), shell.key_ring(), event.candidate_id):
+    for line in show_rows(shell.open_store(), event.candidate_id):
         row = line["row"]
         if row["event_id"] == event.event_id and row["ts"][:7] == event.ts[:7]:
             return row["seq"], leaf_hash(canonical_json(row)).hex(), line["mac"], recorded_event(row)

@@ -28,9 +28,7 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None:
     """Append the access events of .jsonl or .parquet files, each once however often its file is read."""
     sources = [local_file(path) for path in files]
-    ring = shell.key_ring()
-    ring.ring()
-    log = open_audit_log(shell.open_store(), ring)
+    log = open_audit_log(shell.keyed_store(new=True))
     report = IngestReport()
     ending = ""
     with bar("read", "events") as shown:
@@ -78,7 +76,7 @@ def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None
 def show(shell: Shell, candidate_id: str) -> None:
     """Print a subject's rows, each as stored; nothing is verified."""
     store = shell.existing_store()
-    rows = show_rows(store, shell.key_ring(), candidate_id)
+    rows = show_rows(store, candidate_id)
     if not rows:
         SubjectRegistry(store).get(candidate_id)  # an error where nobody has this id
     shell.tell({"rows": rows}, "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) or "no rows")

@@ -52,23 +52,24 @@ def verify(
         raise click.UsageError("--verifier-key and --incremental contradict each other: public verification is full")
     if processes is not None and (incremental or candidate_ids):
         raise click.UsageError("--processes is for a full verification of everything")
-    keys = shell.usable_key_ring() if verifier is None else _public_keys(verifier)
-    store = shell.open_store()
-    with contextlib.suppress(*([StoreError] if isinstance(keys, PublicKeys) else [])):
-        store.check_written()  # public verification finds a lost layout, and goes on without it
+    public = None if verifier is None else _public_keys(verifier)
+    store = shell.keyed_store() if public is None else shell.open_store()
+    if public is not None:
+        with contextlib.suppress(StoreError):  # public verification finds a lost layout, and goes on without it
+            store.check_written()
     with bar("verified", "chunks") as shown:
         known = [_note(path) for path in notes]
         if incremental or candidate_ids:
             report = whole_store.verify(
                 store,
-                keys,
+                public=public,
                 candidate_ids=candidate_ids,
                 incremental=incremental,
                 known_notes=known,
                 watch=lambda _, done, total: shown(done, total),
             )
         else:
-            report = verify_by_processes(store, keys, processes=processes, known_notes=known, progress=shown)
+            report = verify_by_processes(store, public=public, processes=processes, known_notes=known, progress=shown)
     if report.sound and len(report.unknown) == len(candidate_ids) > 0:
         raise UnknownSubjectError(unknown_words(report))
     listed = _listed(store, report) if verifier is None else None
@@ -84,13 +85,11 @@ def verify(
 @command_options
 def checkpoint(shell: Shell, notes: tuple[Path, ...]) -> None:
     """Verify what is new since the last checkpoint, then sign the next."""
-    ring, store = shell.usable_key_ring(), shell.existing_store()
+    store = shell.keyed_store()
     with bar("verified", "chunks") as shown:
-        report = checkpointing.write_checkpoint(
-            store, ring, known_notes=[_note(path) for path in notes], progress=shown
-        )
+        report = checkpointing.write_checkpoint(store, known_notes=[_note(path) for path in notes], progress=shown)
     written, listed = report.written, _listed(store, report.verification)
-    certificates = issue(store, ring)
+    certificates = issue(store)
     shell.tell(
         {
             "number": written.number if written else None,
@@ -149,7 +148,7 @@ def prove(shell: Shell, candidate_id: str, rows: bool, absent: bool, out: Path) 
     if rows and absent:
         raise click.UsageError("--rows and --absent are two different proofs: give one of them")
     kind = ABSENCE if absent else HISTORY if rows else HEAD
-    made = proving.prove(shell.existing_store(), shell.key_ring(), candidate_id, kind)
+    made = proving.prove(shell.existing_store(), candidate_id, kind)
     with whole_file(out) as unfinished:
         unfinished.write_text(json.dumps(made.proof, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     entry, stated = made.proven.entry, made.proven.statement
@@ -179,7 +178,7 @@ def _proven(candidate_id: str, proven: Proven) -> str:
 def rebuild(shell: Shell) -> None:
     """Write everything that is derived again, from the table and the log: the audit index."""
     with bar("indexed", "chunks") as shown:
-        done = rebuild_store(shell.existing_store(), shell.key_ring(), shown)
+        done = rebuild_store(shell.existing_store(), shown)
     shell.tell(
         {"chunks": done.chunks, "segments": done.segments, "removed": done.removed},
         f"audit index of {done.chunks:,} chunks written again from {done.segments:,} segments",

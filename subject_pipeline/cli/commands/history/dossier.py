@@ -21,8 +21,7 @@ from subject_pipeline.lifecycle.dossier.writing import write_dossier
 def dossier(shell: Shell, candidate_id: str, out: Path, actors: bool, no_source: bool, no_proof: bool) -> None:
     """Write what is held about a person to a new folder; it is recorded as an access on their request."""
     made = write_dossier(
-        shell.existing_store(),
-        shell.usable_key_ring(),
+        shell.keyed_store(),
         candidate_id,
         out,
         actor=shell.actor(),

@@ -18,7 +18,7 @@ from subject_pipeline.lifecycle.history.words import event_words
 @command_options
 def history(shell: Shell, candidate_id: str, every: bool) -> None:
     """Tell what happened to a subject's record: registered, each decision, each access, and what is anchored."""
-    record = Record.of(shell.existing_store(), shell.key_ring(), candidate_id)
+    record = Record.of(shell.existing_store(), candidate_id)
     events, anchored = record.events(folded=not every), record.anchoring
     shell.tell(
         {

@@ -45,7 +45,7 @@ def search(shell: Shell, by: tuple[str, ...], out: Path | None, **wanted: str | 
     if out is not None:
         check_ending(out, (CSV, JSON_LINES, PARQUET))
     tally = _Tally()
-    frames = tally.through(search_log(shell.existing_store(), shell.key_ring(), Query(**wanted)))
+    frames = tally.through(search_log(shell.existing_store(), Query(**wanted)))
     if by:
         table = counts_table(sum((counted(rows, by) for rows in frames), Counter()), by)
         if out is not None:

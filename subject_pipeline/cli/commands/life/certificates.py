@@ -7,13 +7,12 @@ import click
 
 from subject_pipeline.cli.shell import Shell, command_options, say
 from subject_pipeline.errors import UnknownSubjectError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
 from subject_pipeline.objects.durability import whole_file
 from subject_pipeline.store.opened import SubjectStore
 
 
-def issue(store: SubjectStore, ring: KeyRingFile) -> dict[str, Any]:
+def issue(store: SubjectStore) -> dict[str, Any]:
     """Issue the certificates that may be issued now; how many were, and how many wait, for a command's JSON.
 
     Says on standard error what those wait for that wait for nothing but a trace to go.
@@ -22,7 +21,7 @@ def issue(store: SubjectStore, ring: KeyRingFile) -> dict[str, Any]:
         KeyRingError: there is no usable key ring.
         StoreError: the store failed.
     """
-    done = Certificates(store, ring).issue()
+    done = Certificates(store).issue()
     if done.certificates:
         say(f"{done.certificates:,} certificates of erasures were issued, below erasures/")
     if done.holding:
@@ -39,8 +38,7 @@ def issue(store: SubjectStore, ring: KeyRingFile) -> dict[str, Any]:
 @command_options
 def certificate(shell: Shell, candidate_id: str, out: Path) -> None:
     """Write the certificate of an erasure, which names nobody; docs/verify_certificate.py checks it."""
-    store, ring = shell.existing_store(), shell.usable_key_ring()
-    found = Certificates(store, ring).of(candidate_id)
+    found = Certificates(shell.keyed_store()).of(candidate_id)
     if found is None:
         raise UnknownSubjectError(
             f"there is no certificate about {candidate_id!r}: the person was not erased, or it is pending, until "

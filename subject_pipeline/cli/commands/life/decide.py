@@ -170,9 +170,9 @@ def readmit(shell: Shell, order: Order) -> None:
 def _decide(shell: Shell, order: Order, kind: Kind, **fields: str | None) -> None:
     """Apply one decision to each person named; those whom it is refused for are named with the reason, exit 1."""
     started = time.perf_counter()
-    store = shell.existing_store()
+    store = shell.keyed_store()
     orders = order.decisions(shell.actor(), kind, fields)
-    applying = Decisions(store, shell.usable_key_ring(), shell.actor())
+    applying = Decisions(store, shell.actor())
     verdicts = applying.apply(orders, dry_run=order.dry_run)
     applying.close()
     outcomes = [verdict.outcome for verdict in verdicts]

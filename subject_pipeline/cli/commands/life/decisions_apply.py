@@ -27,8 +27,8 @@ def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool) -> None:
     see `dead_letters`. Drafts of `reviews export` for which no kind was chosen are counted as undecided.
     """
     sources = [LineFile.local(path, ENDINGS) for path in files]
-    store = shell.existing_store()
-    decisions = Decisions(store, shell.usable_key_ring(), shell.actor())
+    store = shell.keyed_store()
+    decisions = Decisions(store, shell.actor())
     report = DecisionReport()
     status, ending = DONE, ""
     with bar("read", "decisions") as shown:

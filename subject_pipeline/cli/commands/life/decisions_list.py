@@ -33,11 +33,11 @@ _KINDS = (*(kind.value for kind in Kind), *REGISTRYS_OWN)
 @command_options
 def list_(shell: Shell, since: str | None, subject: str | None, kind: str | None, out: Path | None) -> None:
     """Print every recorded decision, one JSON object a line; in each chunk in the order of recording."""
-    ring, store = shell.usable_key_ring(), shell.existing_store()
+    store = shell.keyed_store()
     conditions = FeedConditions(None if since is None else _time(since), subject, kind)
     if out is not None:
         check_ending(out, (JSON_LINES, CSV, PARQUET))
-    evidence = ManifestEvidence(store, ring, shell.actor())
+    evidence = ManifestEvidence(store, shell.actor())
     try:
         found = recorded_decisions(store, evidence, conditions)
         if subject is not None:

@@ -10,7 +10,6 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import ConfigurationError, DecisionError
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.lifecycle.erasure import again as certified_again
 from subject_pipeline.lifecycle.erasure import selecting
 from subject_pipeline.lifecycle.erasure.certificates import Certificates
@@ -59,18 +58,16 @@ def erase(
         )
     order = _order(actor or shell.actor(), reason, evidence, approved_by)
     wanted = read_ids(path) if path is not None else list(candidate_ids)
-    store, ring = shell.existing_store(), shell.usable_key_ring()
+    store = shell.keyed_store()
     if due or ordered:
-        wanted = _selected(store, ring, shell.actor(), due=due)
+        wanted = _selected(store, shell.actor(), due=due)
     elif again:
-        wanted = certified_again.named(
-            store, ring, certified_again.read_certificates(store, ring, list(map(Path, wanted)))
-        )
-    erasures = Erasures(store, ring, shell.actor())
+        wanted = certified_again.named(store, certified_again.read_certificates(store, list(map(Path, wanted))))
+    erasures = Erasures(store, shell.actor())
     done = erasures.erase(wanted, order, dry_run=dry_run)
     erasures.close()
-    pending = {"certificates": 0, "certificates_pending": Certificates(store, ring).pending()} if dry_run else None
-    _tell(shell, done, pending or issue(store, ring), dry_run=dry_run)
+    pending = {"certificates": 0, "certificates_pending": Certificates(store).pending()} if dry_run else None
+    _tell(shell, done, pending or issue(store), dry_run=dry_run)
     end(DONE if done.complete else SOMETHING_FAILED)
 
 
@@ -81,8 +78,8 @@ def _order(actor: str, reason: str | None, evidence: str | None, approved_by: st
         raise ConfigurationError(f"cannot order an erasure so: {error}") from error
 
 
-def _selected(store: SubjectStore, ring: KeyRingFile, actor: str, *, due: bool) -> list[str]:
-    evidence = ManifestEvidence(store, ring, actor)
+def _selected(store: SubjectStore, actor: str, *, due: bool) -> list[str]:
+    evidence = ManifestEvidence(store, actor)
     evidence.open()
     return selecting.past_date(store, evidence, dt.datetime.now(dt.UTC)) if due else selecting.ordered(store, evidence)
 

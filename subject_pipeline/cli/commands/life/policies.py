@@ -25,9 +25,9 @@ def apply(shell: Shell, file: Path) -> None:
     manifests with a policy or vertical that is not declared any more.
     """
     declared = read_policies_file(file)
-    ring, store = shell.usable_key_ring(), shell.open_store()
+    store = shell.keyed_store(new=True)
     effect = effect_of(store, declared)
-    changed = store_policies(store.objects, ring, declared)
+    changed = store_policies(store, declared)
     shell.tell(
         {
             "file": str(file),
@@ -52,7 +52,7 @@ def apply(shell: Shell, file: Path) -> None:
 @command_options
 def show(shell: Shell) -> None:
     """Print the policies in force, in the form of a policies file."""
-    in_force = stored_policies(shell.existing_store().objects, shell.key_ring())
+    in_force = stored_policies(shell.existing_store())
     found = in_force.as_declared()
     shell.tell({**found, "sha256": in_force.sha256},
                yaml.safe_dump(found, sort_keys=False, default_flow_style=None).rstrip())  # fmt: skip

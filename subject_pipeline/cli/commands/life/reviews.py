@@ -40,6 +40,6 @@ def export(
         store,
         out,
         Export(wanted, shell.actor(), now, lambda: str(uuid.uuid4()), age),
-        Conditions(dataset=dataset, vertical=vertical, declared=declared_words(shell, store, vertical)),
+        Conditions(dataset=dataset, vertical=vertical, declared=declared_words(store, vertical)),
     )
     shell.tell({"kind": kind, "out": str(out), "count": count}, f"{count:,} drafts written to {out}")

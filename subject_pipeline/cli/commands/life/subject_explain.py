@@ -17,8 +17,8 @@ from subject_pipeline.registry.subjects import SubjectRegistry
 @command_options
 def explain(shell: Shell, candidate_id: str) -> None:
     """Say why a subject's data is kept until when: by which rule, counted from which row of the log."""
-    store, ring = shell.existing_store(), shell.key_ring()
+    store = shell.existing_store()
     manifest = SubjectRegistry(store).get(candidate_id).as_json()
-    rows = [line["row"] for line in show(store, ring, candidate_id)]
-    found = explained(manifest, rows, stored_policies(store.objects, ring), format_time(dt.datetime.now(dt.UTC)))
+    rows = [line["row"] for line in show(store, candidate_id)]
+    found = explained(manifest, rows, stored_policies(store), format_time(dt.datetime.now(dt.UTC)))
     shell.tell(found, in_words(found))

@@ -41,7 +41,7 @@ def list_(
         check_ending(out, (JSON_LINES, CSV, PARQUET))
     store = shell.existing_store()
     conditions = Conditions(
-        status, vertical, dataset, parse_consents(consents), held, due, declared_words(shell, store, vertical)
+        status, vertical, dataset, parse_consents(consents), held, due, declared_words(store, vertical)
     )
     now = dt.datetime.now(dt.UTC)
 

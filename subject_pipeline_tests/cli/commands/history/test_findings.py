@@ -13,7 +13,7 @@ FOREVER = "2099-01-01T00:00:00Z"
 def restrict(run: Run, who: str) -> None:
     """Use of one subject's data is restricted, and yet they are accessed."""
     shell = Shell()
-    decide(shell.open_store(), shell.key_ring(), who, "restricted", "2026-06-30T12:00:00Z")
+    decide(shell.open_store(), who, "restricted", "2026-06-30T12:00:00Z")
     assert run("audit", "append", who, "--action", "view", "--ts", FOREVER, "--purpose", "sales").status == 0
 
 
