@@ -132,9 +132,9 @@ class AuditSegments:
             number += 1
         if listed and after >= 0 and self._objects.local:
             # A folder's LIST takes longer the more it holds; an index is never far behind a log's end.
-            for later in range(number + 1, number + _LOOKED_PAST):
-                if self._objects.exists(self.key(chunk, later)):
-                    raise AuditLogError(self._gone(chunk, number))
+            later = range(number + 1, number + _LOOKED_PAST)
+            if self._objects.exists(*(self.key(chunk, number) for number in later)):
+                raise AuditLogError(self._gone(chunk, number))
 
     def _gone(self, chunk: str, number: int) -> str:
         return (

@@ -96,6 +96,8 @@ class RecordedChunk:
         if self._log is None or not (recorded := self._recorded):
             return {}
         names = {digest: one for one in candidate_ids if (digest := subject_digest(one)) in recorded}
+        if not names:
+            return {}
         return self._judged(*self._log, stored, {digest: recorded[digest] for digest in names}, names)
 
     def standings_to_change(self, stored: pl.DataFrame, candidate_ids: Collection[str]) -> Standings:

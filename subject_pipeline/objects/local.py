@@ -51,16 +51,17 @@ class LocalObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
-    def exists(self, key: str) -> bool:
+    def exists(self, key: str, *others: str) -> bool:
         """See `ObjectStore.exists`."""
         *parents, name = key_parts(key)
-        with _errors("look for", key):
-            try:
-                with folder_at(self._root, parents) as folder:
-                    os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            return True
+        names = [name, *(key_parts(other)[-1] for other in others)]
+        with (
+            _errors("look for", key),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            folder_at(self._root, parents) as folder,
+        ):
+            return any(_is_there(folder, one) for one in names)
+        return False
 
     def open(self, key: str) -> BinaryIO:
         """See `ObjectStore.open`."""
@@ -215,6 +216,13 @@ def _walk(folder: int, parts: Sequence[str], after: str) -> Iterator[ObjectInfo]
                         os.close(inner)
                 elif (key := "/".join(within)) > after:  # before its status is asked for, which is what takes time
                     yield _info(key, os.stat(entry.name, dir_fd=folder, follow_symlinks=False))
+
+
+def _is_there(folder: int, name: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    return False
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:

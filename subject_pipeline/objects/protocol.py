@@ -72,8 +72,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def exists(self, key: str) -> bool:
-        """Whether anything at all is under a key, without reading it.
+    def exists(self, key: str, *others: str) -> bool:
+        """Whether anything at all is under one of some keys, without reading it.
+
+        Args:
+            key: one of them.
+            others: the others, which lie in the same folder.
 
         Raises:
             StoreError: the store failed.

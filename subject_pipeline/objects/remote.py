@@ -82,8 +82,11 @@ class RemoteObjects:
         except BaseError as error:
             raise StoreError(f"cannot read the object {key!r}: {reason(error)}") from error
 
-    def exists(self, key: str) -> bool:
+    def exists(self, key: str, *others: str) -> bool:
         """See `ObjectStore.exists`."""
+        return self._is_there(key) or any(map(self._is_there, others))
+
+    def _is_there(self, key: str) -> bool:
         try:
             obstore.head(self._open(self._backend), check_key(key))
         except (FileNotFoundError, NotFoundError):

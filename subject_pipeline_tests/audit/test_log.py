@@ -574,6 +574,19 @@ def test_a_missing_middle_segment_refuses(place: Place, missing: tuple[int, ...]
         place.append(event(_SUBJECT, "new"))
 
 
+def test_a_segment_missing_beyond_the_index_refuses(place: Place) -> None:
+    """A log that is read from its index on is looked past its end as well."""
+    log = place.log()
+    for number in range(9):
+        log.append([event(_SUBJECT, f"e{number}")])
+        if number == 5:
+            log.close(index_after_bytes=0)
+    (place.folder / AuditSegments.key(_CHUNK, 7)).unlink()
+
+    with pytest.raises(AuditLogError, match=re.escape(AuditSegments.key(_CHUNK, 7))):
+        place.append(event(_SUBJECT, "new"))
+
+
 def test_damage_in_one_chunk_stops_no_other(place: Place) -> None:
     """An append to a sound chunk goes on beside a damaged one."""
     _fill(place, 3)

@@ -207,6 +207,8 @@ def test_an_object_exists_once_it_is_written(objects: ObjectStore) -> None:
     objects.create("a/b", b"x")
     assert objects.exists("a/b")
     assert not objects.exists("a/c")
+    assert objects.exists("a/c", "a/b")
+    assert not objects.exists("a/c", "a/d", "a/e")
 
 
 def test_what_killed_writers_left_is_removed_where_a_store_keeps_such(objects: ObjectStore) -> None:
