@@ -56,11 +56,13 @@ cluster: $(READY_DEV) ## Scale-out on http://127.0.0.1:3000: Redis, Postgres, an
 
 # Two, because each of them fills a core, and half of a second one with Polars's threads; `worksteal`, because the long
 # tests follow each other. What lies in real/ is not even imported: clients of servers, a browser, Kubernetes; nor, where
-# time counts, the libraries of agents. In memory where there is room: a test waits for thousands of fsyncs.
+# time counts, the libraries of agents. In memory where there is room: tests wait for thousands of fsyncs, of Dagster's
+# history most of all.
 QUICKLY = -m "not real and not long" --ignore=subject_pipeline_tests/gate/adapters
 TESTS = --ignore=subject_pipeline_tests/real $(if $(filter ci nightly,$(HYPOTHESIS_PROFILE)),-m "not real",$(QUICKLY))
-ROOM_IN_MEMORY = $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -ge 2048 2>/dev/null && echo /dev/shm)
-test: export TMPDIR := $(or $(TMPDIR),$(ROOM_IN_MEMORY),/tmp)
+ROOM_IN_MEMORY = $(shell test "$$(df -Pm /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }')" -ge 2048 2>/dev/null && \
+	! grep -q ' /dev/shm .*noexec' /proc/mounts && echo /dev/shm)
+test check-real: export TMPDIR := $(or $(TMPDIR),$(ROOM_IN_MEMORY),/tmp)
 test: $(READY_DEV) ## The tests that need nothing but files and no long time; all of those with the examples of CI: make test HYPOTHESIS_PROFILE=ci; others every time: =nightly
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS) $(COVERED)
 
@@ -82,7 +84,7 @@ check: lint types test ## What every change must pass: lint, types and all tests
 
 check-real: export HYPOTHESIS_PROFILE ?= ci
 check-real: $(READY_DEV) real-parts ## The tests that need servers, a browser, or longer than a quick test may take
-	# Two at once: most of their time is waiting for daemons. A file's tests stay together, they share what they start;
+	# Two at once: a third finds no core that waits. A file's tests stay together, they share what they start;
 	# in the files' order, since the longest come early, not by how many tests a file has.
 	$(BIN)/python -m pytest -q -m real -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import json
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from subject_pipeline.checkpoints.statement import Statement
 from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.checkpoints.tree.merkle import GrowingTree, root
 from subject_pipeline.errors import CheckpointError
-from subject_pipeline.formats.leaves import leaf_hash
+from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 GOLDEN = json.loads((VECTORS / "checkpoint_v2.json").read_text(encoding="utf-8"))
@@ -180,6 +181,69 @@ def test_an_entry_that_no_subject_has_is_refused(changes: dict[str, Any]) -> Non
     RosterEntry.parse(sound)
     with pytest.raises(CheckpointError, match="not a roster's entry"):
         RosterEntry.parse(_values(sound, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"seq": 2**53}, "seq"),
+        ({"seq": -1}, "row_sha256"),
+        ({"row_sha256": "0" * 64}, "row_sha256"),
+        ({"seq": -1, "row_sha256": "0" * 64, "state": "absent", "manifest_sha256": ""}, "state"),
+        ({"seq": -1, "row_sha256": "0" * 64, "manifest_sha256": ""}, "manifest_sha256"),
+        ({"seq": 0, "state": "deleted"}, "manifest_sha256"),
+        ({"manifest_sha256": ""}, "manifest_sha256"),
+    ],
+)
+def test_the_value_of_an_entry_that_does_not_fit_is_named(changes: dict[str, Any], field: str) -> None:
+    """The first that cannot be, given those before it."""
+    sound = RosterEntry("A" * 21 + "w", 2, HASH, HASH, "present").text()
+    with pytest.raises(CheckpointError, match=f"not a roster's entry: its {field} is not what one can hold"):
+        RosterEntry.parse(_values(sound, **changes))
+
+
+@pytest.mark.parametrize("field", ["entry_sha256", "id_sha256"])
+def test_a_rosters_leaf_holds_two_hashes(field: str) -> None:
+    """In canonical JSON all the same, and the one that is none is named."""
+    sound = roster_leaf(HASH, b"{}")
+    assert parse_roster_leaf(sound) == (HASH, hashlib.sha256(b"{}").hexdigest())
+    with pytest.raises(CheckpointError, match=f"not a roster's leaf: its {field} is not"):
+        parse_roster_leaf(_values(sound, **{field: HASH.upper()}))
+
+
+def test_a_roster_says_where_a_chain_ended() -> None:
+    """Nowhere for somebody without a row, and for anybody whom it does not know."""
+    rowless, recorded = "1" * 64, "2" * 64
+    roster = Roster.of({
+        rowless: RosterEntry("A" * 22, -1, NO_HASH, HASH, "present"),
+        recorded: RosterEntry("A" * 22, 7, HASH, HASH, "present"),
+    })  # fmt: skip
+    assert [roster.chain(one) for one in (rowless, recorded, "3" * 64)] == [None, (7, HASH), None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"chunk": "chunk-G"}, "chunk"),
+        ({"segment": "0"}, "segment"),
+        ({"segment_sha256": "0" * 64}, "segment_sha256"),
+        ({"objects_sha256": "AB" * 32}, "objects_sha256"),
+    ],
+)
+def test_the_value_of_a_leaf_that_does_not_fit_is_named(changes: dict[str, Any], field: str) -> None:
+    """So that somebody who looks into a damaged store knows where to look."""
+    with pytest.raises(CheckpointError, match=f"not a chunk's leaf: its {field} is not"):
+        ChunkLeaf.parse(_values(LEAF, **changes))
+
+
+def test_leaves_under_another_root_are_refused() -> None:
+    """As they are, and with anything behind the last line."""
+    names, leaves = ("chunk-0", "chunk-1", "chunk-2"), [ChunkLeaf(**one) for one in GOLDEN["leaves"]]
+    data, right = leaves_text(leaves), state_root(leaves)
+    assert tuple(parse_leaves(data, names=names, root=right)) == names
+    for changed, under in ((data, HASH), (data + b"x", right), (data[:-1], right)):
+        with pytest.raises(CheckpointError, match="other leaves than those of the state root"):
+            parse_leaves(changed, names=names, root=under)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subject_pipeline.checkpoints.signed_notes import open_note, parse_verifier_line, sign_note, verifier_line
+from subject_pipeline.checkpoints.signed_notes import (
+    MAX_NOTE_BYTES,
+    is_named_in,
+    open_note,
+    opened_by,
+    parse_verifier_line,
+    sign_note,
+    verifier_line,
+)
 from subject_pipeline.errors import CheckpointError
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -207,3 +216,45 @@ def test_a_verifier_line_may_hold_a_plus_in_its_base64() -> None:
     publics = (_public_of(bytes([index]) * 32) for index in range(256))
     public = next(public for public in publics if b"+" in base64.b64encode(b"\x01" + public))
     assert parse_verifier_line(verifier_line(NAME, public)) == (NAME, public)
+
+
+def test_a_note_is_signed_by_somebody() -> None:
+    """Without a key nothing is made that looks like a note."""
+    with pytest.raises(CheckpointError, match="no private key is given"):
+        sign_note(TEXT, NAME)
+
+
+def test_a_note_has_a_largest_size() -> None:
+    """One character less than too many is read, and signed by nobody here."""
+    for size, refusal in ((MAX_NOTE_BYTES, "no blank line"), (MAX_NOTE_BYTES + 1, "more than 1,048,576 characters")):
+        with pytest.raises(CheckpointError, match=refusal):
+            open_note("x" * (size - 1) + "\n", NAME, PUBLIC)
+
+
+def test_a_refusal_names_every_key_that_was_looked_for() -> None:
+    """With its id, since a rotated key has the name of the one before."""
+    other = _public_of(bytes(32))
+    ids = [verifier_line(NAME, key).split("+")[1] for key in (other, _public_of(b"x" * 32))]
+    with pytest.raises(CheckpointError, match=re.escape(f"by the key {NAME}+{ids[0]}, {NAME}+{ids[1]}") + "$"):
+        opened_by(NOTE, [(NAME, other), (NAME, _public_of(b"x" * 32))])
+
+
+@pytest.mark.parametrize(
+    ("note", "named"),
+    [
+        (NOTE.encode(), True),
+        (NOTE.replace("one", "two").encode(), True),  # whether it holds is not asked
+        (b"\xff\n" + NOTE.encode(), True),
+        (sign_note(TEXT, NAME, bytes(32), SEED).encode(), True),
+        (sign_note(TEXT, NAME, bytes(32)).encode(), False),
+        (sign_note(TEXT, "another", SEED).encode(), False),
+        (NOTE.replace("\u2014 ", "").encode(), False),
+        (NOTE.replace("\u2014 ", "- ").encode(), False),
+        (NOTE.encode()[:-8], False),
+        (TEXT.encode(), False),
+        (b"", False),
+    ],
+)
+def test_a_note_names_a_key_by_name_and_id(note: bytes, named: bool) -> None:
+    """Of any bytes it is said whether they have such a line."""
+    assert is_named_in(note, verifier_line(NAME, PUBLIC)) is named

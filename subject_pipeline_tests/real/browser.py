@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Dialog, Locator, Page, expect, sync_playwright
 
-from subject_pipeline_tests.real.dagster_stack import DagsterStack
+from subject_pipeline_tests.real.dagster_stack import CHUNKS, DagsterStack
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -74,7 +74,7 @@ class Browser:
         self._press(self.page.get_by_role("button", name=re.compile(r"Materialize.*…")), dialog)
         if partition is None:
             dialog.get_by_role("button", name="All", exact=True).click()
-            expect(dialog.get_by_text("64 partitions", exact=True)).to_be_visible()
+            expect(dialog.get_by_text(f"{CHUNKS} partitions", exact=True)).to_be_visible()
         else:
             dialog.get_by_text("Select a partition or create one").click()
             self.page.get_by_placeholder("Filter partitions").fill(partition)

@@ -21,7 +21,7 @@ from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline_tests.real import queries
 from subject_pipeline_tests.real.conftest import ROOT, free_port, wait_until
-from subject_pipeline_tests.real.dagster_stack import DagsterStack, copy_project
+from subject_pipeline_tests.real.dagster_stack import CHUNKS, DagsterStack, copy_project
 from subject_pipeline_tests.real.postgres import need, reachable_folder
 
 WORKERS = ("worker-1", "worker-2")
@@ -135,7 +135,7 @@ class RunningCluster:
                 os.killpg(group, signal.SIGCONT)
             return bool(held)
 
-        wait_until(frozen_amid_a_run, 120, f"{worker} to be amid a run")
+        wait_until(frozen_amid_a_run, 120, f"{worker} to be amid a run", every=0.2)
         os.killpg(self.group(worker), signal.SIGKILL)
         assert len(held) == 1
         return held[0]
@@ -179,6 +179,7 @@ def running_cluster(people: int, settings: Mapping[str, str]) -> Iterator[Runnin
             "PORT": str(port),
             "CLUSTER_STATE": str(state),
             "CLUSTER_PROJECT": str(project),
+            "SUBJECT_CHUNKS": str(CHUNKS),
             **settings,
         }
         output = parts.enter_context((folder / "output").open("wb"))

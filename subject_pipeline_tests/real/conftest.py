@@ -24,13 +24,16 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll a condition; fail the test when it does not come true in time."""
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, every: float = 1) -> None:
+    """Poll a condition, seldom: what a page is asked takes time from the runs that it is asked about.
+
+    The test fails when it does not come true in time.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def answers(url: str) -> bool:

@@ -16,10 +16,11 @@ from subject_pipeline.keys.ring import KeyRing
 from subject_pipeline.keys.ring_file import create_ring
 from subject_pipeline.samples.people import sample_workers
 from subject_pipeline_tests.real.conftest import BIN, ROOT, free_port, running, wait_until
-from subject_pipeline_tests.real.web_server import ALL_PARTITIONS, ENDED, PARTITIONS, SELECTOR, DagsterStack
+from subject_pipeline_tests.real.web_server import ALL_PARTITIONS, CHUNKS, ENDED, PARTITIONS, SELECTOR, DagsterStack
 
 __all__ = [
     "ALL_PARTITIONS",
+    "CHUNKS",
     "ENDED",
     "PARTITIONS",
     "SELECTOR",
@@ -80,6 +81,7 @@ def dagster_stack(
         "DAGSTER_HOME": str(home),
         "DAGSTER_COMPUTE_LOGS": str(home / "compute_logs"),
         "PYTHONPATH": str(project),
+        "SUBJECT_CHUNKS": str(CHUNKS),
         "SUBJECT_STORE_URL": str(store_folder),
         "SUBJECT_KEY_RING": str(key_ring),
         **(settings or {}),

@@ -5,9 +5,10 @@ from contextlib import ExitStack
 import polars as pl
 import pytest
 
-from subject_pipeline_tests.real.dagster_stack import DagsterStack, copy_project, dagster_stack, declare
+from subject_pipeline_tests.real.dagster_stack import CHUNKS, DagsterStack, copy_project, dagster_stack, declare
 
 DRIVERS, NURSES, CLERKS, AGENTS = 1_600, 1_500, 1_400, 1_000
+A_DRIVERS_RUN = CHUNKS // 8
 BAD_AGENT, FIRST_AGENT = "AGENT_1042", "AGENT/1042"
 _SHARED = pytest.StashKey[DagsterStack]()
 
@@ -27,7 +28,7 @@ def agents() -> pl.DataFrame:
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DagsterStack:
     """One stack for all modules that take it: starting one takes half a minute.
 
-    Its datasets beside `workers` are `drivers` (a backfill has runs of 8 partitions), `nurses`, `clerks` and `agents`
+    Its datasets beside `workers` are `drivers` (a backfill has eight runs), `nurses`, `clerks` and `agents`
     (one of them collides with another). A test speaks of a dataset of its own; one module alone has audit events.
     """
     stash = request.config.stash
@@ -35,7 +36,14 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         folder = tmp_path_factory.mktemp("stack")
         project = copy_project(folder, 3_000)
         number = {"key_column": "id"}
-        declare(project, "drivers", people(DRIVERS), candidate_id_prefix="DRIVER-", partitions_per_run=8, **number)
+        declare(
+            project,
+            "drivers",
+            people(DRIVERS),
+            candidate_id_prefix="DRIVER-",
+            partitions_per_run=A_DRIVERS_RUN,
+            **number,
+        )
         declare(project, "nurses", people(NURSES), candidate_id_prefix="NURSE-", **number)
         declare(project, "clerks", people(CLERKS), candidate_id_prefix="CLERK-", **number)
         declare(project, "agents", agents(), **number)

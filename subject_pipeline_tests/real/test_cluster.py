@@ -119,7 +119,7 @@ def test_a_run_whose_process_is_killed_is_run_again_by_itself(cluster: RunningCl
 
     def killed_amid_a_run() -> bool:
         run = stack.launch("verify_checkpoint_and_report", tags=ALL_PARTITIONS)
-        wait_until(lambda: stack.status(run) in {"STARTED", *ENDED}, 120, "the run's start")
+        wait_until(lambda: stack.status(run) in {"STARTED", *ENDED}, 120, "the run's start", every=0.2)
         pid = cluster.pid_of(run)
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)  # a worker's process is there after its run, too
