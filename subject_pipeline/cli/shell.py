@@ -15,14 +15,14 @@ import click
 from subject_pipeline.errors import ConfigurationError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
-from subject_pipeline.keys.ring_file import KeyRingFile
 from subject_pipeline.objects.location import home_expanded
 from subject_pipeline.project.finding import project_around
 from subject_pipeline.settings import Settings, json_logs, system_user
-from subject_pipeline.store.opened import SubjectStore
 
 if TYPE_CHECKING:
+    from subject_pipeline.keys.ring_file import KeyRingFile
     from subject_pipeline.project.reading import Project
+    from subject_pipeline.store.opened import SubjectStore
 
 DONE, SOMETHING_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
@@ -42,12 +42,14 @@ class Shell:
     project_folder: Path | None = None
     _found: "list[Project | None]" = field(default_factory=list)
 
-    def open_store(self) -> SubjectStore:
+    def open_store(self) -> "SubjectStore":
         """The store that the call names, else the project's, else the environment's; with the key ring.
 
         Raises:
             ConfigurationError: they contradict each other or cannot be used.
         """
+        from subject_pipeline.store.opened import SubjectStore  # noqa: PLC0415 - `--help` opens no store
+
         if self.store_url and self.storage_root:
             raise ConfigurationError("give --store or --storage-root, not both")
         settings = Settings.read(os.environ)
@@ -77,7 +79,7 @@ class Shell:
             )
         return self._found[0]
 
-    def existing_store(self) -> SubjectStore:
+    def existing_store(self) -> "SubjectStore":
         """The same, for commands that make no store: a mistyped address must not look like an empty one.
 
         Raises:
@@ -87,13 +89,15 @@ class Shell:
         store.check_written()
         return store
 
-    def key_ring(self) -> KeyRingFile:
+    def key_ring(self) -> "KeyRingFile":
         """The key ring that the project names, else the environment; not opened before its first use."""
+        from subject_pipeline.keys.ring_file import KeyRingFile  # noqa: PLC0415 - nor a key ring
+
         project = self.project()
         path = project.platform.key_ring if project else Settings.read(os.environ).key_ring
         return KeyRingFile(home_expanded(path) if path else None)
 
-    def keyed_store(self, *, new: bool = False) -> SubjectStore:
+    def keyed_store(self, *, new: bool = False) -> "SubjectStore":
         """The same, for commands that need the key ring: it is opened now.
 
         Args:
