@@ -7,6 +7,7 @@ The signature covers the text alone, not the key's name: anyone who relies on th
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidSignature
@@ -19,6 +20,7 @@ _KEY_BYTES = 32
 _ID_BYTES = 4
 _DASH = "\u2014 "
 _MAX_SIGNATURES = 100
+_control = re.compile(r"[\x00-\x09\x0b-\x1f]").search  # any but the newline
 MAX_NOTE_BYTES = 1 << 20
 """A larger note is not read; sixteen signatures of any kind known today take a tenth of it."""
 
@@ -153,7 +155,7 @@ def _is_name(name: str) -> bool:
 def _note_bytes(text: str) -> bytes:
     if not text.endswith("\n"):
         raise CheckpointError("not a signed note's text: it does not end in a newline")
-    if any(char < " " and char != "\n" for char in text):
+    if _control(text) is not None:
         raise CheckpointError("not a signed note's text: it holds a control character")
     try:
         return text.encode()

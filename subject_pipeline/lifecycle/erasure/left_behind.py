@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -27,12 +27,12 @@ class LeftBehind:
     Attributes:
         version: the table's.
         removed: by chunk, the versions that dropped files which are gone from the store, as far as Delta's log goes.
-        listed: what the look listed.
+        staged: what the look listed below `staging/`.
     """
 
     version: int
     removed: Mapping[str, list[int]] = field(repr=False)
-    listed: Mapping[str, ObjectInfo] = field(repr=False)
+    staged: Sequence[ObjectInfo] = field(repr=False)
 
     @classmethod
     def of(cls, store: SubjectStore, traces: Traces) -> "LeftBehind":
@@ -50,7 +50,8 @@ class LeftBehind:
                     if f"{TABLE}/{path}" not in traces.listed:
                         chunk = path.partition("/")[0].removeprefix("chunk=")
                         removed.setdefault(chunk, []).append(int(name.removesuffix(".json")))
-        return cls(snapshot.version if snapshot else 0, removed, traces.listed)
+        staged = [item for key, item in traces.listed.items() if key.startswith(STAGING)]
+        return cls(snapshot.version if snapshot else 0, removed, staged)
 
     def files_removed(self, chunk: str, since: int) -> int:
         """How many files of a chunk the table dropped after a version, that are gone."""
@@ -59,10 +60,7 @@ class LeftBehind:
     def parts_rewritten(self, chunk: str, since: str) -> int:
         """How many staged parts that may hold people of a chunk were written after a time."""
         then = dt.datetime.fromisoformat(since)
-        return sum(
-            key.startswith(STAGING) and item.modified >= then and staged_parts.may_hold(key, chunk)
-            for key, item in self.listed.items()
-        )
+        return sum(item.modified >= then and staged_parts.may_hold(item.key, chunk) for item in self.staged)
 
 
 def _dropped(commit: bytes) -> Iterator[str]:
