@@ -127,14 +127,20 @@ class AuditSegments:
                 raise AuditLogError(self._gone(chunk, number))
             yield number, data
         number = last + 1
-        while (data := self.get(chunk, number)) is not None:
-            yield number, data
-            number += 1
-        if listed and after >= 0 and self._objects.local:
+        while True:
+            while (data := self.get(chunk, number)) is not None:
+                yield number, data
+                number += 1
             # A folder's LIST takes longer the more it holds; an index is never far behind a log's end.
             later = range(number + 1, number + _LOOKED_PAST)
-            if self._objects.exists(*(self.key(chunk, number) for number in later)):
+            looked = listed and after >= 0 and self._objects.local
+            if not looked or not self._objects.exists(*(self.key(chunk, one) for one in later)):
+                return
+            # Appended meanwhile, with one more behind it? A later segment is made once this one is there.
+            if (data := self.get(chunk, number)) is None:
                 raise AuditLogError(self._gone(chunk, number))
+            yield number, data
+            number += 1
 
     def _gone(self, chunk: str, number: int) -> str:
         return (

@@ -587,6 +587,28 @@ def test_a_segment_missing_beyond_the_index_refuses(place: Place) -> None:
         place.append(event(_SUBJECT, "new"))
 
 
+def test_segments_that_appear_behind_the_end_while_it_is_looked_at_are_no_gap(place: Place) -> None:
+    """Two writers append between the question for the next segment and the look past it: both are read."""
+    log = place.log()
+    log.append([event(_SUBJECT, "e0")])
+    log.close(index_after_bytes=0)
+    appended: list[str] = []
+
+    def around(done: str, key: str, run: Callable[[], Any]) -> Any:
+        found = run()
+        if done == "get" and key == AuditSegments.key(_CHUNK, 1) and found is None and not appended:
+            appended.extend(("e1", "e2"))
+            other = AuditLog(SubjectStore.at(str(place.folder), ring=place.fresh_ring()))
+            for one in appended:
+                other.append([event(_SUBJECT, one)])
+        return found
+
+    place.objects.around = around
+    (done,) = place.log().append([event(_SUBJECT, "e3")])
+    assert (appended, done.seq) == (["e1", "e2"], 3)
+    assert assert_sound(place).rows == 4
+
+
 def test_damage_in_one_chunk_stops_no_other(place: Place) -> None:
     """An append to a sound chunk goes on beside a damaged one."""
     _fill(place, 3)
