@@ -1,5 +1,6 @@
 """The audit log's objects: create-only segments, `audit/<chunk>/<number, 12 digits>.jsonl`, dense from 0."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -126,21 +127,22 @@ class AuditSegments:
             if data is None:
                 raise AuditLogError(self._gone(chunk, number))
             yield number, data
-        number = last + 1
-        while True:
-            while (data := self.get(chunk, number)) is not None:
-                yield number, data
-                number += 1
-            # A folder's LIST takes longer the more it holds; an index is never far behind a log's end.
-            later = range(number + 1, number + _LOOKED_PAST)
-            looked = listed and after >= 0 and self._objects.local
-            if not looked or not self._objects.exists(*(self.key(chunk, one) for one in later)):
+        # A folder's LIST takes longer the more it holds; an index is never far behind a log's end.
+        looks_past = listed and after >= 0 and self._objects.local
+        for number in itertools.count(last + 1):
+            data = self.get(chunk, number)
+            if data is None and looks_past and self._objects.exists(*self._behind(chunk, number)):
+                data = self.get(
+                    chunk, number
+                )  # appended meanwhile, and one behind it: none is made before the last one
+                if data is None:
+                    raise AuditLogError(self._gone(chunk, number))
+            if data is None:
                 return
-            # Appended meanwhile, with one more behind it? A later segment is made once this one is there.
-            if (data := self.get(chunk, number)) is None:
-                raise AuditLogError(self._gone(chunk, number))
             yield number, data
-            number += 1
+
+    def _behind(self, chunk: str, number: int) -> Iterator[str]:
+        return (self.key(chunk, later) for later in range(number + 1, number + _LOOKED_PAST))
 
     def _gone(self, chunk: str, number: int) -> str:
         return (

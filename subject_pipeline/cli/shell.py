@@ -90,12 +90,18 @@ class Shell:
         return store
 
     def key_ring(self) -> "KeyRingFile":
-        """The key ring that the project names, else the environment; not opened before its first use."""
+        """The key ring that the project names, else the environment; not looked for before its first use.
+
+        So a command that names its store and needs no key works whatever the project's YAML is like.
+        """
         from subject_pipeline.keys.ring_file import KeyRingFile  # noqa: PLC0415 - nor a key ring
 
+        return KeyRingFile(self._ring_path)
+
+    def _ring_path(self) -> Path | None:
         project = self.project()
         path = project.platform.key_ring if project else Settings.read(os.environ).key_ring
-        return KeyRingFile(home_expanded(path) if path else None)
+        return home_expanded(path) if path else None
 
     def keyed_store(self, *, new: bool = False) -> "SubjectStore":
         """The same, for commands that need the key ring: it is opened now.

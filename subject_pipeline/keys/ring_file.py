@@ -5,7 +5,8 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +112,22 @@ class KeyRingFile:
     Pickled, it is the same file, to be read again.
 
     Args:
-        path: the file; None where none is configured, which is an error only when the ring is needed.
+        path: the file, or what finds it when it is first asked for; None where none is configured, which is an error
+            only when the ring is needed.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | Callable[[], Path | None] | None) -> None:
+        self._asked = path
         self._lock = threading.Lock()
         self._ring: KeyRing | None = None
         self._looked_for: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeyRingFile, (self._path,)  # no key leaves this process
+
+    @cached_property
+    def _path(self) -> Path | None:
+        return self._asked() if callable(self._asked) else self._asked
 
     @property
     def path(self) -> Path:

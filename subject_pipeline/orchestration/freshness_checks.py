@@ -14,7 +14,6 @@ from subject_pipeline.orchestration.history.partitions import PastPartitions, la
 from subject_pipeline.orchestration.privacy.failures import said
 from subject_pipeline.orchestration.resources import KeyRingResource, StoreResource
 from subject_pipeline.project.platform import Automation
-from subject_pipeline.store.opened import SubjectStore
 
 if TYPE_CHECKING:
     from subject_pipeline.orchestration.ui.tables import Value
@@ -73,7 +72,7 @@ def checkpoint_check(automation: Automation, clock: Clock = _now) -> dg.AssetChe
     ) -> dg.AssetCheckResult:
         number, when = _recorded(context.instance)
         notes = last_note(context.instance, CHECKPOINT)
-        return _checkpoint_result(number, when, clock(), within, _in_store(store.open(key_ring), number, notes))
+        return _checkpoint_result(number, when, clock(), within, _in_store(store, key_ring, number, notes))
 
     return checkpoint_is_recent
 
@@ -127,10 +126,12 @@ def _recorded(instance: DagsterInstance) -> tuple[int | None, dt.datetime | None
     return known, dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
 
 
-def _in_store(store: SubjectStore, recorded: int | None, notes: Sequence[str]) -> str | None:
+def _in_store(
+    store: StoreResource, key_ring: KeyRingResource, recorded: int | None, notes: Sequence[str]
+) -> str | None:
     """A description, if the store's newest checkpoint is not the recorded one; None if it is."""
     try:
-        note = stored_checkpoint(store, notes)
+        note = stored_checkpoint(store.open(key_ring), notes)
     except CheckpointError as error:
         return f"the store's does not hold: {said(error)}"
     except SubjectPipelineError as error:

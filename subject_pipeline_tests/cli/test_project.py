@@ -44,6 +44,16 @@ def test_a_store_that_is_named_wins(run: Run, at: Path, monkeypatch: pytest.Monk
     assert run("--store", at / "other", "subjects", "count").out.strip() == "0"
 
 
+def test_a_store_that_is_named_needs_no_sound_project(run: Run, at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a key is needed, which the project's ring has: then its YAML is refused."""
+    SubjectStore.at(str(at / "other"), wanted_chunks=16).layout_or_create()
+    (at / "src" / "mine" / "defs" / "platform" / "defs.yaml").write_text(f"type: {TYPE}\n  ]: [")
+    monkeypatch.chdir(at)
+    assert run("--store", at / "other", "subjects", "count").out.strip() == "0"
+    refused = run("--store", at / "other", "audit", "verify", "--json")
+    assert (refused.status, "cannot read" in refused.json["error"]) == (2, True)
+
+
 def test_a_folder_without_a_project_is_refused(run: Run, tmp_path: Path) -> None:
     """A misspelt folder is not taken for "no project"."""
     refused = run("--project", tmp_path, "subjects", "count", "--json")

@@ -133,11 +133,13 @@ def test_it_reads_one_record_a_partition(instance: DagsterInstance, monkeypatch:
     assert (sum(fetched), len(fetched)) == (len(NAMES), 2)
 
 
-def checkpoint_said(bench: AuditBench, *, later: dt.timedelta = dt.timedelta()) -> dg.AssetCheckEvaluation:
+def checkpoint_said(
+    bench: AuditBench, *, later: dt.timedelta = dt.timedelta(), url: str | None = None
+) -> dg.AssetCheckEvaluation:
     """What the check of checkpoints says, so much later."""
     check = checkpoint_check(Automation(), clock=lambda: dt.datetime.now(dt.UTC) + later)
     resources = {
-        "store": StoreResource(url=str(bench.folder / "store"), layout=LayoutResource(chunk_count=CHUNKS)),
+        "store": StoreResource(url=url or str(bench.folder / "store"), layout=LayoutResource(chunk_count=CHUNKS)),
         "key_ring": KeyRingResource(path=str(bench.folder / "ring.json")),
     }
     return evaluated(check, bench.instance, resources)
@@ -188,12 +190,9 @@ def test_a_checkpoint_is_recent_until_it_is_not(bench: AuditBench) -> None:
     gone = checkpoint_said(bench)
     assert gone.passed
     assert str(gone.description).endswith("is gone: the store has 0 checkpoints")
+    assert "could not be read (" in str(checkpoint_said(bench, url="ftp://nowhere/store").description)
     (bench.folder / "ring.json").unlink()
     assert "could not be read (KeyRingError" in str(checkpoint_said(bench).description)
-
-
-def _ring(bench: AuditBench) -> Any:
-    return KeyRingResource(path=str(bench.folder / "ring.json")).file()
 
 
 def dagsters_own(bench: AuditBench, within: dt.timedelta) -> dg.AssetCheckEvaluation:
