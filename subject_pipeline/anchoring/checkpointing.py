@@ -9,7 +9,6 @@ Nothing is signed that verification would refuse: what is about to be signed is 
 It is longer than other files because the order from verdict to signature is what has to be reviewed.
 """
 
-import base64
 import contextlib
 import datetime as dt
 import secrets
@@ -176,7 +175,6 @@ class _Draft:
         roster = next_roster(found, anchored, _blind)
         leaf = ChunkLeaf.parse(next_leaf(found, before, roster).text())
         if leaf.roster_root != before.roster_root:
-            Roster.parse(roster.text(), subjects=leaf.subjects, root=leaf.roster_root)
             self.writer.roster(leaf, roster)
         return leaf
 
@@ -251,4 +249,4 @@ def _write(
 
 
 def _blind() -> str:
-    return base64.urlsafe_b64encode(secrets.token_bytes(BLIND_BYTES)).rstrip(b"=").decode()
+    return secrets.token_urlsafe(BLIND_BYTES)

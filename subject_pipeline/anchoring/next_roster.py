@@ -28,8 +28,9 @@ def next_roster(found: ChunkFindings, anchored: AnchoredSubjects, blind: Blind) 
     """
     log, named = found.log, found.named
     entries = dict(anchored.others(named))  # of whom nothing was read: they stay as they were
+    before = anchored.entries(named)
     for candidate_id in named:
-        known = anchored.entry(candidate_id)
+        known = before.get(candidate_id)
         end = log.chains.get(candidate_id) if log is not None else None
         if end is None:
             end = (known.seq, known.row_sha256) if known is not None else (-1, NO_HASH)

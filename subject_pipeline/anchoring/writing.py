@@ -28,7 +28,7 @@ class CheckpointWriter:
             StoreError: the store failed, or other bytes are in its place.
         """
         if roster.entries:
-            self._create(roster_key(leaf.chunk, leaf.roster_root), roster.text())
+            self._create(roster_key(leaf.chunk, leaf.roster_root), roster.text)
 
     def leaves(self, state_root: str, leaves: Iterable[ChunkLeaf]) -> None:
         """Store the leaves of a state.

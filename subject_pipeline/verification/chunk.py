@@ -200,10 +200,9 @@ class ChunkVerifier:
         if hashes is not None:
             named = found.named
             astray = {one.candidate_id for one in found.manifests if one.candidate_id is not None}
-            roster = {}
+            roster: dict[str, RosterEntry] = {}
             if found.anchored is not None:
-                entries = ((one, found.anchored.entry(one)) for one in named)
-                roster = {one: entry for one, entry in entries if entry is not None}
+                roster = found.anchored.entries(named)
                 found.manifests += judge_unnamed(found.anchored.others(named))
             for one in judge_manifests(
                 hashes,
@@ -235,15 +234,13 @@ def _unanchored(
 ) -> int:
     """How many manifests, or their absence, are not as the checkpoint has them, and are not said to be wrong either."""
     told = {one.candidate_id for one in problems}
-    there = sum(
-        candidate_id not in told and ((entry := roster.get(candidate_id)) is None or entry.manifest_sha256 != sha256)
+    there = {
+        candidate_id
         for candidate_id, sha256 in hashes.items()
-    )
-    gone = sum(
-        entry.state == "present" and candidate_id not in hashes and candidate_id not in told
-        for candidate_id, entry in roster.items()
-    )
-    return there + gone
+        if (entry := roster.get(candidate_id)) is None or entry.manifest_sha256 != sha256
+    }
+    gone = {one for one in roster.keys() - hashes.keys() if roster[one].state == "present"}
+    return len((there | gone) - told)
 
 
 def _files(chunk: str, listed: Mapping[int, ObjectInfo]) -> Files:

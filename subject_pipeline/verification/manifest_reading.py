@@ -172,9 +172,8 @@ class ManifestReader:
         rows = ManifestTable(self.store).read(read, pl.DataFrame(schema={**TABLE_SCHEMA, PROBLEM: pl.String}))
         self._rows.update({**dict.fromkeys(names, 0), **dict(rows.group_by("chunk").len().iter_rows())})
         sound = pl.col(PROBLEM).is_null()
-        fine = rows.filter(sound)
-        for at, candidate_id, digest in zip(fine["chunk"], fine["candidate_id"], manifest_hashes(fine), strict=True):
-            found[at].hashes[candidate_id] = digest
+        for (at,), fine in rows.filter(sound).partition_by("chunk", as_dict=True).items():
+            found[at].hashes.update(zip(fine["candidate_id"].to_list(), manifest_hashes(fine), strict=True))
         for at, candidate_id, problem in rows.filter(~sound).select("chunk", "candidate_id", PROBLEM).iter_rows():
             found[at].broken.append(BrokenManifest(candidate_id, *told(problem)))
         return found

@@ -83,12 +83,9 @@ def judge_manifests(
         One for each subject that has a problem, sorted by candidate id.
     """
     found = []
-    for candidate_id in sorted(roster.keys() | evidence.keys()):
-        if candidate_id in unjudged:
-            continue
+    changed = {one for one, entry in roster.items() if present.get(one, "") != entry.manifest_sha256}
+    for candidate_id in sorted((changed | evidence.keys()) - set(unjudged)):
         rows, entry, actual = evidence.get(candidate_id, ()), roster.get(candidate_id), present.get(candidate_id, "")
-        if not rows and entry is not None and actual == entry.manifest_sha256:
-            continue  # nearly everybody
         problem = _problem(candidate_id, actual, entry, rows, document)
         if problem is not None:
             kind, detail = problem

@@ -467,4 +467,4 @@ def test_a_stored_roster_is_what_is_signed(place: Place) -> None:
     leaf = written(place).leaves[CHUNK]
     data = place.objects.get(f"checkpoints/rosters/{CHUNK}/{leaf.roster_root}")
     assert data is not None
-    assert Roster.parse(data, subjects=5, root=leaf.roster_root).text() == data
+    assert Roster.parse(data, subjects=5, root=leaf.roster_root).text == data

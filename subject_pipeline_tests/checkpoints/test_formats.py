@@ -1,7 +1,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,9 @@ def test_the_golden_subjects_have_their_entries_and_leaves() -> None:
         assert parse_roster_leaf(subject["leaf"].encode())[0] == subject["id_sha256"]
         entries[subject["id_sha256"]] = entry
     roster = Roster.of(dict(reversed(entries.items())))
-    assert roster.text().decode() == GOLDEN["roster"]
+    assert roster.text.decode() == GOLDEN["roster"]
     assert roster.root == GOLDEN["roster_root"]
-    parsed = Roster.parse(roster.text(), subjects=5, root=GOLDEN["roster_root"])
+    parsed = Roster.parse(roster.text, subjects=5, root=GOLDEN["roster_root"])
     assert (parsed, parsed.leaves) == (roster, roster.leaves)
 
 
@@ -176,11 +176,37 @@ def test_whatever_parses_is_what_would_be_written(parse: Parse, text: bytes, dat
     ],
 )
 def test_an_entry_that_no_subject_has_is_refused(changes: dict[str, Any]) -> None:
-    """Every value has its form, and values fit together."""
+    """Every value has its form, and values fit together; on each line of a roster too, whatever was signed over it."""
     sound = RosterEntry("A" * 21 + "w", 2, HASH, HASH, "present").text()
     RosterEntry.parse(sound)
+    wrong = _values(sound, **changes)
     with pytest.raises(CheckpointError, match="not a roster's entry"):
-        RosterEntry.parse(_values(sound, **changes))
+        RosterEntry.parse(wrong)
+    for at in range(3):
+        _roster_of([sound] * at + [wrong] + [sound] * (2 - at), sound=False)
+    _roster_of([sound] * 3)
+
+
+def _roster_of(entries: list[bytes], ids: Sequence[str] = ("0" * 64, "3" * 64, HASH), *, sound: bool = True) -> None:
+    """Parses a roster of entries with these texts, under the root that they make."""
+    data = b"".join(
+        b'{"entry":%b,"id_sha256":"%b"}\n' % (entry, one.encode()) for entry, one in zip(entries, ids, strict=True)
+    )
+    top = root([roster_leaf(one, entry) for entry, one in zip(entries, ids, strict=True)]).hex()
+    if sound:
+        assert Roster.parse(data, subjects=len(entries), root=top).text == data
+    else:
+        with pytest.raises(CheckpointError, match="not a roster"):
+            Roster.parse(data, subjects=len(entries), root=top)
+
+
+@pytest.mark.parametrize("wrong", ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64, "1" * 63 + "\u0661", "1" * 63 + "\n"])
+def test_the_names_in_a_roster_are_hashes(wrong: str) -> None:
+    """64 lower-case hex digits of ASCII, whatever was signed over others."""
+    entry = RosterEntry("A" * 22, 2, HASH, HASH, "present").text()
+    _roster_of([entry] * 3)
+    for ids in ([wrong, "8" * 64, HASH], ["0" * 64, wrong, HASH], ["0" * 64, "3" * 64, wrong]):
+        _roster_of([entry] * 3, ids, sound=False)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +391,14 @@ LINES = GOLDEN["roster"].encode().splitlines(keepends=True)
         (b"".join(LINES).replace(b'"id_sha256"', b'"extra":1,"id_sha256"', 1), 5),
         (b"", 0),
         (b"\n", 1),
+        (b"\n".join(LINES), 5),
+        (b"".join(LINES).replace(b"\n", b"\r\n"), 5),
+        (b"".join(LINES).replace(b"\n", b"", 1), 5),
+        (b"".join(LINES).replace(b'"seq":2', b'"seq":' + b"2" * 5_000), 5),
+        (b"".join(LINES).replace(b'"state":"', b'"state":"\xff'), 5),
+        (b"".join(LINES).replace(b'"state":"', b'"state":"\\ud800'), 5),
+        (b"".join(LINES).replace(b'"entry":', b'"entry":' + b"[" * 100_000, 1), 5),
+        (b"".join(LINES).replace(b'"entry":{', b'"entry":{"a":' + b"[" * 100_000, 1), 5),
     ],
 )
 def test_another_roster_is_refused(data: bytes, subjects: int) -> None:
@@ -385,13 +419,13 @@ def test_an_empty_roster_is_nothing() -> None:
     """No bytes, under the hash of nothing."""
     empty = ChunkLeaf.empty("chunk-0")
     assert Roster.parse(b"", subjects=0, root=empty.roster_root) == Roster()
-    assert Roster().text() == b""
+    assert Roster().text == b""
 
 
 def test_no_line_is_longer_than_its_bound() -> None:
     """The largest values that an entry can have."""
     entry = RosterEntry("A" * 22, 2**53 - 1, HASH, HASH, "present")
-    assert len(Roster.of({HASH: entry}).text()) <= MAX_LINE_BYTES
+    assert len(Roster.of({HASH: entry}).text) <= MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2], [0, 1], [0, 1, 2, 2]])

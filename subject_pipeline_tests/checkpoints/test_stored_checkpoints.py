@@ -209,11 +209,11 @@ def _doubled(lines: list[bytes]) -> list[bytes]:
 
 
 def _older(lines: list[bytes]) -> list[bytes]:
-    return roster(CHUNK, 0).text().splitlines()
+    return roster(CHUNK, 0).text.splitlines()
 
 
 def _of_another_chunk(lines: list[bytes]) -> list[bytes]:
-    return roster(LAYOUT.names[1], 1).text().splitlines()
+    return roster(LAYOUT.names[1], 1).text.splitlines()
 
 
 @pytest.mark.parametrize("forged", [_swapped, _left_out, _doubled, _older, _of_another_chunk])
@@ -222,7 +222,7 @@ def test_a_roster_is_what_its_leaf_says(forger: Forger, forged: Any) -> None:
     forger.write(2)
     latest = forger.latest()
     key = roster_key(CHUNK, latest.leaves[CHUNK].roster_root)
-    lines = forged(roster(CHUNK, 1).text().splitlines())
+    lines = forged(roster(CHUNK, 1).text.splitlines())
     forger.objects.replace(key, b"".join(line + b"\n" for line in lines))
     with pytest.raises(CheckpointError, match=f"the roster '{key}' does not hold"):
         forger.store().roster(latest.leaves[CHUNK])

@@ -187,14 +187,14 @@ def _without_p3(auditee: Auditee) -> Callable[[ChunkLeaf, Roster], tuple[ChunkLe
     def change(leaf: ChunkLeaf, roster: Roster) -> tuple[ChunkLeaf, bytes]:
         gone = id_sha256(auditee.log_id, "P-3")
         made = Roster.of({one: entry for one, entry in roster.entries.items() if one != gone})
-        return replace(leaf, subjects=len(made.entries), roster_root=made.root), made.text()
+        return replace(leaf, subjects=len(made.entries), roster_root=made.root), made.text
 
     return change
 
 
 def _doubled(leaf: ChunkLeaf, roster: Roster) -> tuple[ChunkLeaf, bytes]:
     leaves = [roster.leaves[0], *roster.leaves]
-    text = roster.text()
+    text = roster.text
     return (
         replace(leaf, subjects=len(leaves), roster_root=merkle.root(leaves).hex()),
         text.partition(b"\n")[0] + b"\n" + text,
