@@ -1,6 +1,5 @@
 """Ingestion: files of access events become rows of the audit log, each event once however often its file is read."""
 
-import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from subject_pipeline.audit.events import AccessEvent, parse_event
 from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.errors import EventError, SourceError
+from subject_pipeline.garbage import uncollected
 from subject_pipeline.ingestion.appending.by_chunk import InThisProcess
 from subject_pipeline.ingestion.appending.by_processes import ByProcesses
 from subject_pipeline.ingestion.event_files import read_events
@@ -63,19 +63,16 @@ def ingest(
     started = time.perf_counter()
     unread: list[SourceError] = []
     appending = InThisProcess(log, concurrency) if processes == 1 else ByProcesses(log, concurrency, processes)
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here is in a cycle, and a hundred thousand events are looked through again and again
     try:
-        for file in files:
-            try:
-                _ingest_file(log.store.objects, appending, file, report, progress)
-            except SourceError as error:
-                unread.append(error)
-            else:
-                report.files += 1
+        with uncollected():
+            for file in files:
+                try:
+                    _ingest_file(log.store.objects, appending, file, report, progress)
+                except SourceError as error:
+                    unread.append(error)
+                else:
+                    report.files += 1
     finally:
-        if collecting:
-            gc.enable()
         report.elapsed_s += time.perf_counter() - started
         appending.close()
     raise_unread(unread, len(files))

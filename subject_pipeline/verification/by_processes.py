@@ -6,12 +6,15 @@ any of them has against the whole store is reported.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from subject_pipeline.errors import StoreError
 from subject_pipeline.objects.protocol import ObjectInfo
-from subject_pipeline.spawned import cores, spawned
+from subject_pipeline.spawned import spawned, worth
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.verifier import Verifier
@@ -40,7 +43,7 @@ _verifier: Verifier | None = None
 def processes_for(listed: Mapping[str, Mapping[int, ObjectInfo]]) -> int:
     """How many processes these logs are worth: one for small ones, at most one a core that this process may use."""
     size = sum(info.size for segments in listed.values() for info in segments.values())
-    return max(1, min(cores(), len(listed), size // WORTH_A_PROCESS))
+    return max(1, min(len(listed), worth(size, WORTH_A_PROCESS)))
 
 
 def verify_by_processes(
@@ -104,8 +107,19 @@ def _verified_apart(
         tuple(chunk for part in parts for chunk in part),
         tuple(known_notes),
     )
-    with spawned(processes, _begin, asked) as pool:
-        futures = [pool.submit(_verify, part) for part in parts]
+    free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+
+    def verified(part: Sequence[str]) -> Verification:
+        process = free.get()
+        try:
+            return process.submit(_verify, part).result()
+        finally:
+            free.put(process)
+
+    with ExitStack() as ended, ThreadPoolExecutor(processes) as threads:
+        for _ in range(processes):
+            free.put(ended.enter_context(spawned(_begin, asked)))
+        futures = [threads.submit(verified, part) for part in parts]
         try:
             for future in futures:
                 yield future.result()

@@ -1,10 +1,8 @@
 """Appending by several processes, each with chunks of its own: a batch is appended while the next one is read."""
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future  # noqa: TC003 - beside the errors that it raises
 from concurrent.futures.process import BrokenProcessPool
-from itertools import cycle
 from typing import Any
 
 from subject_pipeline.audit.events import AccessEvent
@@ -14,7 +12,7 @@ from subject_pipeline.errors import OutcomeUnknownError
 from subject_pipeline.ingestion.appending.by_chunk import INDEX_AFTER_BYTES, ByChunk, Done, append, by_chunk, tallies
 from subject_pipeline.ingestion.ingest_report import Placed, Tally
 from subject_pipeline.objects.overlapping import at_once
-from subject_pipeline.spawned import cores, spawned
+from subject_pipeline.spawned import PinnedProcesses, worth
 from subject_pipeline.store.opened import SubjectStore
 
 _ENDED = (
@@ -47,9 +45,7 @@ class ByProcesses:
         store = log.store
         self._layout = log.layout.chunks
         self._concurrency = at_once(store.objects, concurrency)
-        # A pool for each, so that what one has learnt of a chunk's log is known where the chunk's next events go.
-        self._pools = [spawned(1, _begin, store) for _ in range(processes)]
-        self._pool_of = dict(zip(self._layout.names, cycle(self._pools), strict=False))
+        self._processes = PinnedProcesses(self._layout.names, processes, _begin, store)
         self._waiting: list[tuple[ByChunk, Future[Answer]]] = []
 
     def append(self, batch: Sequence[Placed]) -> Iterator[Tally]:
@@ -62,11 +58,9 @@ class ByProcesses:
         """
         parts = by_chunk(self._layout, batch)
         yield from self.rest()
-        for pool in self._pools:
-            own = {chunk: waiting for chunk, waiting in parts.items() if self._pool_of[chunk] is pool}
-            if own:
-                events = {chunk: [tuple(placed.event) for placed in waiting] for chunk, waiting in own.items()}
-                self._waiting.append((own, pool.submit(_append, events, self._concurrency)))
+        for process, own in self._processes.parts(parts):
+            events = {chunk: [tuple(placed.event) for placed in waiting] for chunk, waiting in own.items()}
+            self._waiting.append((own, process.submit(_append, events, self._concurrency)))
 
     def rest(self) -> Iterator[Tally]:
         """What became of the last batch; if some of it failed, all else comes first."""
@@ -86,16 +80,12 @@ class ByProcesses:
 
     def close(self) -> None:
         """Write what of the index is due, and end the processes."""
-        for pool in self._pools:
-            with contextlib.suppress(BrokenProcessPool):  # the index is derived, and the log needs no closing
-                pool.submit(_close)
-        for pool in self._pools:
-            pool.shutdown()
+        self._processes.close(_close)  # of one that was ended nothing is missed: the index is derived
 
 
 def processes_for(size: int) -> int:
     """How many processes so many bytes of events are worth: one for small files, at most one a core."""
-    return max(1, min(cores(), size // WORTH_A_PROCESS))
+    return worth(size, WORTH_A_PROCESS)
 
 
 def _begin(store: SubjectStore) -> None:

@@ -13,8 +13,7 @@ from subject_pipeline.audit.log import AuditLog
 from subject_pipeline.audit.reading import show
 from subject_pipeline.audit.stored_segments import AuditSegments
 from subject_pipeline.errors import AuditLogError, OutcomeUnknownError, SourceError
-from subject_pipeline.ingestion.appending import by_processes
-from subject_pipeline.ingestion.appending.by_processes import WORTH_A_PROCESS, ByProcesses, processes_for
+from subject_pipeline.ingestion.appending.by_processes import ByProcesses
 from subject_pipeline.ingestion.event_files import local_file
 from subject_pipeline.ingestion.ingest_report import IngestReport
 from subject_pipeline.ingestion.ingesting import ingest
@@ -128,15 +127,3 @@ def test_a_killed_process_leaves_the_outcome_unknown_and_nothing_twice(tmp_path:
     assert found.rows == 400
     events = Counter(event for rows in _content(log).values() for _, event, _ in rows)
     assert set(events.values()) == {1}
-
-
-@pytest.mark.parametrize(
-    ("size", "cores", "expected"),
-    [(0, 8, 1), (2 * WORTH_A_PROCESS - 1, 8, 1), (2 * WORTH_A_PROCESS, 8, 2), (99 * WORTH_A_PROCESS, 2, 2)],
-)
-def test_files_are_worth_so_many_processes(
-    monkeypatch: pytest.MonkeyPatch, size: int, cores: int, expected: int
-) -> None:
-    """Small files are appended sooner than a process starts; more processes than cores are of no use."""
-    monkeypatch.setattr(by_processes, "cores", lambda: cores)
-    assert processes_for(size) == expected
