@@ -22,6 +22,7 @@ _TEXTS = ("dataset", "purpose", "reason", "trace_id")
 _GATE = {"max_age_s", "policy_sha256", "table_version"}
 _TS_LENGTH = 27
 _KEY_ID_LENGTH = 16
+_PLAIN = frozenset({str, bool, int, type(None)})
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 _HASH = r"[0-9a-f]{64}"
@@ -139,8 +140,7 @@ def _is_text(value: object) -> bool:
 
 def _is_shallow(value: object, levels: int) -> bool:
     """Whether JSON values hold no number but integers, and not more levels: no two programs treat the others alike."""
-    if isinstance(value, dict):
-        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
-    return not isinstance(value, float)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if items is None:
+        return not isinstance(value, float)
+    return levels > 0 and all(type(item) in _PLAIN or _is_shallow(item, levels - 1) for item in items)

@@ -5,33 +5,56 @@ Killed anywhere, it is completed by running it again: what is recorded counts as
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.decision import Decision
 from subject_pipeline.decisions.policies import Policies
 from subject_pipeline.decisions.stored_policies import stored_policies
-from subject_pipeline.errors import KeyRingError
+from subject_pipeline.errors import IncompleteError, KeyRingError
+from subject_pipeline.garbage import uncollected
 from subject_pipeline.lifecycle.decision_group import DecisionGroup
 from subject_pipeline.lifecycle.judging import UNKNOWN, Verdict, rejected
 from subject_pipeline.manifests.table import ManifestTable
+from subject_pipeline.spawned import PinnedProcesses, worth
+from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
 
 _GROUP = 50_000
 """Decisions that one commit of the table applies, or one chunk's if those are more."""
 
+WORTH_A_PROCESS = 4 << 20
+"""Bytes of JSON lines that are applied in about twice the time in which a process starts and loads what it needs."""
+
+_ENDED = (
+    "a process that applied decisions was ended, by lack of memory perhaps: what it was given may be recorded; run it "
+    "again"
+)
+
+ByChunk = Mapping[str, Sequence[Decision]]
+Verdicts = dict[str, list[Verdict]]
+"""What became of the decisions of each chunk, in their order."""
+
+_decisions: "Decisions"
+
 
 class Decisions:
     """Applies decisions to the subjects of one store.
 
-    Raises on use:
-        KeyRingError: there is no key ring: every decision needs one, a writer's copy will do.
-        PolicyError: the stored policies cannot be used.
+    Args:
+        store: whose; a decision is always recorded, for which a writer's copy of its key ring will do.
+        actor: who is recorded where a decision names nobody.
+        processes: how many apply; where more than one does, this one only waits.
     """
 
-    def __init__(self, store: SubjectStore, actor: str) -> None:
+    def __init__(self, store: SubjectStore, actor: str, processes: int = 1) -> None:
         self._store = store
+        self._actor = actor
         self._evidence = ManifestEvidence(store, actor)
+        self._number = processes
+        self._processes: PinnedProcesses | None = None
 
     def policies(self) -> Policies:
         """The policies in force."""
@@ -51,7 +74,7 @@ class Decisions:
             KeyRingError: there is no usable key ring.
             PolicyError: the stored policies cannot be used.
             AuditLogError: a log is damaged; nothing of its chunk was changed.
-            IncompleteError: decisions are recorded and not yet in the table; run it again, or `compact`.
+            IncompleteError: decisions are recorded and not yet in the table, or may be; run it again, or `compact`.
             StoreError: the store failed; decisions of other chunks may be applied.
         """
         if not self._store.ring.configured:
@@ -60,26 +83,50 @@ class Decisions:
         layout = self._store.layout()
         if layout is None:
             return [rejected(UNKNOWN)] * len(decisions)
-        policies, homes = self.policies(), layout.chunks
+        homes = layout.chunks
         verdicts: list[Verdict] = [rejected(UNKNOWN)] * len(decisions)
-        by_chunk: dict[str, list[int]] = defaultdict(list)
+        places: dict[str, list[int]] = defaultdict(list)
         for at, decision in enumerate(decisions):
             if refusal(decision.candidate_id, decision.candidate_id) is None:
-                by_chunk[homes.chunk_of(storage_key(decision.candidate_id))].append(at)
-        for chunks in chunk_groups(by_chunk):
-            places = {chunk: by_chunk[chunk] for chunk in chunks}
-            mine = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
-            group = DecisionGroup(self._store, homes, self._evidence, policies, mine, dry_run)
-            for chunk, found in group.run().items():
-                for at, verdict in zip(places[chunk], found, strict=True):
-                    verdicts[at] = verdict
+                places[homes.chunk_of(storage_key(decision.candidate_id))].append(at)
+        by_chunk = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
+        if self._number > 1:
+            found = self._apart(by_chunk, homes, dry_run=dry_run)
+        else:
+            found = self.of_chunks(by_chunk, homes, dry_run=dry_run)
+        for chunk, there in places.items():
+            for at, verdict in zip(there, found[chunk], strict=True):
+                verdicts[at] = verdict
         if not dry_run:
             ManifestTable(self._store).tidy()
         return verdicts
 
     def close(self) -> None:
-        """Finish what the log's writer does in the background."""
+        """Finish what the log's writer does in the background, and end the processes."""
         self._evidence.close()
+        if self._processes is not None:
+            self._processes.close(_close)
+
+    def of_chunks(self, by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool = False) -> Verdicts:
+        """Apply decisions by this process, given by the chunks of their subjects; raises as `apply`."""
+        self._evidence.open()
+        policies = self.policies()
+        found: Verdicts = {}
+        for chunks in chunk_groups(by_chunk):
+            mine = {chunk: by_chunk[chunk] for chunk in chunks}
+            found |= DecisionGroup(self._store, homes, self._evidence, policies, mine, dry_run).run()
+        return found
+
+    def _apart(self, by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool) -> Verdicts:
+        """What other processes do of it; if some of that failed, all else comes first."""
+        if self._processes is None:
+            self._processes = PinnedProcesses(homes.names, self._number, _begin, self._store, self._actor)
+        asked = [one.submit(_apply, own, homes, dry_run=dry_run) for one, own in self._processes.parts(by_chunk)]
+        wait(asked)
+        try:
+            return {chunk: verdicts for one in asked for chunk, verdicts in one.result().items()}
+        except BrokenProcessPool as error:
+            raise IncompleteError(_ENDED) from error
 
 
 def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]]:
@@ -94,3 +141,22 @@ def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]
         held += len(places)
     if group:
         yield group
+
+
+def processes_for(size: int) -> int:
+    """How many processes so many bytes of decisions are worth: one for small files, at most one a core."""
+    return worth(size, WORTH_A_PROCESS)
+
+
+def _begin(store: SubjectStore, actor: str) -> None:
+    global _decisions  # noqa: PLW0603 - a process applies to one store
+    _decisions = Decisions(store, actor)
+
+
+def _apply(by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool) -> Verdicts:
+    with uncollected():
+        return _decisions.of_chunks(by_chunk, homes, dry_run=dry_run)
+
+
+def _close() -> None:
+    _decisions.close()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from subject_pipeline.decisions.decision import Decision, is_undecided, parse_decision
 from subject_pipeline.errors import DecisionError, SourceError
+from subject_pipeline.garbage import uncollected
 from subject_pipeline.ingestion.ingest_report import Rejection, bury
 from subject_pipeline.ingestion.ingesting import MAX_NAMED, raise_unread
 from subject_pipeline.ingestion.line_files import LineFile
@@ -79,12 +80,13 @@ def apply_files(
     started = time.perf_counter()
     unread: list[SourceError] = []
     try:
-        for file in files:
-            try:
-                _apply_file(decisions, objects, file, report, progress, dry_run=dry_run)
-                report.files += 1
-            except SourceError as error:
-                unread.append(error)
+        with uncollected():
+            for file in files:
+                try:
+                    _apply_file(decisions, objects, file, report, progress, dry_run=dry_run)
+                    report.files += 1
+                except SourceError as error:
+                    unread.append(error)
     finally:
         report.elapsed_s += time.perf_counter() - started
     raise_unread(unread, len(files))

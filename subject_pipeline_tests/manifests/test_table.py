@@ -198,6 +198,28 @@ def test_commits_between_are_read_before_the_same_files_are_offered_again(table:
     assert len(list((root / "subjects/chunk=chunk-3").iterdir())) == 1
 
 
+def test_changes_of_many_other_chunks_are_no_conflict(tmp_path: Path) -> None:
+    """Upserts, deletions and compactions of different chunks land beside one another, however many chunks they name."""
+    layout = ChunkLayout(64)
+    store = SubjectStore.at(str(tmp_path), wanted_chunks=layout.count)
+    store.layout_or_create()
+    table = ManifestTable(store)
+    rows = to_rows((_manifest(f"W-{number}") for number in range(600)), layout)
+    table.snapshot_or_create().insert(rows)
+    low, high = (rows.filter(pl.col("chunk").is_in(names)) for names in (layout.names[:32], layout.names[32:]))
+    assert low["chunk"].n_unique() == high["chunk"].n_unique() == 32
+    changes: list[Callable[[Snapshot], object]] = [
+        lambda snapshot: snapshot.upsert(high.with_columns(status=pl.lit("restricted"))),
+        lambda snapshot: snapshot.compact(layout.names[32:]),
+        lambda snapshot: snapshot.delete(high.select("chunk", "storage_key", "candidate_id")),
+    ]
+    for change in changes:
+        first, second = _open(table), _open(table)
+        first.upsert(low)
+        change(second)
+    assert _open(table).rows().sort("candidate_id").equals(low.sort("candidate_id"))
+
+
 def test_a_lost_race_leaves_no_file(table: ManifestTable, root: Path) -> None:
     """The files of an insertion that another writer of its chunks overtook are removed: no version will name them."""
     table.snapshot_or_create()

@@ -9,7 +9,7 @@ from subject_pipeline.cli.progress import bar
 from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion.line_files import LineFile
-from subject_pipeline.lifecycle.applying import Decisions
+from subject_pipeline.lifecycle.applying import Decisions, processes_for
 from subject_pipeline.lifecycle.applying_files import DecisionReport, apply_files
 from subject_pipeline.lifecycle.decision_files import ENDINGS
 
@@ -19,8 +19,10 @@ _SHOWN = 20
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Judge every decision, and write nothing.")
+@click.option("--processes", type=click.IntRange(1), metavar="N",
+              help="Processes that apply. Default: this one; for large files others, up to one a core.")  # fmt: skip
 @command_options
-def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool) -> None:
+def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool, processes: int | None) -> None:
     """Apply the decisions of .jsonl, .csv or .parquet files, each once however often its file is read.
 
     A decision that is malformed, not allowed, stale or about nobody is rejected, with its reason, and stops no other:
@@ -28,7 +30,8 @@ def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool) -> None:
     """
     sources = [LineFile.local(path, ENDINGS) for path in files]
     store = shell.keyed_store()
-    decisions = Decisions(store, shell.actor())
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    decisions = Decisions(store, shell.actor(), processes or processes_for(size))
     report = DecisionReport()
     status, ending = DONE, ""
     with bar("read", "decisions") as shown:
