@@ -181,7 +181,7 @@ def _chunk_leaf(step: object, stated: Statement, candidate_id: str) -> ChunkLeaf
 
 def _checked_entry(step: object, leaf: ChunkLeaf, wanted: str) -> RosterEntry:
     parts = _parts(step, "the entry", {"leaf", "index", "path", "text"})
-    id_hash, entry_hash = _member({name: parts[name] for name in ("leaf", "index", "path")}, leaf, "the entry")
+    id_hash, entry_hash, _ = _member({name: parts[name] for name in ("leaf", "index", "path")}, leaf, "the entry")
     if id_hash != wanted:
         raise CheckpointError("the entry is another subject's")
     text = _text(parts["text"], "the entry's text").encode()
@@ -209,21 +209,20 @@ def _check_history(rows: object, candidate_id: str, entry: RosterEntry) -> None:
 def _check_absence(before: object, after: object, leaf: ChunkLeaf, wanted: str) -> None:
     first, last = 0, leaf.subjects
     if before is not None:
-        id_hash, _ = _member(before, leaf, "the subject before")
+        id_hash, _, index = _member(before, leaf, "the subject before")
         if not id_hash < wanted:
             raise CheckpointError("the subject before does not come before the id")
-        first = _index(before) + 1
+        first = index + 1
     if after is not None:
-        id_hash, _ = _member(after, leaf, "the subject after")
+        id_hash, _, last = _member(after, leaf, "the subject after")
         if not wanted < id_hash:
             raise CheckpointError("the subject after does not come after the id")
-        last = _index(after)
     if first != last:
         raise CheckpointError("the subjects before and after are not neighbours, so one may be between them")
 
 
-def _member(step: object, leaf: ChunkLeaf, what: str) -> tuple[str, str]:
-    """The hashes of id and entry of a step that leads to the roster's root."""
+def _member(step: object, leaf: ChunkLeaf, what: str) -> tuple[str, str, int]:
+    """The hashes of id and entry, and the index, of a step that leads to the roster's root."""
     parts = _parts(step, what, {"leaf", "index", "path"})
     text = _text(parts["leaf"], f"{what}'s leaf").encode()
     index = parts["index"]
@@ -231,11 +230,7 @@ def _member(step: object, leaf: ChunkLeaf, what: str) -> tuple[str, str]:
         raise CheckpointError(f"{what}: the index must be a whole number")
     if _climb(text, index, leaf.subjects, parts["path"], what) != leaf.roster_root:
         raise CheckpointError(f"{what} is not under the chunk's roster root")
-    return parse_roster_leaf(text)
-
-
-def _index(step: object) -> int:
-    return int(step["index"]) if isinstance(step, dict) else -1
+    return *parse_roster_leaf(text), index
 
 
 def _climb(leaf: bytes, index: int, size: int, path: object, what: str) -> str:

@@ -236,11 +236,10 @@ class LogJudge:
         """The verdict, once all segments were judged."""
         verdict = self.verdict
         for candidate_id, (seq, _) in self._anchors.items():
-            there = self._next.get(candidate_id, 0)
-            if self._blind or candidate_id in verdict.broken or there > seq:
-                continue
-            kind = "truncated" if there else "missing"
-            self._break(candidate_id, kind, f"the last checkpoint anchored row {seq}, the log has {there} rows")
+            there = self._next[candidate_id]
+            if not (self._blind or candidate_id in verdict.broken or there > seq):
+                detail = f"the last checkpoint anchored row {seq}, the log has {there} rows"
+                self._break(candidate_id, "truncated", detail)
         unmet = self._anchored.unmet(self._next.keys() | verdict.broken.keys())
         if self._blind:
             verdict.unreadable = self._next.keys() - verdict.broken.keys()
@@ -364,10 +363,8 @@ class LogJudge:
         key_id = row.get("key_id")
         kind, detail = "malformed", "a line of the chain is not a row as rows are written"
         if parts and self._row_macs is not None and isinstance(key_id, str) and row_of(parts[1]) is not None:
-            mac = self._row_macs.get(key_id)
-            if mac is None:
-                kind, detail = "unknown_key", _UNKNOWN_KEY.format(key_id[:16])
-            elif not mac.matches(*parts):
+            mac = self._row_macs.get(key_id)  # who has none was told apart before
+            if mac is not None and not mac.matches(*parts):
                 kind, detail = "bad_mac", _BAD_MAC
         self._break(candidate_id, kind, detail)
 

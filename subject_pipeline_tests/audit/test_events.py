@@ -508,7 +508,8 @@ def test_a_row_gives_back_the_event_that_it_records() -> None:
     change = full._replace(
         reason="why", manifest_sha256="ab" * 32, decision={"kind": "replaced", "changes": {"b": [1]}}
     )
-    for event in (parse_event(GOOD), full, change):
+    gated = full._replace(gate={"policy_sha256": "ab" * 32, "table_version": 7, "max_age_s": 0})
+    for event in (parse_event(GOOD), full, change, gated):
         row = {name: value for name, value in event._asdict().items() if value is not None}
         assert recorded_event(json.loads(json.dumps(row)) | {"seq": 3, "mac": "ab"}) == event
         for name in ("candidate_id", "event_id", "ts", "actor", "action", "result"):
@@ -550,7 +551,10 @@ def test_a_gate_is_part_of_what_an_event_says() -> None:
         len({one.content() for one in (bare, bare._replace(gate=gate), bare._replace(gate={**gate, "max_age_s": 1}))})
         == 3
     )
-    assert bare.identity() == bare._replace(gate=gate).identity()
+    gated = bare._replace(gate=gate)
+    assert bare.identity() == gated.identity()
+    others = [gated._replace(ts="2026-06-30T12:00:01.000000Z"), gated._replace(actor="another")]
+    assert len({gated.content(), *(one.content() for one in others)}) == 3
 
 
 def test_the_kind_of_an_erasure_is_the_word_of_the_format() -> None:

@@ -328,6 +328,7 @@ def test_a_chain_keeps_its_last_evidence() -> None:
         ("manifest_exported", "aa", "replaced", None),
         (MANIFEST_UPDATED, "aa", "replaced", Evidence(7, "aa", "present")),
         (MANIFEST_UPDATED, "aa", "erased", Evidence(7, "aa", "present")),
+        (MANIFEST_UPDATED, None, "replaced", Evidence(7, "", "present")),
         (MANIFEST_DELETED, "aa", "deleted", Evidence(7, "", "deleted")),
         (MANIFEST_DELETED, None, "readmitted", Evidence(7, "", "deleted")),
         (MANIFEST_DELETED, None, "erased", Evidence(7, "", "erased")),
@@ -338,6 +339,7 @@ def test_evidence_is_what_the_registrys_rows_say(
 ) -> None:
     """Action, hash and the decision's kind make the evidence; any other action makes none."""
     assert evidence_of(7, action, sha256, {"kind": kind} if kind else None) == expected
+    assert expected is None or expected.deleted == (action == MANIFEST_DELETED)
 
 
 MAC = "ab" * 32

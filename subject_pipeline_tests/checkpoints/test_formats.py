@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from subject_pipeline.checkpoints.leaves import ChunkLeaf, files_hash, leaves_text, parse_leaves, state_root
 from subject_pipeline.checkpoints.rosters import (
+    BLIND_BYTES,
+    GONE,
     MAX_LINE_BYTES,
     STATES,
     Roster,
@@ -21,12 +24,13 @@ from subject_pipeline.checkpoints.rosters import (
     parse_roster_leaf,
     roster_leaf,
 )
-from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note
-from subject_pipeline.checkpoints.statement import Statement
+from subject_pipeline.checkpoints.signed_notes import opened_by, parse_verifier_line, sign_note, verifier_line
+from subject_pipeline.checkpoints.statement import Statement, is_chunk_of, max_bytes
 from subject_pipeline.checkpoints.tree.head import TreeHead, origin
 from subject_pipeline.checkpoints.tree.merkle import GrowingTree, root
 from subject_pipeline.errors import CheckpointError
 from subject_pipeline.formats.leaves import NO_HASH, leaf_hash
+from subject_pipeline.store.chunks import MAX_CHUNK_COUNT
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 GOLDEN = json.loads((VECTORS / "checkpoint_v2.json").read_text(encoding="utf-8"))
@@ -219,6 +223,8 @@ def test_the_names_in_a_roster_are_hashes(wrong: str) -> None:
         ({"seq": -1, "row_sha256": "0" * 64, "manifest_sha256": ""}, "manifest_sha256"),
         ({"seq": 0, "state": "deleted"}, "manifest_sha256"),
         ({"manifest_sha256": ""}, "manifest_sha256"),
+        ({"blind": "A" * 21 + "B"}, "blind"),
+        ({"state": "lost", "manifest_sha256": ""}, "state"),
     ],
 )
 def test_the_value_of_an_entry_that_does_not_fit_is_named(changes: dict[str, Any], field: str) -> None:
@@ -254,6 +260,7 @@ def test_a_roster_says_where_a_chain_ended() -> None:
         ({"segment": "0"}, "segment"),
         ({"segment_sha256": "0" * 64}, "segment_sha256"),
         ({"objects_sha256": "AB" * 32}, "objects_sha256"),
+        ({"subjects": 0}, "subjects"),
     ],
 )
 def test_the_value_of_a_leaf_that_does_not_fit_is_named(changes: dict[str, Any], field: str) -> None:
@@ -346,9 +353,47 @@ OLD_LINE, NEW_LINE = GOLDEN["verifier_lines"]
     ],
 )
 def test_a_checkpoint_that_none_can_state_is_refused(changes: dict[str, Any]) -> None:
-    """Every field has its form, and names only what can be there."""
-    with pytest.raises(CheckpointError):
+    """Every field has its form, and names only what can be there; the error says which does not hold."""
+    ((field, value),) = changes.items()
+    if changes in ({"number": 0}, {"chunks": 2}, {"chunks": 17}):
+        field = "carried"  # in which the golden checkpoint has chunk-2 of checkpoint 0
+    elif changes == {"log_id": "f" * 32}:
+        field = "signers"  # which are of the golden log
+    named = f"not a checkpoint: its {field} is not" if value not in ([OLD_LINE + " "], [OLD_LINE[:-4]]) else "verifier"
+    with pytest.raises(CheckpointError, match=named):
         Statement.parse(_values(CHECKPOINT, **changes))
+
+
+def test_a_checkpoint_may_hold_as_much_as_it_can() -> None:
+    """The last number, one chunk or as many as there can be, all of them carried, and sixteen signers, no more."""
+    log_id = "0123456789abcdef" * 2
+    lines = [verifier_line(origin(log_id), bytes([number]) * 32) for number in range(17)]
+    one = Statement(log_id, 10**12 - 1, "2026-06-30T12:00:00.000000Z", 1, HASH, lines[:16])
+    names = [f"chunk-{number:04x}" for number in range(1 << 14)]
+    every = replace(one, chunks=len(names), carried=dict.fromkeys(names, 10**12 - 2))
+    for sound in (one, every, replace(one, chunks=MAX_CHUNK_COUNT)):
+        assert Statement.parse(sound.text()) == sound
+        assert len(sound.text()) <= max_bytes(sound.chunks)
+    assert len(every.text()) * 2 > max_bytes(every.chunks), "a bound that bounds"
+    with pytest.raises(CheckpointError, match="its signers is not"):
+        Statement.parse(replace(one, signers=lines).text())
+    with pytest.raises(CheckpointError, match="not a checkpoint: cannot form canonical JSON"):
+        replace(one, number=2**53).text()
+
+
+@pytest.mark.parametrize(
+    ("name", "chunks", "is_one"),
+    [
+        ("chunk-10", 17, True),
+        ("chunk-11", 17, False),
+        ("chunk-f", 16, True),
+        ("chunk-f", 15, False),
+        ("chunk-0", 1, True),
+    ],
+)
+def test_a_chunks_number_is_hexadecimal(name: str, chunks: int, is_one: bool) -> None:
+    """In as many digits as the last one's."""
+    assert is_chunk_of(name, chunks) is is_one
 
 
 def test_a_checkpoint_follows_from_the_one_before() -> None:
@@ -413,6 +458,20 @@ def test_a_roster_signed_unsorted_or_doubled_is_refused_whatever_its_root() -> N
         leaves = [roster_leaf(line[-67:-3].decode(), line[9 : line.rindex(b',"id_sha256"')]) for line in lines]
         with pytest.raises(CheckpointError, match="not sorted by id_sha256, or one is there twice"):
             Roster.parse(b"".join(lines), subjects=len(lines), root=root(leaves).hex())
+
+
+def test_a_roster_of_another_number_says_so() -> None:
+    """Its leaf states how many subjects it has, beside its root; each line is one, under a name that is a hash."""
+    with pytest.raises(CheckpointError, match="not a roster of 6 subjects, one a line"):
+        Roster.parse(b"".join(LINES), subjects=6, root=GOLDEN["roster_root"])
+    with pytest.raises(CheckpointError, match="not a roster's line: its id_sha256 is not"):
+        Roster.parse(b"".join(LINES).replace(b'"id_sha256":"', b'"id_sha256":"0'), subjects=5, root=HASH)
+
+
+def test_nobody_comes_back_unannounced_from_deletion_or_erasure() -> None:
+    """These states alone; a blind has the length that makes it fit its form."""
+    assert set(STATES) - GONE == {"absent", "present"}
+    assert RosterEntry.parse(RosterEntry(secrets.token_urlsafe(BLIND_BYTES), 0, HASH, HASH, "present").text())
 
 
 def test_an_empty_roster_is_nothing() -> None:

@@ -186,6 +186,11 @@ def _without(name: str) -> Tampering:
     return lambda proof: proof.pop(name)
 
 
+def _owner_of(step: dict[str, Any]) -> str:
+    """Whose leaf a neighbour's is."""
+    return next(one for one in CHECKPOINT.subjects if id_sha256(LOG_ID, one) in step["leaf"])
+
+
 TAMPERINGS: dict[str, tuple[Tampering, str]] = {  # with words of the error
     "another schema": (_set("schema", "subject_proof.v1"), "schema"),
     "another kind": (_set("kind", "absence"), "exactly"),
@@ -250,6 +255,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {  # with words of the error
 }
 ABSENCE_TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "somebody who is there": (_set("candidate_id", SUBJECT), "does not come|not neighbours"),
+    "the one before": (lambda proof: proof.update(candidate_id=_owner_of(proof["before"])), "does not come before"),
+    "the one after": (lambda proof: proof.update(candidate_id=_owner_of(proof["after"])), "does not come after"),
+    "a first half of a pair": (_in("before", "leaf", "\ud800"), "must be text"),
+    "a second half of a pair": (_in("after", "leaf", "\udfff"), "must be text"),
     "another between others": (_set("candidate_id", BEFORE_ALL), "does not come"),
     "nobody before": (_set("before", None), "not neighbours"),
     "nobody after": (_set("after", None), "not neighbours"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from subject_pipeline.audit.events import MANIFEST_UPDATED, AccessEvent
 from subject_pipeline.audit.segment import Evidence, LogHead
-from subject_pipeline.verification.log_verdicts import EvidenceRow
+from subject_pipeline.verification.log_verdicts import BrokenChain, EvidenceRow
 from subject_pipeline_tests.helpers.audit_samples import (
     CHUNK,
     LAYOUT,
@@ -665,6 +665,8 @@ def test_a_retired_key_makes_no_rows_beyond_its_last_segment(
         verdict = judge(LOG[2:] if resumed else LOG, **at, retired={key_id(NEW_KEY): last})
         assert chains_found(verdict) == chains
         assert logs_found(verdict) == [(number, "bad_segment") for number in logs]
+        assert all(broken.detail.startswith("its row") for broken in verdict.broken.values())
+        assert all(broken.detail.startswith("its header") for broken in verdict.logs)
     assert not judge(LOG, retired={key_id(STRANGE_KEY): -1}).broken
 
 
@@ -941,3 +943,9 @@ def test_any_bytes_get_a_verdict(log: Segments, anchored: bool, keys: Mapping[st
     assert all(LAYOUT.chunk_of(str(broken.storage_key)) for broken in verdict.broken.values())
     assert not verdict.unreadable & verdict.broken.keys()
     assert all(type(problem.segment) is int for problem in verdict.logs)
+
+
+def test_a_chain_is_named_by_id_where_that_is_known() -> None:
+    """Else by the name that the checkpoint's roster has."""
+    unnamed = BrokenChain(None, None, "missing", 0, "", "ab" * 32)
+    assert (unnamed.subject, BrokenChain("W", "W", "missing", 0, "").subject) == ("ab" * 32, "W")
