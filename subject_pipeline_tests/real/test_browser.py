@@ -59,7 +59,8 @@ def test_the_graph_shows_every_asset(browser: Browser) -> None:
     nodes = browser.stack.ask(ASSETS)["assetNodes"]
     # What lies outside the window is not drawn.
     browser.page.set_viewport_size({"width": 2 * WIDTH, "height": 2 * HEIGHT})
-    drawing = browser.open_graph(sorted({node["groupName"] for node in nodes}))
+    groups = sorted({node["groupName"] for node in nodes})
+    drawing = browser.open_graph(groups)
     expect(drawing.get_by_text("audit_checkpoint", exact=True)).to_be_visible()
     drawn: list[str] = drawing.evaluate(
         "drawing => [...drawing.querySelectorAll('*')].filter(one => !one.children.length).map(one => one.textContent)"
@@ -70,8 +71,9 @@ def test_the_graph_shows_every_asset(browser: Browser) -> None:
     assert {"candidate_chunks", "subject_manifests", "audit_log", "audit_verification", "compliance_report"} <= set(
         drawn
     )
-    browser.picture("asset_graph", height=2 * HEIGHT)
     browser.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    browser.open_graph(groups)  # which fits it into the window again
+    browser.picture("asset_graph", height=HEIGHT)
 
 
 def test_one_partition_launched_from_the_page(browser: Browser) -> None:
