@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for cycles in this process until the end of the block; what is in none is freed as ever."""
+    """No search for cycles in this process until the end of the block, or of the function that this decorates.
+
+    What is in no cycle is freed as ever.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -30,6 +30,7 @@ Progress = Callable[[int], None]
 """Called with events done."""
 
 
+@uncollected()
 def ingest(
     log: AuditLog,
     files: Sequence[LineFile],
@@ -64,14 +65,13 @@ def ingest(
     unread: list[SourceError] = []
     appending = InThisProcess(log, concurrency) if processes == 1 else ByProcesses(log, concurrency, processes)
     try:
-        with uncollected():
-            for file in files:
-                try:
-                    _ingest_file(log.store.objects, appending, file, report, progress)
-                except SourceError as error:
-                    unread.append(error)
-                else:
-                    report.files += 1
+        for file in files:
+            try:
+                _ingest_file(log.store.objects, appending, file, report, progress)
+            except SourceError as error:
+                unread.append(error)
+            else:
+                report.files += 1
     finally:
         report.elapsed_s += time.perf_counter() - started
         appending.close()

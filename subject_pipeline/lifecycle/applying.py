@@ -153,9 +153,9 @@ def _begin(store: SubjectStore, actor: str) -> None:
     _decisions = Decisions(store, actor)
 
 
+@uncollected()
 def _apply(by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool) -> Verdicts:
-    with uncollected():
-        return _decisions.of_chunks(by_chunk, homes, dry_run=dry_run)
+    return _decisions.of_chunks(by_chunk, homes, dry_run=dry_run)
 
 
 def _close() -> None:

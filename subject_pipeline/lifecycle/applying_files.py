@@ -53,6 +53,7 @@ class _Placed(NamedTuple):
     sha256: str
 
 
+@uncollected()
 def apply_files(
     decisions: Decisions,
     objects: ObjectStore,
@@ -80,13 +81,12 @@ def apply_files(
     started = time.perf_counter()
     unread: list[SourceError] = []
     try:
-        with uncollected():
-            for file in files:
-                try:
-                    _apply_file(decisions, objects, file, report, progress, dry_run=dry_run)
-                    report.files += 1
-                except SourceError as error:
-                    unread.append(error)
+        for file in files:
+            try:
+                _apply_file(decisions, objects, file, report, progress, dry_run=dry_run)
+                report.files += 1
+            except SourceError as error:
+                unread.append(error)
     finally:
         report.elapsed_s += time.perf_counter() - started
     raise_unread(unread, len(files))

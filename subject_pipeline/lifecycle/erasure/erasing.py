@@ -12,6 +12,7 @@ from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.transitions import is_ordered
 from subject_pipeline.errors import KeyRingError
 from subject_pipeline.formats.times import format_time
+from subject_pipeline.garbage import uncollected
 from subject_pipeline.lifecycle.applying import Decisions, chunk_groups
 from subject_pipeline.lifecycle.erasure.group import Erasure, Group, Order
 from subject_pipeline.lifecycle.erasure.selecting import ordered
@@ -35,6 +36,7 @@ class Erasures:
         self._decisions = Decisions(store, actor)
         self._evidence = ManifestEvidence(store, actor)
 
+    @uncollected()
     def erase(self, candidate_ids: Sequence[str], order: Order, *, dry_run: bool = False) -> Erasure:
         """Order each of these people to be erased, unless it is ordered, and carry the orders out.
 

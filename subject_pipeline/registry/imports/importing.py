@@ -11,6 +11,7 @@ import polars as pl
 from subject_pipeline.changes.evidence import ManifestEvidence, incomplete
 from subject_pipeline.decisions.decision import Kind
 from subject_pipeline.errors import StoreError
+from subject_pipeline.garbage import uncollected
 from subject_pipeline.manifests.files import read_documents
 from subject_pipeline.manifests.manifest import Translations
 from subject_pipeline.manifests.table import ManifestTable
@@ -25,6 +26,7 @@ from subject_pipeline.store.opened import SubjectStore
 _BATCH = 20_000
 
 
+@uncollected()
 def import_manifests(
     store: SubjectStore,
     path: Path,
