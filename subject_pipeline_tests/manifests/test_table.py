@@ -199,7 +199,7 @@ def test_commits_between_are_read_before_the_same_files_are_offered_again(table:
 
 
 def test_changes_of_many_other_chunks_are_no_conflict(tmp_path: Path) -> None:
-    """Upserts, deletions and compactions of different chunks land beside one another, however many chunks they name."""
+    """Upserts, deletions and compactions of different chunks land side by side, however many they name; of one, not."""
     layout = ChunkLayout(64)
     store = SubjectStore.at(str(tmp_path), wanted_chunks=layout.count)
     store.layout_or_create()
@@ -213,7 +213,12 @@ def test_changes_of_many_other_chunks_are_no_conflict(tmp_path: Path) -> None:
         lambda snapshot: snapshot.compact(layout.names[32:]),
         lambda snapshot: snapshot.delete(high.select("chunk", "storage_key", "candidate_id")),
     ]
+    one = low.filter(pl.col("chunk") == layout.names[16])
     for change in changes:
+        first, second = _open(table), _open(table)
+        first.upsert(pl.concat([high.head(1), one]))
+        with pytest.raises(ConflictError):
+            second.upsert(low)  # among others of the one that the first has changed
         first, second = _open(table), _open(table)
         first.upsert(low)
         change(second)
