@@ -67,7 +67,11 @@ ALSO_TESTED_BY = {
     "checkpoints/trusted_keys": [_STORED, "anchoring/test_signing_keys.py"],
     "audit/row_form": ["verification/test_log_verdicts.py"],
     "verification/log_verdicts": ["verification/test_questionable.py"],
-    "anchoring/checkpointing": ["verification/test_whole_store.py", "verification/test_forged_layout.py"],
+    "anchoring/checkpointing": [
+        "anchoring/test_signing_keys.py",
+        "verification/test_forged_layout.py",
+        "verification/test_whole_store.py",
+    ],
     "decisions/transitions": ["decisions/test_retention.py"],
     "decisions/policies": ["decisions/test_retention.py", "decisions/test_transitions.py"],
     "decisions/retention": ["lifecycle/test_explaining.py"],
