@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from subject_pipeline.manifests.frames import to_rows
 from subject_pipeline.manifests.table import ManifestTable
 from subject_pipeline.registry.maintenance import compact
 from subject_pipeline.store.opened import SubjectStore
-from subject_pipeline.verification.findings import ChunkFindings
+from subject_pipeline.verification.findings import ChunkFindings, store_wide
 from subject_pipeline.verification.views import AuditedStore
 from subject_pipeline_tests.helpers.audit_stores import (
     LAYOUT,
@@ -377,7 +378,9 @@ def test_what_verification_would_refuse_is_never_signed(place: Place) -> None:
     assert list(place.objects.list("checkpoints/")) == []
 
 
-@pytest.mark.parametrize(("behind", "refused"), [(-1, False), (0, False), (299, False), (301, True), (86_400, True)])
+@pytest.mark.parametrize(
+    ("behind", "refused"), [(-1, False), (0, False), (299, False), (300, False), (301, True), (86_400, True)]
+)
 def test_time_only_grows(place: Place, behind: int, refused: bool) -> None:
     """A clock up to five minutes behind gives the time before and a microsecond; one further behind is refused."""
     now = dt.datetime(2026, 6, 30, 12, tzinfo=dt.UTC)
@@ -391,6 +394,32 @@ def test_time_only_grows(place: Place, behind: int, refused: bool) -> None:
     else:
         second = written(place, clock=lambda: late)
         assert second.time == ("2026-06-30T12:00:01.000000Z" if behind < 0 else "2026-06-30T12:00:00.000001Z")
+
+
+@pytest.mark.parametrize(
+    ("kind", "signed"), [("unreadable", False), ("bad_checkpoint", False), ("foreign_object", True)]
+)
+def test_nothing_is_signed_over_a_whole_store_that_does_not_hold(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: str, signed: bool
+) -> None:
+    """A store that could not be read, or whose checkpoint is bad; a stray object is told, and signed beside."""
+    view = AuditedStore.view
+
+    def with_problem(self: AuditedStore, *args: Any, **options: Any) -> Any:
+        found, problems = view(self, *args, **options)
+        return found, [*problems, store_wide(kind, "as it is")]
+
+    checkpoint(place)
+    monkeypatch.setattr(AuditedStore, "view", with_problem)
+    report = write_checkpoint(place.fresh_store())
+    assert (report.written is not None) is signed
+    assert report.entries == 0, "nobody is in it"
+
+
+def test_how_long_the_machine_is_up_is_no_matter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what passed since the attempt began counts towards the six hours."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 1e9)
+    assert written(place).number == 0
 
 
 def test_an_attempt_is_given_up_after_six_hours(place: Place) -> None:
