@@ -360,13 +360,11 @@ class LogJudge:
             return
         if candidate_id in self.verdict.broken:
             return
-        key_id = row.get("key_id")
-        kind, detail = "malformed", "a line of the chain is not a row as rows are written"
-        if parts and self._row_macs is not None and isinstance(key_id, str) and row_of(parts[1]) is not None:
-            mac = self._row_macs.get(key_id)  # who has none was told apart before
-            if mac is not None and not mac.matches(*parts):
-                kind, detail = "bad_mac", _BAD_MAC
-        self._break(candidate_id, kind, detail)
+        if parts and self._row_macs is not None and row_of(parts[1]) is not None:
+            # Its key is known, or it would not have come here, and with the right MAC it would be the row's line.
+            self._break(candidate_id, "bad_mac", _BAD_MAC)
+        else:
+            self._break(candidate_id, "malformed", "a line of the chain is not a row as rows are written")
 
     def _evidence(self, row: dict[str, Any], seq: int) -> None:
         evidence = evidence_of(seq, row["action"], row.get("manifest_sha256"), row["decision"])

@@ -665,8 +665,8 @@ def test_a_retired_key_makes_no_rows_beyond_its_last_segment(
         verdict = judge(LOG[2:] if resumed else LOG, **at, retired={key_id(NEW_KEY): last})
         assert chains_found(verdict) == chains
         assert logs_found(verdict) == [(number, "bad_segment") for number in logs]
-        assert all(broken.detail.startswith("its row") for broken in verdict.broken.values())
-        assert all(broken.detail.startswith("its header") for broken in verdict.logs)
+        assert all(broken.detail.startswith("its row has a key") for broken in verdict.broken.values())
+        assert all(broken.detail.startswith("its header has a key") for broken in verdict.logs)
     assert not judge(LOG, retired={key_id(STRANGE_KEY): -1}).broken
 
 
