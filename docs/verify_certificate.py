@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> int:
             print("HOLDS:", check(text, line, row))
     except (InvalidSignature, *MALFORMED) as error:
         named = {InvalidSignature: "the signature is not the certificate's", ValueError: str(error)}
-        print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {error!r}"))[1:-1])
+        print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {type(error).__name__}: {error}"))[1:-1])
         return 1
     return 0
 

@@ -256,7 +256,7 @@ def main(arguments: list[str]) -> int:
         print(check(json.loads(data.decode(), object_pairs_hook=once), line))
     except (InvalidSignature, *MALFORMED) as error:
         named = {InvalidSignature: "the note's signature is not that of its text", ValueError: str(error)}
-        print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {error!r}"))[1:-1])
+        print("DOES NOT HOLD:", ascii(named.get(type(error), f"malformed: {type(error).__name__}: {error}"))[1:-1])
         return 1
     return 0
 

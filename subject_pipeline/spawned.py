@@ -5,24 +5,37 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 
-def spawned(
-    begin: Callable[Arguments, object], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> ProcessPoolExecutor:
+class OwnProcess(ProcessPoolExecutor):
+    """A pool of one process; see `spawned`."""
+
+    def submit(
+        self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        """As any pool; Ctrl-C waits while the process is started, and so does not reach it before `_begin`."""
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def spawned(begin: Callable[Arguments, object], *args: Arguments.args, **kwargs: Arguments.kwargs) -> OwnProcess:
     """A process that calls `begin` first, by its name in its module, once it is given work.
 
     Ctrl-C is left to the process that started it: what it was given is done. It ends when that process does, however it
     does. Never a pool of several: one that loses a process while it starts another waits for that forever (3.11.7).
     """
-    return ProcessPoolExecutor(1, get_context("spawn"), _begin, (begin, args, kwargs))
+    return OwnProcess(1, get_context("spawn"), _begin, (begin, args, kwargs))
 
 
 class PinnedProcesses:
@@ -46,7 +59,7 @@ class PinnedProcesses:
         # Neighbours go to one process: what two of them commit to the table at once is then of chunks apart.
         self._pool_of = {chunk: self._pools[at * processes // len(chunks)] for at, chunk in enumerate(chunks)}
 
-    def parts(self, work: Mapping[str, Work]) -> Iterator[tuple[ProcessPoolExecutor, dict[str, Work]]]:
+    def parts(self, work: Mapping[str, Work]) -> Iterator[tuple[OwnProcess, dict[str, Work]]]:
         """Each process that has some of this work, which is given by chunk, and its part."""
         for pool in self._pools:
             own = {chunk: theirs for chunk, theirs in work.items() if self._pool_of[chunk] is pool}
@@ -79,6 +92,7 @@ def worth(size: int, each: int) -> int:
 
 def _begin(begin: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     begin(*args, **kwargs)
 

@@ -11,6 +11,7 @@ import pytest
 
 from subject_pipeline import spawned as module
 from subject_pipeline.spawned import PinnedProcesses, cores, spawned, worth
+from subject_pipeline_tests.helpers.killing import killing_a_spawned_process
 
 
 @pytest.mark.long
@@ -21,6 +22,15 @@ def test_each_process_begins_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pool.submit(os.getenv, "A_PROCESS_OF_OURS").result() == "told"
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
     assert os.getenv("A_PROCESS_OF_OURS") is None
+
+
+@pytest.mark.long
+def test_ctrl_c_does_not_end_a_process_that_starts() -> None:
+    """A terminal sends it to every process of the command, while this one may still be importing."""
+    with spawned(_begin, "told") as pool, killing_a_spawned_process(signal.SIGINT):
+        assert pool.submit(os.getenv, "A_PROCESS_OF_OURS").result() == "told"
+        assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() == set()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 @pytest.mark.long

@@ -323,7 +323,10 @@ class Segment:
         mac = macs.get(key_id) if macs is not None else None
         if macs is None or (mac is not None and mac.matches(self.mac, self.inner)):
             return None
-        unknown = f"the key ring does not have its header's key {key_id[:16]!r}"
+        unknown = (
+            f"the key ring does not have its header's key {key_id[:16]!r}: it is another store's ring, or it lost a "
+            "key, or somebody without a key wrote this"
+        )
         return unknown if mac is None else "its header's MAC does not match"
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:

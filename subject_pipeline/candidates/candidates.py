@@ -65,7 +65,7 @@ def split_refused(staged: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     bad = (pl.col("key_value") == "") | (pl.col("storage_key").str.len_bytes() > MAX_STORAGE_KEY_BYTES)
     refused = staged.filter(bad)
     reasons = [
-        f"{refusal(candidate, key)} (source row {row})"
+        f"{refusal(candidate, key)} (source row {row}, counted from 0)"
         for row, candidate, key in refused.select("row", "candidate_id", "key_value").iter_rows()
     ]
     return staged.filter(~bad), refusals(refused, "refused", pl.Series(reasons, dtype=pl.String))

@@ -176,7 +176,7 @@ class SourceKeys:
         file = self._footers[at].file.uri
         return SourceError(
             f"null key in column {self._column!r} at row {row} of the source (row {row - self._starts[at]} of "
-            f"{file}); nothing was written: every row needs a key"
+            f"{file}), counted from 0; nothing was written: every row needs a key"
         )
 
     def _footer(self, file: SourceFile) -> _Footer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import click
 
-from subject_pipeline.errors import ConfigurationError
+from subject_pipeline.errors import ConfigurationError, SourceError, SubjectPipelineError
 from subject_pipeline.formats.shown_text import without_credentials
 from subject_pipeline.formats.times import format_time
 from subject_pipeline.objects.location import home_expanded
@@ -190,6 +190,13 @@ def command_options(command: Callable[P, R]) -> Callable[..., R]:
         return command(shell, *args, **options)  # type: ignore[arg-type]
 
     return with_shell
+
+
+def say_unfinished(why: str | SubjectPipelineError) -> None:
+    """Tell on stderr that a run ended early, and what to do: the same again, or first correct what it reads."""
+    corrected = ", once what it reads is corrected," if isinstance(why, SourceError) else ""
+    again = f"run the same command again{corrected} to continue"
+    say(f"{why}: what is counted above is done; {again}", level="error")
 
 
 def end(status: int) -> None:

@@ -5,8 +5,9 @@ Killed anywhere, it is completed by running it again: what is recorded counts as
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.decisions.decision import Decision
@@ -17,7 +18,7 @@ from subject_pipeline.garbage import uncollected
 from subject_pipeline.lifecycle.decision_group import DecisionGroup
 from subject_pipeline.lifecycle.judging import UNKNOWN, Verdict, rejected
 from subject_pipeline.manifests.table import ManifestTable
-from subject_pipeline.spawned import PinnedProcesses, worth
+from subject_pipeline.spawned import OwnProcess, PinnedProcesses, worth
 from subject_pipeline.store.chunks import ChunkLayout
 from subject_pipeline.store.ids import refusal, storage_key
 from subject_pipeline.store.opened import SubjectStore
@@ -60,12 +61,15 @@ class Decisions:
         """The policies in force."""
         return stored_policies(self._store)
 
-    def apply(self, decisions: Sequence[Decision], *, dry_run: bool = False) -> list[Verdict]:
+    def apply(
+        self, decisions: Sequence[Decision], *, dry_run: bool = False, known: dict[int, Verdict] | None = None
+    ) -> list[Verdict]:
         """Apply decisions in their order; what is refused stops no other.
 
         Args:
             decisions: about any subjects.
             dry_run: judge them, and write nothing.
+            known: gains what became of each, by its place, as far as it is known where this is interrupted or fails.
 
         Returns:
             What became of each, in order.
@@ -84,22 +88,24 @@ class Decisions:
         if layout is None:
             return [rejected(UNKNOWN)] * len(decisions)
         homes = layout.chunks
-        verdicts: list[Verdict] = [rejected(UNKNOWN)] * len(decisions)
         places: dict[str, list[int]] = defaultdict(list)
         for at, decision in enumerate(decisions):
             if refusal(decision.candidate_id, decision.candidate_id) is None:
                 places[homes.chunk_of(storage_key(decision.candidate_id))].append(at)
         by_chunk = {chunk: [decisions[at] for at in there] for chunk, there in places.items()}
-        if self._number > 1:
-            found = self._apart(by_chunk, homes, dry_run=dry_run)
-        else:
-            found = self.of_chunks(by_chunk, homes, dry_run=dry_run)
-        for chunk, there in places.items():
-            for at, verdict in zip(there, found[chunk], strict=True):
-                verdicts[at] = verdict
+        known = known if known is not None else {}
+        found: Verdicts = {}
+        try:
+            if self._number > 1:
+                self._apart(by_chunk, homes, found, dry_run=dry_run)
+            else:
+                self.of_chunks(by_chunk, homes, found, dry_run=dry_run)
+        finally:
+            for chunk, verdicts in found.items():
+                known.update(zip(places[chunk], verdicts, strict=True))
         if not dry_run:
             ManifestTable(self._store).tidy()
-        return verdicts
+        return [known.get(at) or rejected(UNKNOWN) for at in range(len(decisions))]
 
     def close(self) -> None:
         """Finish what the log's writer does in the background, and end the processes."""
@@ -107,26 +113,41 @@ class Decisions:
         if self._processes is not None:
             self._processes.close(_close)
 
-    def of_chunks(self, by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool = False) -> Verdicts:
-        """Apply decisions by this process, given by the chunks of their subjects; raises as `apply`."""
+    def of_chunks(self, by_chunk: ByChunk, homes: ChunkLayout, found: Verdicts, *, dry_run: bool) -> None:
+        """Apply decisions by this process, given by the chunks of their subjects; raises as `apply`.
+
+        Args:
+            by_chunk: the decisions.
+            homes: the store's chunks.
+            found: gains what became of them, group by group.
+            dry_run: as in `apply`.
+        """
         self._evidence.open()
         policies = self.policies()
-        found: Verdicts = {}
-        for chunks in chunk_groups(by_chunk):
-            mine = {chunk: by_chunk[chunk] for chunk in chunks}
+        for mine in _groups(by_chunk):
             found |= DecisionGroup(self._store, homes, self._evidence, policies, mine, dry_run).run()
-        return found
 
-    def _apart(self, by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool) -> Verdicts:
-        """What other processes do of it; if some of that failed, all else comes first."""
+    def _apart(self, by_chunk: ByChunk, homes: ChunkLayout, found: Verdicts, *, dry_run: bool) -> None:
+        """As `of_chunks`, by other processes; if one fails, or on Ctrl-C, what others have begun is done first."""
         if self._processes is None:
             self._processes = PinnedProcesses(homes.names, self._number, _begin, self._store, self._actor)
-        asked = [one.submit(_apply, own, homes, dry_run=dry_run) for one, own in self._processes.parts(by_chunk)]
-        wait(asked)
+        todo = {process: _groups(own) for process, own in self._processes.parts(by_chunk)}
+        under_way: dict[Future[Verdicts], OwnProcess] = {}
+        idle = list(todo)
         try:
-            return {chunk: verdicts for one in asked for chunk, verdicts in one.result().items()}
+            while idle or under_way:
+                for process in idle:
+                    for mine in islice(todo[process], 1):
+                        under_way[process.submit(_apply, mine, homes, dry_run=dry_run)] = process
+                idle = []
+                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    idle.append(under_way.pop(done))
+                    found |= done.result()
         except BrokenProcessPool as error:
             raise IncompleteError(_ENDED) from error
+        finally:
+            for done in wait(under_way).done:
+                found |= done.result() if done.exception() is None else {}
 
 
 def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]]:
@@ -143,6 +164,11 @@ def chunk_groups(by_chunk: Mapping[str, Sequence[object]]) -> Iterator[list[str]
         yield group
 
 
+def _groups(by_chunk: ByChunk) -> Iterator[ByChunk]:
+    for chunks in chunk_groups(by_chunk):
+        yield {chunk: by_chunk[chunk] for chunk in chunks}
+
+
 def processes_for(size: int) -> int:
     """How many processes so many bytes of decisions are worth: one for small files, at most one a core."""
     return worth(size, WORTH_A_PROCESS)
@@ -155,7 +181,9 @@ def _begin(store: SubjectStore, actor: str) -> None:
 
 @uncollected()
 def _apply(by_chunk: ByChunk, homes: ChunkLayout, *, dry_run: bool) -> Verdicts:
-    return _decisions.of_chunks(by_chunk, homes, dry_run=dry_run)
+    found: Verdicts = {}
+    _decisions.of_chunks(by_chunk, homes, found, dry_run=dry_run)
+    return found
 
 
 def _close() -> None:

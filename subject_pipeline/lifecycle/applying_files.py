@@ -16,6 +16,7 @@ from subject_pipeline.ingestion.ingesting import MAX_NAMED, raise_unread
 from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.lifecycle.applying import Decisions
 from subject_pipeline.lifecycle.decision_files import read_decisions
+from subject_pipeline.lifecycle.judging import Verdict
 from subject_pipeline.objects.protocol import ObjectStore
 
 _BATCH = 200_000
@@ -110,14 +111,17 @@ def _apply_file(
 
     try:
         for batch in _batches(file, report, reject):
-            verdicts = decisions.apply([placed.decision for placed in batch], dry_run=dry_run)
-            for placed, verdict in zip(batch, verdicts, strict=True):
-                if verdict.outcome == "applied":
-                    report.applied += 1
-                elif verdict.outcome == "already_applied":
-                    report.already_applied += 1
-                else:
-                    reject(placed.line, verdict.reason, placed.sha256)
+            known = dict[int, Verdict]()
+            try:
+                known.update(enumerate(decisions.apply([one.decision for one in batch], dry_run=dry_run, known=known)))
+            finally:
+                for at, verdict in sorted(known.items()):
+                    if verdict.outcome == "applied":
+                        report.applied += 1
+                    elif verdict.outcome == "already_applied":
+                        report.already_applied += 1
+                    else:
+                        reject(batch[at].line, verdict.reason, batch[at].sha256)
             progress(report.decisions + report.undecided)
     finally:
         if rejections:

@@ -52,7 +52,7 @@ def whole_file(path: Path) -> Iterator[Path]:
                 os.fsync(written.fileno())
             unfinished.replace(path)
         except OSError as error:
-            raise SourceError(f"cannot write {path}: {error.strerror}") from error
+            raise SourceError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()

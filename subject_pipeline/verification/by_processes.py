@@ -6,7 +6,7 @@ any of them has against the whole store is reported.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 from subject_pipeline.errors import StoreError
 from subject_pipeline.objects.protocol import ObjectInfo
-from subject_pipeline.spawned import spawned, worth
+from subject_pipeline.spawned import OwnProcess, spawned, worth
 from subject_pipeline.store.opened import SubjectStore
 from subject_pipeline.verification.public_keys import PublicKeys
 from subject_pipeline.verification.verifier import Verifier
@@ -107,7 +107,7 @@ def _verified_apart(
         tuple(chunk for part in parts for chunk in part),
         tuple(known_notes),
     )
-    free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+    free: SimpleQueue[OwnProcess] = SimpleQueue()
 
     def verified(part: Sequence[str]) -> Verification:
         process = free.get()

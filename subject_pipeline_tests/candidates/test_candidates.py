@@ -50,7 +50,9 @@ def test_a_column_is_refused_where_its_values_are(values: list[str], prefix: str
     assert (good.schema, bad.schema) == (CANDIDATE_SCHEMA, REFUSAL_SCHEMA)
     reasons = [refusal(candidate_id(value, prefix), value) for value in values]
     assert good["row"].to_list() == [row for row, reason in enumerate(reasons) if reason is None]
-    expected = [f"{reason} (source row {row})" for row, reason in enumerate(reasons) if reason is not None]
+    expected = [
+        f"{reason} (source row {row}, counted from 0)" for row, reason in enumerate(reasons) if reason is not None
+    ]
     assert bad["reason"].to_list() == expected
     assert set(bad["kind"]) <= {"refused"}
     assert good.height + bad.height == len(values)

@@ -8,7 +8,16 @@ from subject_pipeline.candidates.staged import describe_limit
 from subject_pipeline.candidates.staging import DEFAULT_CONCURRENCY
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.cli.progress import backfill_progress
-from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import (
+    DONE,
+    INTERRUPTED,
+    SOMETHING_FAILED,
+    Shell,
+    command_options,
+    end,
+    say,
+    say_unfinished,
+)
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.registry import backfill as use_case
 
@@ -59,7 +68,7 @@ def backfill(
     )
     report = use_case.BackfillReport(dry_run)
     status = DONE
-    ending = ""
+    ending: str | SubjectPipelineError = ""
     with backfill_progress() as watcher:
         try:
             use_case.backfill(
@@ -79,14 +88,14 @@ def backfill(
         except SubjectPipelineError as error:
             if not report.counts.attempted:
                 raise
-            status, ending = SOMETHING_FAILED, str(error)
+            status, ending = SOMETHING_FAILED, error
     if report.failures:
         say(_failures(report))
     shell.tell(_as_json(report), _words(report, dataset, rows))
     if shell.as_json:
         say(_words(report, dataset, rows))
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
+        say_unfinished(ending)
     end(status or (SOMETHING_FAILED if report.counts.failed else DONE))
 
 

@@ -10,7 +10,16 @@ import click
 from subject_pipeline.changes.evidence import ManifestEvidence
 from subject_pipeline.cli.commands.life.certificates import issue
 from subject_pipeline.cli.moments import MOMENT
-from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import (
+    DONE,
+    INTERRUPTED,
+    SOMETHING_FAILED,
+    Shell,
+    command_options,
+    end,
+    say,
+    say_unfinished,
+)
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.lifecycle.history.telling import manifest_then
 from subject_pipeline.manifests.manifest import translations
@@ -88,7 +97,8 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     """
     started = time.perf_counter()
     report = ImportReport()
-    status, ending = DONE, ""
+    status = DONE
+    ending: str | SubjectPipelineError = ""
     try:
         store = shell.open_store()
         evidence = ManifestEvidence(store, shell.actor())
@@ -99,7 +109,7 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
     except SubjectPipelineError as error:
         if not report.manifests:
             raise
-        status, ending = SOMETHING_FAILED, str(error)
+        status, ending = SOMETHING_FAILED, error
     elapsed = time.perf_counter() - started
     for failure in report.failures[:_SHOWN_FAILURES]:
         say(f"failed: {failure.where}: {failure.reason}")
@@ -119,7 +129,7 @@ def import_(shell: Shell, path: Path, pairs: tuple[str, ...]) -> None:
         f"{report.unchanged:,} unchanged, {report.failed:,} failed",
     )
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
+        say_unfinished(ending)
     end(status or (SOMETHING_FAILED if report.failed else DONE))
 
 

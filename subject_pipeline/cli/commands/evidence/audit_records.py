@@ -11,7 +11,16 @@ from subject_pipeline.cli.commands.evidence.audit_reports import (
     ingest_words,
 )
 from subject_pipeline.cli.progress import bar
-from subject_pipeline.cli.shell import DONE, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import (
+    DONE,
+    INTERRUPTED,
+    SOMETHING_FAILED,
+    Shell,
+    command_options,
+    end,
+    say,
+    say_unfinished,
+)
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion import ingesting
 from subject_pipeline.ingestion.appending.by_processes import processes_for
@@ -30,7 +39,8 @@ def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None
     sources = [local_file(path) for path in files]
     log = open_audit_log(shell.keyed_store(new=True))
     report = IngestReport()
-    ending = ""
+    status = DONE
+    ending: str | SubjectPipelineError = ""
     with bar("read", "events") as shown:
         try:
             ingesting.ingest(
@@ -40,10 +50,12 @@ def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None
                 progress=lambda done: shown(done, None),
                 processes=processes or processes_for(sum(path.stat().st_size for path in files if path.is_file())),
             )
+        except KeyboardInterrupt:
+            status, ending = INTERRUPTED, "interrupted"
         except SubjectPipelineError as error:
             if not report.events:
                 raise
-            ending = str(error)
+            status, ending = SOMETHING_FAILED, error
     words = ingest_words(report)
     shell.tell(
         {
@@ -66,8 +78,8 @@ def ingest(shell: Shell, files: tuple[Path, ...], processes: int | None) -> None
     if shell.as_json:
         say(words)
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
-    end(SOMETHING_FAILED if report.rejected or report.conflicting or ending else DONE)
+        say_unfinished(ending)
+    end(status or (SOMETHING_FAILED if report.rejected or report.conflicting else DONE))
 
 
 @click.command()

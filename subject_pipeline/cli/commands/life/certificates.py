@@ -26,8 +26,9 @@ def issue(store: SubjectStore) -> dict[str, Any]:
         say(f"{done.certificates:,} certificates of erasures were issued, below erasures/")
     if done.holding:
         say(
-            "certificates wait since these objects hold ids of people who were erased, `subjects compact` removes what "
-            f"the table no longer needs: {', '.join(done.holding)}"
+            "certificates wait since these objects hold ids of people who were erased; `subjects compact` removes what "
+            "the table no longer needs, and a day later what a writer left that was killed or overtaken: "
+            f"{', '.join(done.holding)}"
         )
     return {"certificates": done.certificates, "certificates_pending": done.pending}
 

@@ -41,7 +41,8 @@ class Order:
             SourceError: the file cannot be used.
         """
         if bool(self.candidate_ids) == (self.path is not None):
-            raise ConfigurationError("say whom it is about: ids, or --file FILE")
+            both = ", not both" if self.candidate_ids else ""
+            raise ConfigurationError(f"say whom it is about: ids, or --file FILE{both}")
         return read_ids(self.path) if self.path is not None else list(dict.fromkeys(self.candidate_ids))
 
     def decisions(self, actor: str, kind: Kind, fields: Mapping[str, str | None]) -> list[Decision]:

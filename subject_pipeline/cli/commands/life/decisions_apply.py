@@ -6,7 +6,16 @@ from pathlib import Path
 import click
 
 from subject_pipeline.cli.progress import bar
-from subject_pipeline.cli.shell import DONE, INTERRUPTED, SOMETHING_FAILED, Shell, command_options, end, say
+from subject_pipeline.cli.shell import (
+    DONE,
+    INTERRUPTED,
+    SOMETHING_FAILED,
+    Shell,
+    command_options,
+    end,
+    say,
+    say_unfinished,
+)
 from subject_pipeline.errors import SubjectPipelineError
 from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.lifecycle.applying import Decisions, processes_for
@@ -33,7 +42,8 @@ def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool, processes: int |
     size = sum(path.stat().st_size for path in files if path.is_file())
     decisions = Decisions(store, shell.actor(), processes or processes_for(size))
     report = DecisionReport()
-    status, ending = DONE, ""
+    status = DONE
+    ending: str | SubjectPipelineError = ""
     with bar("read", "decisions") as shown:
         try:
             apply_files(
@@ -44,7 +54,7 @@ def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool, processes: int |
         except SubjectPipelineError as error:
             if not report.decisions:
                 raise
-            status, ending = SOMETHING_FAILED, str(error)
+            status, ending = SOMETHING_FAILED, error
     decisions.close()
     for one in report.rejections[:_SHOWN]:
         say(f"rejected: {one.file}, line {one.line}: {one.reason}")
@@ -68,5 +78,5 @@ def apply(shell: Shell, files: tuple[Path, ...], dry_run: bool, processes: int |
         f"before, {report.rejected:,} {would}rejected; {report.undecided:,} drafts undecided",
     )
     if ending:
-        say(f"{ending}: what is counted above is done; run the same command again to continue", level="error")
+        say_unfinished(ending)
     end(status or (SOMETHING_FAILED if report.rejected else DONE))

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from subject_pipeline.audit.events import event_time
 from subject_pipeline.changes.evidence import ManifestEvidence
+from subject_pipeline.cli.moments import MOMENT
 from subject_pipeline.cli.shell import Shell, command_options
 from subject_pipeline.decisions.decision import REGISTRYS_OWN, Kind
-from subject_pipeline.errors import ConfigurationError, EventError
 from subject_pipeline.lifecycle.lists.decision_feed import (
     FEED_SCHEMA,
     FeedConditions,
@@ -26,7 +25,7 @@ _KINDS = (*(kind.value for kind in Kind), *REGISTRYS_OWN)
 
 
 @click.command("list")
-@click.option("--since", metavar="TIME", help="Recorded then or later; RFC 3339, such as 2026-06-30T12:00:00Z.")
+@click.option("--since", type=MOMENT, metavar="TIME", help="Recorded then or later; a day begins at midnight, UTC.")
 @click.option("--subject", metavar="ID", help="Of this subject alone.")
 @click.option("--kind", type=click.Choice(_KINDS), metavar="K", help=f"One of {', '.join(_KINDS)}.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help=".jsonl, .csv or .parquet")
@@ -34,7 +33,7 @@ _KINDS = (*(kind.value for kind in Kind), *REGISTRYS_OWN)
 def list_(shell: Shell, since: str | None, subject: str | None, kind: str | None, out: Path | None) -> None:
     """Print every recorded decision, one JSON object a line; in each chunk in the order of recording."""
     store = shell.keyed_store()
-    conditions = FeedConditions(None if since is None else _time(since), subject, kind)
+    conditions = FeedConditions(since, subject, kind)
     if out is not None:
         check_ending(out, (JSON_LINES, CSV, PARQUET))
     evidence = ManifestEvidence(store, shell.actor())
@@ -67,10 +66,3 @@ def _write(shell: Shell, out: Path, found: Iterator[list[Recorded]]) -> None:
 
 def _line(decision: Recorded) -> str:
     return json.dumps(decision, ensure_ascii=False, separators=(",", ":"))
-
-
-def _time(text: str) -> str:
-    try:
-        return event_time(text)
-    except EventError as error:
-        raise ConfigurationError(f"--since {text!r}: {str(error).removeprefix('ts: ')}") from error
