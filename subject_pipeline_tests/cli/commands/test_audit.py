@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from subject_pipeline.checkpoints.signed_notes import verifier_line
+from subject_pipeline.ingestion.line_files import LineFile
 from subject_pipeline.keys.ring import SigningKey
 from subject_pipeline_tests.cli.conftest import Run
 from subject_pipeline_tests.helpers.audit_samples import canonical, leaf_of
@@ -78,6 +80,37 @@ def test_an_ingestion_names_what_conflicts(run: Run, workplace: Path) -> None:
     assert "somebody else" not in letters.read_text(encoding="utf-8")
     assert "e.jsonl:2: conflicting" in run("audit", "ingest", "e.jsonl").out
     assert [row["row"]["actor"] for row in run("audit", "show", "P-1", "--json").json["rows"]] == ["agent"] * 2
+
+
+@pytest.mark.usefixtures("ring")
+def test_an_interrupted_ingestion_tells_what_it_did(run: Run, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 130 and the counts of the files before; the same command again goes on."""
+    for name in ("a", "b"):
+        (workplace / f"{name}.jsonl").write_text(json.dumps({**EVENT, "event_id": name}), encoding="utf-8")
+    lines = LineFile.lines
+
+    def interrupted(file: LineFile, read: Any) -> Any:
+        if file.name == "b.jsonl":
+            raise KeyboardInterrupt
+        return lines(file, read)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LineFile, "lines", interrupted)
+        ran = run("audit", "ingest", "a.jsonl", "b.jsonl", "--json")
+    assert (ran.status, ran.json["files"], ran.json["appended"]) == (130, 1, 1)
+    assert "interrupted: what is counted above is done; run the same command again to continue" in ran.err
+    again = run("audit", "ingest", "a.jsonl", "b.jsonl", "--json")
+    assert (again.json["appended"], again.json["already_present"]) == (1, 1)
+
+
+@pytest.mark.usefixtures("ring")
+def test_a_file_that_must_be_corrected_is_not_just_to_be_read_again(run: Run, workplace: Path) -> None:
+    """Reading it again as it is cannot go further."""
+    (workplace / "a.jsonl").write_text(json.dumps(EVENT), encoding="utf-8")
+    (workplace / "b.parquet").write_bytes(b"no parquet")
+    ran = run("audit", "ingest", "a.jsonl", "b.parquet")
+    assert ran.status == 1
+    assert "run the same command again, once what it reads is corrected, to continue" in ran.err
 
 
 @pytest.mark.long
