@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-# CPU seconds on a busy machine, whose bare loops ingested 37,000 and verified 76,000 rows a second on one core.
-REGISTER_S, REGISTER_AGAIN_S = 4.1e-6, 2.4e-6  # a subject, at 10 million
-INGEST_S, VERIFY_S = 99e-6, 12.5e-6  # a row, at 3 million
+# CPU seconds, alone on a machine whose bare loops ingested 57,000 and verified 175,000 rows a second on one core.
+REGISTER_S, REGISTER_AGAIN_S = 2.5e-6, 1.7e-6  # a subject, at 10 million
+INGEST_S, VERIFY_S = 69e-6, 8.3e-6  # a row, at 3 million
 MANIFEST_S = (
-    22e-6  # one subject's manifest hashed, its roster's entry parsed, and both compared, in a full verification
+    11.4e-6  # one subject's manifest hashed, its roster's entry parsed, and both compared, in a full verification
 )
-ROSTER_S = 40e-6  # one subject in a changed chunk of a checkpoint: read, made again, parsed again, in one process
+ROSTER_S = 17.1e-6  # one subject in a changed chunk of a checkpoint: read, made again, parsed again, in one process
 TABLE_BYTES, ROSTER_BYTES = 13, 316  # a subject
 LOG_BYTES, INDEX_BYTES = 566, 64  # a row
 SUBJECTS_A_CHUNK, ROWS_A_SUBJECT, ROWS_A_SEGMENT = 10_000, 10, 10_000
